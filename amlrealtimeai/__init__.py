@@ -1,0 +1,26 @@
+"""Azure ML Hardware Accelerated Models, offline: the first edition's two clients live here, everything else in its room.
+
+Importing this package loads neither TensorFlow nor ONNX Runtime.
+"""
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# Both are read when the other library is imported, so they have to be set before anything of ours imports it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+
+if TYPE_CHECKING:
+    from amlrealtimeai.client import PredictionClient
+
+__version__ = "0.1.0"
+__all__ = ["PredictionClient", "__version__"]
+
+_HOMES = {"PredictionClient": "amlrealtimeai.client"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'amlrealtimeai' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
