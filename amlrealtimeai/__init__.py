@@ -1,4 +1,4 @@
-"""Azure ML Hardware Accelerated Models, offline: the first edition's two clients live here, everything else in its room.
+"""Azure ML Hardware Accelerated Models, offline: the first edition's clients live here, the rest in its rooms.
 
 Importing this package loads neither TensorFlow nor ONNX Runtime.
 """
