@@ -1,0 +1,185 @@
+"""Image bytes -> network input, equal bit for bit to the TensorFlow graph that `preprocess_array` builds.
+
+The arithmetic, all in float32:
+  decode   JPEG or PNG to RGB uint8 (alpha dropped, 16 bits per channel cut to the upper 8, EXIF rotation ignored),
+           as tf.image.decode_jpeg(channels=3, dct_method="INTEGER_ACCURATE") does;
+  size     preserve_aspect_ratio: both sides times 256 / short side, rounded half to even (slim's VGG preprocessing);
+           otherwise height and width become the output's;
+  resize   TF1 bilinear: source = index * (input size / output size), floor, clamp, lerp along x, then along y;
+  crop     the centre window, offsets (size - output) // 2: only this window is computed;
+  finish   minus the means (123.68, 116.779, 103.939) of R, G, B; channel order; times scaling_factor.
+"""
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from amlrealtimeai.errors import InvalidInputError
+
+SHORT_SIDE = 256
+MAX_PIXELS = 89_478_485  # Pillow's own bound for a 24 bit image of a quarter gigabyte, as an error instead of a warning
+MEANS = np.array([123.68, 116.779, 103.939], dtype=np.float32)
+
+_FORMATS = ("JPEG", "PNG")
+_MAX_OUTPUT_SIDE = 4096
+
+
+@dataclass(frozen=True)
+class PreprocessParameters:
+    """What `preprocess_array` was called with. Raises InvalidInputError for values that it would not accept."""
+
+    order: str = "RGB"
+    scaling_factor: float = 1.0
+    output_height: int = 224
+    output_width: int = 224
+    preserve_aspect_ratio: bool = True
+
+    def __post_init__(self) -> None:
+        if self.order not in ("RGB", "BGR"):
+            raise InvalidInputError(f"preprocessing: order has to be 'RGB' or 'BGR', not {self.order!r}")
+        if not isinstance(self.scaling_factor, int | float) or not math.isfinite(self.scaling_factor):
+            raise InvalidInputError(f"preprocessing: scaling_factor has to be a number, not {self.scaling_factor!r}")
+        if not isinstance(self.preserve_aspect_ratio, bool):
+            raise InvalidInputError(
+                f"preprocessing: preserve_aspect_ratio has to be true or false, not {self.preserve_aspect_ratio!r}"
+            )
+        largest = SHORT_SIDE if self.preserve_aspect_ratio else _MAX_OUTPUT_SIDE
+        for name in ("output_height", "output_width"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
+                raise InvalidInputError(
+                    f"preprocessing: {name} has to be a whole number from 1 to {largest}"
+                    f"{' (the short side after resizing)' if self.preserve_aspect_ratio else ''}, not {value!r}"
+                )
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "PreprocessParameters":
+        """The parameters of a service_def.json stage; an unknown name is an error."""
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise InvalidInputError(
+                f"preprocessing: unknown parameter {', '.join(map(str, unknown))}; "
+                f"known are {', '.join(cls.__dataclass_fields__)}"
+            )
+        return cls(**values)
+
+
+def preprocess_images(
+    images: np.ndarray | Sequence[bytes],
+    parameters: PreprocessParameters | dict[str, Any],
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
+    """Decode and prepare a batch: n encoded images -> float32 [n, output_height, output_width, 3].
+
+    Raises InvalidInputError naming the item of the batch that is not an image, is truncated or has more than
+    `max_pixels` pixels.
+    """
+    if isinstance(parameters, dict):
+        parameters = PreprocessParameters.from_dict(parameters)
+    items = images.ravel() if isinstance(images, np.ndarray) else images
+    shape = (len(items), parameters.output_height, parameters.output_width, 3)
+    batch = np.empty(shape, dtype=np.float32)
+    for index, data in enumerate(items):
+        try:
+            with _open(data, max_pixels) as image:
+                _prepare(image, parameters, batch[index])
+        except InvalidInputError as error:
+            raise InvalidInputError(f"image {index} of {len(items)}: {error}") from None
+    return batch
+
+
+def _open(data: Any, max_pixels: int) -> Image.Image:
+    """The image with its header read and its pixels not yet decoded."""
+    if not isinstance(data, bytes):
+        raise InvalidInputError(f"expected the bytes of a JPEG or PNG file, got {type(data).__name__}")
+    if not data:
+        raise InvalidInputError("expected the bytes of a JPEG or PNG file, got none")
+    too_many = f"has more than {max_pixels} pixels, the limit; send a smaller image"
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise InvalidInputError(too_many) from None
+    except Exception:  # Pillow raises OSError, SyntaxError, struct.error and others; its text shows a memory address
+        raise InvalidInputError(
+            f"not a JPEG or PNG image ({len(data)} bytes that begin with {data[:8]!r}); send the file as it is"
+        ) from None
+    if image.width * image.height > max_pixels:
+        raise InvalidInputError(f"{image.width} x {image.height} {too_many}")
+    return image
+
+
+def _prepare(image: Image.Image, parameters: PreprocessParameters, out: np.ndarray) -> None:
+    """Write one image, float32 [output_height, output_width, 3], into `out`."""
+    height, width = parameters.output_height, parameters.output_width
+    if parameters.preserve_aspect_ratio:
+        new_height, new_width = aspect_preserving_size(image.height, image.width)
+    else:
+        new_height, new_width = height, width
+    top, bottom, y_lerp = _taps(image.height, new_height, (new_height - height) // 2, height)
+    left, right, x_lerp = _taps(image.width, new_width, (new_width - width) // 2, width)
+    try:
+        pixels = _rgb(image, (int(left[0]), int(top[0]), int(right[-1]) + 1, int(bottom[-1]) + 1))
+    except Exception as error:  # as above; here Pillow's text names the defect
+        raise InvalidInputError(f"a damaged {image.format} image: {error}; send the file as it is") from None
+
+    rows, row_of = np.unique(np.concatenate([top, bottom]), return_inverse=True)
+    pixels = pixels[rows - top[0]].reshape(len(rows), -1)
+    channels = np.arange(3)
+    at_left = pixels.take(((left - left[0])[:, None] * 3 + channels).ravel(), axis=1).astype(np.float32)
+    lines = pixels.take(((right - left[0])[:, None] * 3 + channels).ravel(), axis=1).astype(np.float32)
+    lines -= at_left
+    lines *= x_lerp.repeat(3)
+    lines += at_left
+
+    upper = lines[row_of[:height]]
+    result = lines[row_of[height:]]
+    result -= upper
+    result *= y_lerp[:, None]
+    result += upper
+    result = result.reshape(height, width, 3)
+    result -= MEANS
+    if parameters.scaling_factor != 1.0:
+        result *= np.float32(parameters.scaling_factor)
+    out[:] = result if parameters.order == "RGB" else result[:, :, ::-1]
+
+
+def aspect_preserving_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width with the short side at 256: float32 side * (256 / short side), rounded half to even."""
+    scale = np.float32(SHORT_SIDE) / np.float32(min(height, width))
+    return int(np.rint(np.float32(height) * scale)), int(np.rint(np.float32(width) * scale))
+
+
+def _taps(size: int, new_size: int, first: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For output positions first .. first + count: both source indices (int64) and the lerp (float32)."""
+    scale = np.float32(size) / np.float32(new_size)
+    source = np.arange(first, first + count).astype(np.float32) * scale
+    floor = np.floor(source)
+    lower = np.minimum(floor.astype(np.int64), size - 1)
+    upper = np.minimum(floor.astype(np.int64) + 1, size - 1)
+    return lower, upper, source - floor
+
+
+def _rgb(image: Image.Image, box: tuple[int, int, int, int]) -> np.ndarray:
+    """Decode, and return the uint8 RGB pixels of box (left, top, right, bottom), as TensorFlow's decoders make them."""
+    image.load()
+    window = image if box == (0, 0, image.width, image.height) else image.crop(box)
+    if image.mode == "CMYK":
+        return _rgb_of_cmyk(np.asarray(window), adobe="adobe" in image.info)
+    if image.mode.startswith("I"):  # 16 bit grey
+        grey = (np.asarray(window).astype(np.int64) >> 8).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    return np.asarray(window.convert("RGB") if image.mode != "RGB" else window)
+
+
+def _rgb_of_cmyk(pixels: np.ndarray, adobe: bool) -> np.ndarray:
+    """TensorFlow's conversion (jpeg_mem.cc); Pillow hands over 255 minus what the file holds."""
+    ink = pixels.astype(np.int64)
+    if adobe:
+        ink = 255 - ink
+        return (ink[:, :, :3] * ink[:, :, 3:] // 255).astype(np.uint8)
+    return (ink[:, :, :3] * ink[:, :, 3:] // 255).astype(np.uint8)
