@@ -1,0 +1,128 @@
+"""What runs a stage: Pillow and NumPy decode images, the NPU emulator the featurizer, ONNX Runtime host graphs.
+
+A stage reads arrays by its own input names and returns arrays by its own output names; all are safe to call from
+several threads at once. `kind` is the column of the latency table that its time is counted in.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.serving.definition import StageDef
+from amlrealtimeai.serving.preprocess import preprocess_images
+
+
+class Stage(Protocol):
+    """One runnable stage."""
+
+    kind: str
+    definition: StageDef
+
+    def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> dict[str, np.ndarray]:
+        """Compute at least the outputs that are asked for."""
+        ...
+
+
+class PreprocessStage:
+    """Encoded images, object array [n] -> float32 [n, height, width, 3]."""
+
+    kind = "decode"
+
+    def __init__(self, definition: StageDef) -> None:
+        self.definition = definition
+
+    def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> dict[str, np.ndarray]:
+        """Decode and prepare every image."""
+        assert self.definition.parameters is not None
+        return {"output": preprocess_images(inputs["images"], self.definition.parameters)}
+
+
+class NpuStage:
+    """The featurizer: float32 [n, h, w, c] in, named float32 features out."""
+
+    kind = "npu"
+
+    def __init__(self, definition: StageDef, data: bytes, threads: int | None) -> None:
+        from amlrealtimeai import npu
+
+        self.definition = definition
+        with tempfile.TemporaryDirectory(prefix="amlrealtimeai-") as folder:
+            path = Path(folder) / "program.npu"
+            path.write_bytes(data)
+            program = npu.load(path)
+        _check_names(definition, [name for name, _ in program.inputs], [name for name, _ in program.outputs])
+        self._native = npu.Native(program, threads=threads)
+
+    def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> dict[str, np.ndarray]:
+        """Run the whole program. Block floating point has no code for NaN and infinity, so they stop here."""
+        (value,) = inputs.values()
+        if not np.isfinite(value).all():
+            raise InvalidInputError(
+                f"input of stage {self.definition.name}: expected finite numbers, got NaN or infinity"
+            )
+        return self._native.run(value)
+
+
+class OnnxStage:
+    """A host graph in ONNX Runtime."""
+
+    kind = "classifier"
+
+    def __init__(self, definition: StageDef, data: bytes, threads: int | None) -> None:
+        import onnxruntime
+
+        self.definition = definition
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or usable_cpus()
+        options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False  # an arena never gives memory back; host stages are small
+        options.log_severity_level = 4
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores belong to the NPU threads
+        try:
+            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise InvalidInputError(
+                f"stage {definition.name}: ONNX Runtime cannot load {definition.file}: {first_line(error)}; "
+                "convert the model again"
+            ) from error
+        _check_names(
+            definition,
+            [value.name for value in self._session.get_inputs()],
+            [value.name for value in self._session.get_outputs()],
+        )
+
+    def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> dict[str, np.ndarray]:
+        """Compute the outputs that are asked for."""
+        return dict(zip(outputs, self._session.run(outputs, inputs), strict=True))
+
+
+def make_stage(definition: StageDef, data: bytes | None, threads: int | None) -> Stage:
+    """Build the runnable stage; `data` is the content of its file."""
+    if definition.type == "preprocess":
+        return PreprocessStage(definition)
+    assert data is not None
+    makers: dict[str, Any] = {"npu": NpuStage, "onnx": OnnxStage}
+    stage: Stage = makers[definition.type](definition, data, threads)
+    return stage
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may run on: containers and classrooms get fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, shortened."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _check_names(definition: StageDef, inputs: list[str], outputs: list[str]) -> None:
+    if set(definition.inputs) != set(inputs) or not set(definition.outputs) <= set(outputs):
+        raise InvalidInputError(
+            f"stage {definition.name}: {definition.file} has inputs {inputs} and outputs {outputs}, service_def.json "
+            f"expects {list(definition.inputs)} and {list(definition.outputs)}; convert the model again"
+        )
