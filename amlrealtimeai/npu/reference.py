@@ -1,0 +1,144 @@
+"""The specification: runs a program in NumPy, one operation per function, slowly and plainly.
+
+Everything faster has to give the same bits. A tensor here is float32 [height, width, channels]. The order of every
+float32 addition matters: taps (row by row), inside a tap the blocks in ascending order, then the bias, the residual.
+"""
+
+import numpy as np
+
+from amlrealtimeai.npu.formats import BlockFormat, block_exponents, mantissas_of, pad_last
+from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Program, Window
+
+
+def run(program: Program, x: np.ndarray, trace: bool = False) -> dict[str, np.ndarray]:
+    """Run `program` on float32 `x` (the input's shape, any batch); returns {output name: array}.
+
+    With trace=True the dictionary also holds every tensor of the program, as float32 [n, height, width, channels],
+    under its own name. Raises InvalidInputError for a wrong shape or dtype, NaN or infinity.
+    """
+    images = program.check_input(x)
+    runs = [_run_image(program, image) for image in images]
+    tensors = {name: np.stack([one[name] for one in runs]) for name in runs[0]}
+    outputs = {port.name: program.to_port(port, tensors[port.tensor]) for port in program.output_ports}
+    return {**tensors, **outputs} if trace else outputs
+
+
+def _run_image(program: Program, image: np.ndarray) -> dict[str, np.ndarray]:
+    tensors = {program.input_ports[0].tensor: image}
+    for chain in program.chains:
+        tensors[chain.writes] = run_chain(program, chain, tensors)
+    return tensors
+
+
+def run_chain(program: Program, chain: Chain, tensors: dict[str, np.ndarray]) -> np.ndarray:
+    """What `chain` writes, given the tensors that it reads."""
+    value = np.concatenate([tensors[name] for name in chain.reads], axis=-1)
+    for instruction in chain.instructions[1:-1]:
+        value = _execute(program, instruction, value, tensors)
+    return value
+
+
+def _execute(
+    program: Program, instruction: Instruction, value: np.ndarray, tensors: dict[str, np.ndarray]
+) -> np.ndarray:
+    match instruction:
+        case Instruction("mv_mul", (name,), Window() as window):
+            return mv_mul(value, program.matrices[name], window, program.config.number_format)
+        case Instruction("vv_mul", (name,)):
+            return value * program.vectors[name]
+        case Instruction("vv_add", (name,)):
+            return value + (program.vectors[name] if name in program.vectors else tensors[name])
+        case Instruction("v_relu"):
+            return np.where(value > 0, value, np.float32(0))
+        case Instruction("v_max", (), Window() as window):
+            return v_max(value, window)
+        case Instruction("v_avg", (), Window() as window):
+            return v_avg(value, window)
+    raise AssertionError(f"a checked program has no {instruction}")
+
+
+def mv_mul(value: np.ndarray, matrix: Matrix, window: Window, fmt: BlockFormat) -> np.ndarray:
+    """Quantise `value`, multiply it with `matrix` at each position of `window`: float32 [rows, columns, outputs]."""
+    rows, columns = window.output_size(*value.shape[:2])
+    total = np.zeros((rows * columns, matrix.outputs), np.float32)
+    steps_w = matrix.exponents - (fmt.mantissa_bits - 1)
+    mantissas, steps = (_image_blocks if matrix.blocking == "rows" else _channel_blocks)(value, matrix, fmt)
+    for tap in range(matrix.mantissas.shape[1]):
+        q, s = (_row_tap if matrix.blocking == "rows" else _pixel_tap)(mantissas, steps, matrix, window, tap)
+        for block in range(matrix.mantissas.shape[2]):
+            # every partial sum is an integer below 2**24, so float32 holds it and the order inside does not matter
+            dot = q[:, block].astype(np.float32) @ matrix.mantissas[:, tap, block].T.astype(np.float32)
+            total += np.ldexp(dot, s[:, block, None] + steps_w[None, :, tap, block])
+    return total.reshape(rows, columns, matrix.outputs)
+
+
+def _channel_blocks(value: np.ndarray, matrix: Matrix, fmt: BlockFormat) -> tuple[np.ndarray, np.ndarray]:
+    """Mantissas int8 [h, w, blocks, block] and steps int32 [h, w, blocks] of blocks of channels."""
+    length = matrix.mantissas.shape[3]
+    blocks = pad_last(value, length).reshape(*value.shape[:2], -1, length)
+    exponents = block_exponents(np.abs(blocks).max(-1), fmt)
+    return mantissas_of(blocks, exponents[..., None], fmt), exponents - (fmt.mantissa_bits - 1)
+
+
+def _image_blocks(value: np.ndarray, matrix: Matrix, fmt: BlockFormat) -> tuple[np.ndarray, np.ndarray]:
+    """Mantissas int8 [h, w, channels] and one step int32 for the whole tensor."""
+    exponent = block_exponents(np.abs(value).max(), fmt)
+    return mantissas_of(value, exponent, fmt), exponent - (fmt.mantissa_bits - 1)
+
+
+def _pixel_tap(
+    mantissas: np.ndarray, steps: np.ndarray, matrix: Matrix, window: Window, tap: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What kernel position `tap` sees: mantissas [pixels, blocks, block], steps [pixels, blocks]; padding is zero."""
+    down, right = np.divmod(tap, matrix.kernel[1]) * np.array(window.dilations)
+    q = _strided(_padded(mantissas, window, 0), window, int(down), int(right), mantissas.shape[:2])
+    s = _strided(_padded(steps, window, 0), window, int(down), int(right), mantissas.shape[:2])
+    return q.reshape(-1, *mantissas.shape[2:]), s.reshape(-1, steps.shape[2])
+
+
+def _row_tap(
+    mantissas: np.ndarray, steps: np.ndarray, matrix: Matrix, window: Window, tap: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What kernel row `tap` sees: mantissas [pixels, 1, kernel width * channels, padded], steps [pixels, 1]."""
+    padded = _padded(mantissas, window, 0)
+    columns = [_strided(padded, window, tap, right, mantissas.shape[:2]) for right in range(matrix.kernel[1])]
+    row = pad_last(np.concatenate(columns, axis=-1), 4)
+    row = row.reshape(-1, 1, row.shape[-1])
+    return row, np.broadcast_to(steps, row.shape[:2])
+
+
+def _padded(image: np.ndarray, window: Window, fill: float) -> np.ndarray:
+    top, left, bottom, right = window.pads
+    return np.pad(image, [(top, bottom), (left, right)] + [(0, 0)] * (image.ndim - 2), constant_values=fill)
+
+
+def _strided(padded: np.ndarray, window: Window, down: int, right: int, size: tuple[int, ...]) -> np.ndarray:
+    """The pixel at offset (down, right) of every window position."""
+    rows, columns = window.output_size(*size)
+    vertical, horizontal = window.strides
+    return padded[
+        down : down + (rows - 1) * vertical + 1 : vertical, right : right + (columns - 1) * horizontal + 1 : horizontal
+    ]
+
+
+def _positions(window: Window) -> list[tuple[int, int]]:
+    (height, width), (down, right) = window.kernel, window.dilations
+    return [(y * down, x * right) for y in range(height) for x in range(width)]
+
+
+def v_max(value: np.ndarray, window: Window) -> np.ndarray:
+    """Maximum over each window, in row order (of +0 and -0 the first stays); padding never wins."""
+    padded = _padded(value, window, -np.inf)
+    best = np.full((*window.output_size(*value.shape[:2]), value.shape[2]), -np.inf, np.float32)
+    for y, x in _positions(window):
+        candidate = _strided(padded, window, y, x, value.shape[:2])
+        best = np.where(candidate > best, candidate, best)
+    return best
+
+
+def v_avg(value: np.ndarray, window: Window) -> np.ndarray:
+    """Sum over each window in row order, from +0, times the float32 reciprocal of the window's size."""
+    total = np.zeros((*window.output_size(*value.shape[:2]), value.shape[2]), np.float32)
+    for y, x in _positions(window):
+        total += _strided(value, window, y, x, value.shape[:2])
+    return total * (np.float32(1) / np.float32(window.kernel[0] * window.kernel[1]))
