@@ -1,0 +1,95 @@
+"""Opens a workspace's SQLite file. One connection per transaction: threads and forked processes share nothing."""
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from amlrealtimeai.errors import StoreError
+from amlrealtimeai.store import failures, schema
+
+BUSY_SECONDS = 30.0
+
+
+class Database:
+    """The file `path`, created with its tables when it is not there; only its owner can read it.
+
+    Raises StoreError for a file that is not ours, of a newer version, damaged, locked for too long or not writable.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with failures.disk(path.parent):
+            # SQLite gives its -wal and -shm files the permissions of the main file.
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._switch_to_wal()
+        with self._connection() as connection:
+            version = self._version(connection)
+        if version == 0:
+            self._create()
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """A consistent view of everything, without waiting for writers."""
+        with self._connection() as connection:
+            connection.execute("BEGIN")
+            yield connection
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, alone among all processes; committed to the disk at the end, undone by any exception."""
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        with failures.database(self.path):
+            connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+            try:
+                connection.row_factory = sqlite3.Row
+                connection.execute("PRAGMA foreign_keys = ON")
+                connection.execute("PRAGMA synchronous = FULL")
+                yield connection
+            finally:
+                connection.close()  # undoes what was not committed
+
+    def _switch_to_wal(self) -> None:
+        # The switch does not honour the busy timeout when several processes open a new file at once.
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                with self._connection() as connection:
+                    connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except StoreError as problem:
+                busy = getattr(problem.__cause__, "sqlite_errorcode", 0) & 0xFF in (5, 6)
+                if not busy or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        """Schema version of the file; 0 for an empty one."""
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        if not empty and application != schema.APPLICATION_ID:
+            raise StoreError(f"{self.path} is an SQLite file, but not a workspace's. Choose another folder.")
+        if version > schema.SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.path} has schema version {version}; this amlrealtimeai reads up to {schema.SCHEMA_VERSION}. "
+                "It was written by a newer one: pip install --upgrade amlrealtimeai."
+            )
+        return 0 if empty else version
+
+    def _create(self) -> None:
+        with self.write() as connection:
+            if self._version(connection) != 0:
+                return  # another process was quicker
+            for statement in schema.TABLES:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")

@@ -1,0 +1,78 @@
+"""Turns failures of the disk and of SQLite into StoreErrors that name the place, the need and the next step."""
+
+import contextlib
+import errno
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from amlrealtimeai.errors import StoreError
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_SQLITE_BUSY, _SQLITE_READONLY, _SQLITE_IOERR, _SQLITE_CORRUPT = 5, 8, 10, 11
+_SQLITE_FULL, _SQLITE_CANTOPEN, _SQLITE_NOTADB = 13, 14, 26
+_SPACE = (
+    "Free some space, delete models and images that you no longer need, or set AMLREALTIMEAI_HOME to a larger disk."
+)
+
+
+def no_room(place: Path, needed: int | None) -> StoreError:
+    """The error for a full disk, quota or file-size limit at `place`; `needed` in bytes where it is known."""
+    free = "an unknown number of"
+    with contextlib.suppress(OSError):
+        free = f"{shutil.disk_usage(place).free:,}"
+    need = f"{needed:,} bytes are" if needed is not None else "a change is"
+    return StoreError(
+        f"no room in {place}: {need} to be written, {free} bytes are free (or a quota is used up). {_SPACE}"
+    )
+
+
+@contextlib.contextmanager
+def disk(place: Path, needed: int | None = None) -> Iterator[None]:
+    """Raise StoreError instead of the OSErrors of a full, read-only or forbidden place."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno in _NO_ROOM:
+            raise no_room(place, needed) from problem
+        if problem.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise StoreError(
+                f"{place} cannot be written: {problem.strerror}. Give yourself write access to it, "
+                "or set AMLREALTIMEAI_HOME to a folder of your own."
+            ) from problem
+        raise
+
+
+@contextlib.contextmanager
+def database(path: Path) -> Iterator[None]:
+    """Raise StoreError instead of sqlite3's errors that come from the disk, the file or another process."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.DatabaseError as problem:
+        raise _explained(path, problem) from problem
+
+
+def _explained(path: Path, problem: sqlite3.DatabaseError) -> Exception:
+    code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
+    if code == _SQLITE_FULL:
+        return no_room(path.parent, None)
+    if code == _SQLITE_IOERR:
+        return StoreError(f"the disk failed while {path} was read or written ({problem}), or it is full. {_SPACE}")
+    if code == _SQLITE_BUSY:
+        return StoreError(
+            f"{path} has been in use by another process for too long. Wait for it to end, then try again."
+        )
+    if code in (_SQLITE_READONLY, _SQLITE_CANTOPEN):
+        return StoreError(
+            f"{path} cannot be opened for writing ({problem}). Give yourself write access to it, "
+            "or set AMLREALTIMEAI_HOME to a folder of your own."
+        )
+    if code in (_SQLITE_CORRUPT, _SQLITE_NOTADB):
+        return StoreError(
+            f"{path} is not a workspace's database, or it is damaged ({problem}). "
+            "Restore it from a backup, or move its folder away and create the workspace again."
+        )
+    return problem

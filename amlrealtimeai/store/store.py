@@ -1,0 +1,292 @@
+"""The store of one workspace: rows with versions, blobs, and the rule that nothing in use is deleted."""
+
+import contextlib
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from amlrealtimeai.errors import InUseError, InvalidInputError, NotFoundError, StoreError
+from amlrealtimeai.store import blobs, failures, folders, schema
+from amlrealtimeai.store.blobs import Blobs, HashingWriter, Staged
+from amlrealtimeai.store.database import Database
+
+Row = dict[str, Any]
+Key = Mapping[str, Any]
+
+
+def now() -> str:
+    """The present moment as stored: ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+class Store:
+    """The folder `path`, created when it is not there. Safe to use from many threads and processes at once.
+
+    A change is one SQLite transaction; bytes are on the disk before the row that names them, so an object that is
+    listed is whole even when the process was killed. Needs a local disk: SQLite's WAL does not span machines.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser().resolve()
+        with failures.disk(self.path):
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.blobs = Blobs(self.path)
+        self.database = Database(self.path / "store.sqlite3")
+        with contextlib.suppress(StoreError):
+            self.collect_garbage()
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r})"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of build and service logs."""
+        return self._folder("logs")
+
+    @property
+    def run(self) -> Path:
+        """Folder of the lock files of running servers."""
+        return self._folder("run")
+
+    def _folder(self, name: str) -> Path:
+        with failures.disk(self.path):
+            (self.path / name).mkdir(exist_ok=True)
+        return self.path / name
+
+    # --- bytes ---------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def staged(self, source: Path) -> Iterator[Staged]:
+        """The bytes of a file, or the deterministic tar of a folder, flushed to the store's disk but not yet listed."""
+        if source.is_dir():
+            write: Callable[[HashingWriter], None] = lambda writer: folders.pack(source, writer)  # noqa: E731
+            needed = folders.size(source)
+        elif source.is_file():
+            write, needed = lambda writer: _copy_file(source, writer), source.stat().st_size
+        else:
+            raise NotFoundError(f"{source} does not exist; expected a file or a folder. Check the path.")
+        with self.blobs.stage(write, needed) as staged:
+            yield staged
+
+    def export_folder(self, digest: str, target: Path) -> None:
+        """Unpack a folder's blob as `target`, verified."""
+        self.blobs.verify(digest)
+        with failures.disk(target.parent, self.blobs.path(digest).stat().st_size):
+            folders.unpack(self.blobs.path(digest), target)
+
+    def collect_garbage(self) -> int:
+        """Remove blobs that no row names and temporary files whose maker has ended; returns how many.
+
+        Writers turn bytes into a blob and name it in one transaction, so a blob seen here without a name has no future.
+        """
+        removed = 0
+        with self.database.read() as connection:
+            candidates = self.blobs.unreferenced(_used_blobs(connection))
+        if candidates:
+            with self.database.write() as connection:
+                for path in self.blobs.unreferenced(_used_blobs(connection)):
+                    removed += _remove(path)
+        return removed + sum(_remove(path) for path in self.blobs.abandoned())
+
+    # --- rows ----------------------------------------------------------------------------------------------------
+
+    def add_version(self, table: str, row: Row, staged: Staged, version: int | None = None) -> int:
+        """List a new object of a versioned table with its bytes; returns the version.
+
+        `version` is one from `next_version`; without it the next one is taken in the same transaction.
+        """
+        with self.database.write() as connection:
+            if version is None:
+                version = _count_up(connection, table, row["name"])
+            self.blobs.commit(staged)
+            row = {**row, "version": version, "blob": staged.digest, "size": staged.size}
+            _insert(connection, table, {"created": now(), **row})
+        return version
+
+    def next_version(self, table: str, name: str) -> int:
+        """Reserve a version for an object that takes a while to make."""
+        with self.database.write() as connection:
+            return _count_up(connection, table, name)
+
+    def insert(self, table: str, row: Row) -> None:
+        """List a new object of a table without versions; InvalidInputError when its name is taken."""
+        with self.database.write() as connection:
+            insert(connection, table, row)
+
+    def select(self, table: str, **where: Any) -> list[Row]:
+        """Rows whose columns equal `where` (None means any), oldest first."""
+        with self.database.read() as connection:
+            return select(connection, table, **where)
+
+    def find(self, table: str, **key: Any) -> Row | None:
+        """The row with this primary key, or None."""
+        rows = self.select(table, **key)
+        return rows[0] if rows else None
+
+    def update(self, table: str, key: Key, **changes: Any) -> Row:
+        """Change columns of one row and return it; NotFoundError when it is gone."""
+        with self.database.write() as connection:
+            return update(connection, table, key, **changes)
+
+    def change(self, table: str, key: Key, function: Callable[[Row], Row]) -> Row:
+        """Read a row, compute changes from it and write them, as one transaction (so no other change is lost)."""
+        with self.database.write() as connection:
+            return update(connection, table, key, **function(_required(connection, table, key)))
+
+    def delete(self, table: str, key: Key) -> None:
+        """Delete a row, its secrets, and its bytes when nothing else uses them.
+
+        Raises InUseError naming the users, NotFoundError when it is gone.
+        """
+        with self.database.write() as connection:
+            row = _required(connection, table, key)
+            _refuse_if_used(connection, table, key)
+            connection.execute(f"DELETE FROM {table} WHERE {_where(key)}", list(key.values()))
+            connection.execute(
+                "DELETE FROM secrets WHERE kind = ? AND owner = ?", (table, row.get("name", row.get("id")))
+            )
+        if "blob" in row:
+            # Only after the commit: a kill in between leaves a blob too many, never a row without its blob.
+            self._remove_blob(row["blob"])
+
+    def _remove_blob(self, digest: str) -> None:
+        with self.database.write() as connection:
+            if digest not in _used_blobs(connection):
+                _remove(self.blobs.path(digest))
+
+    # --- secrets and facts ---------------------------------------------------------------------------------------
+
+    def secrets(self, kind: str, owner: str) -> dict[str, str]:
+        """Secrets of one object, by name."""
+        with self.database.read() as connection:
+            rows = connection.execute("SELECT name, value FROM secrets WHERE kind = ? AND owner = ?", (kind, owner))
+            return {row["name"]: row["value"] for row in rows}
+
+    def set_secrets(self, kind: str, owner: str, values: Mapping[str, str]) -> None:
+        """Add or replace secrets of one object."""
+        with self.database.write() as connection:
+            set_secrets(connection, kind, owner, values)
+
+    def facts(self) -> dict[str, str]:
+        """What the workspace says about itself (its name, location, ...)."""
+        with self.database.read() as connection:
+            return {row["name"]: row["value"] for row in connection.execute("SELECT name, value FROM facts")}
+
+    def set_facts(self, values: Mapping[str, str]) -> None:
+        """Add or replace facts."""
+        with self.database.write() as connection:
+            connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", list(values.items()))
+
+
+# --- the same inside a transaction of the caller ---------------------------------------------------------------------
+
+
+def insert(connection: sqlite3.Connection, table: str, row: Row) -> None:
+    """List a new row; InvalidInputError when its name is taken."""
+    key = {column: row[column] for column in schema.KEYS[table]}
+    if select(connection, table, **key):
+        raise InvalidInputError(f"{_noun(table)} {_id(key)!r} exists already. Choose another name, or delete it first.")
+    _insert(connection, table, {"created": now(), **row})
+
+
+def select(connection: sqlite3.Connection, table: str, **where: Any) -> list[Row]:
+    """Rows whose columns equal `where` (None means any), oldest first."""
+    key = {column: value for column, value in where.items() if value is not None}
+    condition = f" WHERE {_where(key)}" if key else ""
+    rows = connection.execute(f"SELECT * FROM {table}{condition} ORDER BY created, rowid", list(key.values()))
+    return [_decoded(row) for row in rows]
+
+
+def update(connection: sqlite3.Connection, table: str, key: Key, **changes: Any) -> Row:
+    """Change columns of one row and return it; NotFoundError when it is gone."""
+    row = _required(connection, table, key)
+    if changes:
+        columns = ", ".join(f"{column} = ?" for column in changes)
+        values = [_encoded(column, value) for column, value in changes.items()]
+        connection.execute(f"UPDATE {table} SET {columns} WHERE {_where(key)}", [*values, *key.values()])
+    return {**row, **changes}
+
+
+def set_secrets(connection: sqlite3.Connection, kind: str, owner: str, values: Mapping[str, str]) -> None:
+    """Add or replace secrets of one object."""
+    rows = [(kind, owner, name, value) for name, value in values.items()]
+    connection.executemany("INSERT OR REPLACE INTO secrets VALUES (?, ?, ?, ?)", rows)
+
+
+def _insert(connection: sqlite3.Connection, table: str, row: Row) -> None:
+    marks = ", ".join("?" * len(row))
+    values = [_encoded(column, value) for column, value in row.items()]
+    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", values)
+
+
+def _count_up(connection: sqlite3.Connection, table: str, name: str) -> int:
+    connection.execute(
+        "INSERT INTO counters VALUES (?, ?, 1) ON CONFLICT (kind, name) DO UPDATE SET last = last + 1", (table, name)
+    )
+    found = connection.execute("SELECT last FROM counters WHERE kind = ? AND name = ?", (table, name)).fetchone()
+    return int(found["last"])
+
+
+def _required(connection: sqlite3.Connection, table: str, key: Key) -> Row:
+    rows = select(connection, table, **key)
+    if not rows:
+        raise NotFoundError(f"{_noun(table)} {_id(key)!r} does not exist (any more).")
+    return rows[0]
+
+
+def _refuse_if_used(connection: sqlite3.Connection, table: str, key: Key) -> None:
+    for user_table, word, class_name, columns in schema.USERS.get(table, ()):
+        users = select(connection, user_table, **dict(zip(columns, key.values(), strict=True)))
+        if users:
+            names = [_id({column: user[column] for column in schema.KEYS[user_table]}) for user in users]
+            version = f", version={users[0]['version']}" if "version" in users[0] else ""
+            raise InUseError(
+                f"{_noun(table)} {_id(key)!r} is used by the {word} {', '.join(map(repr, names))}. "
+                f"Delete that first: {class_name}(workspace, {users[0]['name']!r}{version}).delete()."
+            )
+
+
+def _used_blobs(connection: sqlite3.Connection) -> set[str]:
+    query = " UNION ".join(f"SELECT blob FROM {table}" for table in schema.BLOB_TABLES)
+    return {row["blob"] for row in connection.execute(query)}
+
+
+def _where(key: Key) -> str:
+    return " AND ".join(f"{column} = ?" for column in key)
+
+
+def _id(key: Key) -> str:
+    return ":".join(str(value) for value in key.values())
+
+
+def _noun(table: str) -> str:
+    return table.removesuffix("s").replace("_", " ")
+
+
+def _encoded(column: str, value: Any) -> Any:
+    return json.dumps(value, sort_keys=True) if column in schema.JSON_COLUMNS else value
+
+
+def _decoded(row: sqlite3.Row) -> Row:
+    return {name: json.loads(row[name]) if name in schema.JSON_COLUMNS else row[name] for name in row.keys()}  # noqa: SIM118
+
+
+def _copy_file(source: Path, writer: HashingWriter) -> None:
+    with source.open("rb") as stream:
+        blobs.copy(stream, writer)
+
+
+def _remove(path: Path) -> int:
+    """1 when the file or folder is gone by us, else 0 (someone was quicker, or Windows still has it open)."""
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    except OSError:
+        return 0
+    return 1
