@@ -1,0 +1,182 @@
+"""TensorProto <-> NumPy, both ways of carrying values: tensor_content, and the field of the type.
+
+Answers use the field of the type, as TensorFlow Serving's do: old clients read float_val. Nothing is allocated before
+the element count has been compared with a cap.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.serving.protos import TensorProto
+
+MAX_ELEMENTS = 1 << 24  # as float32 this is the message limit of 64 MiB
+MAX_STRINGS = 1 << 16
+
+# DataType number -> NumPy dtype name and the field that holds its values.
+_TYPES: dict[int, tuple[str, str]] = {
+    1: ("float32", "float_val"),
+    2: ("float64", "double_val"),
+    3: ("int32", "int_val"),
+    4: ("uint8", "int_val"),
+    5: ("int16", "int_val"),
+    6: ("int8", "int_val"),
+    7: ("string", "string_val"),
+    9: ("int64", "int64_val"),
+    10: ("bool", "bool_val"),
+    19: ("float16", "half_val"),
+    22: ("uint32", "uint32_val"),
+    23: ("uint64", "uint64_val"),
+}
+DATA_TYPES: dict[str, int] = {name: number for number, (name, _) in _TYPES.items()}
+_PACKED = {"float_val": (5, 4), "double_val": (6, 8)}  # field number, bytes per value: sent as they lie in memory
+_MAX_DIMENSIONS = 32  # NumPy's arrays have at most 64, TensorFlow's 254
+
+
+def to_proto(array: np.ndarray) -> Any:
+    """A TensorProto of the array; strings are object arrays of bytes (str is sent as UTF-8).
+
+    Raises InvalidInputError for a dtype that the protocol has no number for.
+    """
+    array = np.asarray(array)
+    strings = array.dtype.kind in "OSU"
+    name = "string" if strings else array.dtype.name
+    if name not in DATA_TYPES:
+        raise InvalidInputError(f"expected an array of {', '.join(DATA_TYPES)}, got dtype {array.dtype}")
+    proto = TensorProto(dtype=DATA_TYPES[name])
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    proto.tensor_shape.SetInParent()  # a scalar has a shape, too: an empty one
+    field = _TYPES[DATA_TYPES[name]][1]
+    if strings:
+        proto.string_val.extend(_as_bytes(value) for value in array.ravel())
+    elif field in _PACKED:
+        number, width = _PACKED[field]
+        data = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+        # Merging the wire form copies memory; extend() would make a Python float of every value.
+        proto.MergeFromString(bytes([number << 3 | 2]) + _varint(len(data)) + data)
+        assert len(getattr(proto, field)) * width == len(data)
+    else:
+        values = array.view(np.uint16) if name == "float16" else array
+        getattr(proto, field).extend(values.ravel().tolist())
+    return proto
+
+
+def from_proto(proto: Any, max_elements: int = MAX_ELEMENTS, max_strings: int = MAX_STRINGS) -> np.ndarray:
+    """The array of a TensorProto; strings become an object array of bytes. May be read-only.
+
+    Too few values: the last one repeats, none: zeros. A non-empty tensor_content wins and must have the exact length.
+    Raises InvalidInputError for everything that does not fit together, and for more than `max_elements`.
+    """
+    if proto.dtype not in _TYPES:
+        raise InvalidInputError(f"dtype {_type_text(proto)} is not served; send one of {', '.join(DATA_TYPES)}")
+    name, field = _TYPES[proto.dtype]
+    shape = _shape(proto)
+    count = math.prod(shape)
+    limit = max_strings if name == "string" else max_elements
+    if count > limit:
+        raise InvalidInputError(f"shape {list(shape)} has {count} elements, more than the limit of {limit}")
+    if proto.tensor_content:
+        return _from_content(proto.tensor_content, name, count).reshape(shape)
+    values = getattr(proto, field)
+    if len(values) > count:
+        raise InvalidInputError(f"shape {list(shape)} has {count} elements, but {field} has {len(values)}")
+    return _filled(_from_field(proto, name, field, values), count).reshape(shape)
+
+
+def _as_bytes(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return value.encode()
+    raise InvalidInputError(f"expected bytes or str in an array of objects, got {type(value).__name__}")
+
+
+def _type_text(proto: Any) -> str:
+    known = proto.DESCRIPTOR.fields_by_name["dtype"].enum_type.values_by_number
+    return known[proto.dtype].name if proto.dtype in known else str(proto.dtype)
+
+
+def _shape(proto: Any) -> tuple[int, ...]:
+    if proto.tensor_shape.unknown_rank:
+        raise InvalidInputError("the shape has an unknown rank; send the size of every dimension")
+    dimensions = proto.tensor_shape.dim
+    if len(dimensions) > _MAX_DIMENSIONS:
+        raise InvalidInputError(f"the shape has {len(dimensions)} dimensions, more than {_MAX_DIMENSIONS}")
+    shape = tuple(dimension.size for dimension in dimensions)
+    if any(size < 0 for size in shape):
+        raise InvalidInputError(f"shape {list(shape)} has a negative size")
+    return shape
+
+
+def _from_content(content: bytes, name: str, count: int) -> np.ndarray:
+    if name == "string":
+        raise InvalidInputError("strings in tensor_content are not served; send them in string_val")
+    dtype = np.dtype(name).newbyteorder("<")
+    if len(content) != count * dtype.itemsize:
+        raise InvalidInputError(
+            f"tensor_content has {len(content)} bytes, expected {count * dtype.itemsize} ({count} elements of {name})"
+        )
+    if name == "bool":
+        return np.frombuffer(content, np.uint8) != 0
+    return np.frombuffer(content, dtype).astype(np.dtype(name), copy=False)
+
+
+def _from_field(proto: Any, name: str, field: str, values: Any) -> np.ndarray:
+    """The values that were sent, one-dimensional, perhaps fewer than the shape asks for."""
+    if name == "string":
+        strings = np.empty(len(values), object)
+        strings[:] = list(values)
+        return strings
+    if field in _PACKED:
+        packed = _packed(proto, field, len(values))
+        if packed is not None:
+            return packed.astype(np.dtype(name), copy=False)
+    if name == "float16":
+        bits = np.array(values, np.int64)
+        _check_range(bits, np.dtype(np.uint16), field)
+        return bits.astype(np.uint16).view(np.float16)
+    if field == "int_val" and name != "int32":
+        wide = np.array(values, np.int64)
+        _check_range(wide, np.dtype(name), field)
+        return wide.astype(name)
+    return np.array(values, np.dtype(name))
+
+
+def _packed(proto: Any, field: str, count: int) -> np.ndarray | None:
+    """float_val or double_val without a Python float per value: they end the serialised message, unless more follows."""
+    number, width = _PACKED[field]
+    header = bytes([number << 3 | 2]) + _varint(count * width)
+    wire = proto.SerializeToString(deterministic=True)
+    start = len(wire) - count * width
+    before = type(proto)(dtype=proto.dtype, tensor_shape=proto.tensor_shape, version_number=proto.version_number)
+    if not count or wire[:start] != before.SerializeToString(deterministic=True) + header:
+        return None
+    return np.frombuffer(wire, np.dtype(f"<f{width}"), count, start)
+
+
+def _check_range(values: np.ndarray, dtype: np.dtype[Any], field: str) -> None:
+    info = np.iinfo(dtype)
+    if values.size and not (info.min <= values.min() and values.max() <= info.max):
+        raise InvalidInputError(f"{field} holds a value outside {info.min} .. {info.max}, the range of {dtype.name}")
+
+
+def _filled(values: np.ndarray, count: int) -> np.ndarray:
+    if len(values) == count:
+        return values
+    result = np.full(count, b"", object) if values.dtype == object else np.zeros(count, values.dtype)
+    result[: len(values)] = values
+    if len(values):
+        result[len(values) :] = values[-1]
+    return result
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
