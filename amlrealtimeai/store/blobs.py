@@ -138,8 +138,10 @@ class Blobs:
 
     def verify(self, digest: str) -> None:
         """Raise StoreError unless the blob's bytes still have their digest."""
+        writer = HashingWriter()
         with self.open(digest) as stream:
-            self._check(digest, _hash(stream))
+            copy(stream, writer)
+        self._check(digest, writer.digest)
 
     def read(self, digest: str) -> bytes:
         """The whole blob, verified."""
@@ -177,9 +179,11 @@ class Blobs:
         return [path for path in self.temporary.iterdir() if _is_abandoned(path)]
 
 
-def _hash(stream: BinaryIO) -> str:
+def digest(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
     writer = HashingWriter()
-    copy(stream, writer)
+    with path.open("rb") as stream:
+        copy(stream, writer)
     return writer.digest
 
 

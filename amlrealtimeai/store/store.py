@@ -72,11 +72,27 @@ class Store:
         with self.blobs.stage(write, needed) as staged:
             yield staged
 
-    def export_folder(self, digest: str, target: Path) -> None:
-        """Unpack a folder's blob as `target`, verified."""
+    def export(self, digest: str, target: Path, *, is_folder: bool) -> None:
+        """Copy a blob to the file `target`, or unpack it as the folder `target`; verified, whole or not at all."""
+        if not is_folder:
+            self.blobs.export(digest, target)
+            return
         self.blobs.verify(digest)
         with failures.disk(target.parent, self.blobs.path(digest).stat().st_size):
             folders.unpack(self.blobs.path(digest), target)
+
+    def kept(self, digest: str, filename: str, *, is_folder: bool) -> Path:
+        """Path of a copy with the name `filename`, for readers that want a real file or folder; repaired if altered."""
+        target = self._folder("kept") / digest / filename
+        if not _is_copy(digest, target):
+            with failures.disk(target.parent):
+                target.parent.mkdir(exist_ok=True)
+            try:
+                self.export(digest, target, is_folder=is_folder)
+            except OSError:
+                if not _is_copy(digest, target):  # else another process was quicker
+                    raise
+        return target
 
     def collect_garbage(self) -> int:
         """Remove blobs that no row names and temporary files whose maker has ended; returns how many.
@@ -89,7 +105,7 @@ class Store:
         if candidates:
             with self.database.write() as connection:
                 for path in self.blobs.unreferenced(_used_blobs(connection)):
-                    removed += _remove(path)
+                    removed += self._forget(path.name)
         return removed + sum(_remove(path) for path in self.blobs.abandoned())
 
     # --- rows ----------------------------------------------------------------------------------------------------
@@ -156,7 +172,11 @@ class Store:
     def _remove_blob(self, digest: str) -> None:
         with self.database.write() as connection:
             if digest not in _used_blobs(connection):
-                _remove(self.blobs.path(digest))
+                self._forget(digest)
+
+    def _forget(self, digest: str) -> int:
+        _remove(self.path / "kept" / digest)
+        return _remove(self.blobs.path(digest))
 
     # --- secrets and facts ---------------------------------------------------------------------------------------
 
@@ -278,6 +298,12 @@ def _decoded(row: sqlite3.Row) -> Row:
 def _copy_file(source: Path, writer: HashingWriter) -> None:
     with source.open("rb") as stream:
         blobs.copy(stream, writer)
+
+
+def _is_copy(digest: str, path: Path) -> bool:
+    if path.is_dir():
+        return folders.digest(path) == digest
+    return path.is_file() and blobs.digest(path) == digest
 
 
 def _remove(path: Path) -> int:

@@ -1,0 +1,70 @@
+"""Checks of what callers pass: unknown keywords, keywords without a meaning on this machine, names, tags."""
+
+import functools
+import inspect
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+from amlrealtimeai.errors import InvalidInputError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def known_keywords(function: Callable[P, R]) -> Callable[P, R]:
+    """Make an unknown keyword a TypeError that lists the known ones."""
+    known = [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        unknown = [name for name in kwargs if name not in known]
+        if unknown:
+            raise TypeError(
+                f"{function.__qualname__}() has no keyword {', '.join(map(repr, unknown))}; "
+                f"it knows: {', '.join(known)}"
+            )
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def warn_without_meaning(what: str, **keywords: Any) -> None:
+    """One warning that names the keywords that were given, but mean nothing for a target on this machine."""
+    given = [name for name, value in keywords.items() if value is not None]
+    if given:
+        warnings.warn(f"{what}: {', '.join(given)} has no meaning on this machine and is ignored.", stacklevel=4)
+
+
+def check_name(what: str, name: Any, pattern: str, expected: str) -> str:
+    """`name` if it matches, else InvalidInputError that says what was expected."""
+    if not isinstance(name, str) or not re.fullmatch(pattern, name):
+        raise InvalidInputError(f"{what}: expected {expected}, got {name!r}. Choose a name like that.")
+    return name
+
+
+def check_strings(what: str, values: Mapping[str, Any] | None) -> dict[str, str]:
+    """Tags or properties as a dict of strings; numbers and flags are written as text, as the original does."""
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
+        raise InvalidInputError(f"{what}: expected a dict of names and texts, got {values!r}")
+    return {key: value if isinstance(value, str) else str(value) for key, value in values.items()}
+
+
+def matches(wanted: Any, found: Mapping[str, str]) -> bool:
+    """Whether tags fit a filter: a list of names or [name, value] pairs, or a dict; None fits all."""
+    if wanted is None:
+        return True
+    if isinstance(wanted, Mapping):
+        wanted = list(wanted.items())
+    if isinstance(wanted, str):
+        raise InvalidInputError(f"tags: expected a list of names or [name, value] pairs, got the text {wanted!r}")
+    for item in wanted:
+        if isinstance(item, str):
+            if item not in found:
+                return False
+        elif len(item) != 2 or found.get(item[0]) != str(item[1]):
+            return False
+    return True

@@ -1,0 +1,66 @@
+"""config.json: which workspace a folder belongs to."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from amlrealtimeai.errors import ConfigError
+
+KEYS = ("subscription_id", "resource_group", "workspace_name")
+_PLACES = (".amlrealtimeai/config.json", ".azureml/config.json", "aml_config/config.json", "config.json")
+
+
+def home() -> Path:
+    """Where the workspaces are: $AMLREALTIMEAI_HOME, else ~/.amlrealtimeai."""
+    return Path(os.environ.get("AMLREALTIMEAI_HOME") or "~/.amlrealtimeai").expanduser().resolve()
+
+
+def find(path: str | Path | None) -> Path | None:
+    """The config file at `path` (a file or a folder), or without a path the nearest one here or above, or None.
+
+    Raises ConfigError when a path was given and there is nothing.
+    """
+    if path is not None:
+        given = Path(path).expanduser()
+        found = given if given.is_file() else _in_folder(given)
+        if found is None:
+            raise ConfigError(
+                f"no config.json at {given}. Write one with workspace.write_config({str(path)!r}), "
+                "or leave the path out to use the local workspace."
+            )
+        return found
+    here = Path.cwd()
+    return next((found for folder in (here, *here.parents) if (found := _in_folder(folder))), None)
+
+
+def _in_folder(folder: Path) -> Path | None:
+    return next((folder / place for place in _PLACES if (folder / place).is_file()), None)
+
+
+def read(path: Path) -> tuple[str, str, str]:
+    """Subscription, resource group and workspace name; ConfigError for anything else."""
+    expected = f"{path}: expected a JSON object with the texts {', '.join(KEYS)}"
+    fix = "Write it again with workspace.write_config(), or name another file: Workspace.from_config(path=...)."
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as problem:
+        raise ConfigError(f"{expected}, got something that is not JSON ({problem}). {fix}") from problem
+    except OSError as problem:
+        raise ConfigError(f"{path} cannot be read: {problem.strerror}. {fix}") from problem
+    if not isinstance(content, dict):
+        raise ConfigError(f"{expected}, got a {type(content).__name__}. {fix}")
+    values = [content.get(key) for key in KEYS]
+    if not all(isinstance(value, str) and value for value in values):
+        raise ConfigError(f"{expected}, got {', '.join(content) or 'an empty object'}. {fix}")
+    return values[0], values[1], values[2]
+
+
+def write(folder: Path, file_name: str, values: tuple[str, str, str]) -> Path:
+    """Write .amlrealtimeai/<file_name> into `folder` and return its path."""
+    path = folder / ".amlrealtimeai" / file_name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial.write_text(json.dumps(dict(zip(KEYS, values, strict=True)), indent=4) + "\n", encoding="utf-8")
+    partial.replace(path)
+    return path
