@@ -1,0 +1,35 @@
+"""Accelerated models: define a network, convert it for the NPU, put it in a container image, consume its service.
+
+Names load on first use, so that a client starts without TensorFlow.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from amlrealtimeai.accel.client import PredictionClient, client_from_service
+    from amlrealtimeai.accel.container_image import AccelContainerImage
+    from amlrealtimeai.accel.converter import AccelOnnxConverter
+    from amlrealtimeai.accel.inference_config import AccelInferenceConfig
+
+__all__ = [
+    "AccelContainerImage",
+    "AccelInferenceConfig",
+    "AccelOnnxConverter",
+    "PredictionClient",
+    "client_from_service",
+]
+
+_HOMES = {
+    "AccelContainerImage": "container_image",
+    "AccelInferenceConfig": "inference_config",
+    "AccelOnnxConverter": "converter",
+    "PredictionClient": "client",
+    "client_from_service": "client",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'amlrealtimeai.accel' has no attribute {name!r}")
+    return getattr(import_module(f"amlrealtimeai.accel.{_HOMES[name]}"), name)

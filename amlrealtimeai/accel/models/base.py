@@ -1,0 +1,251 @@
+"""What all networks share: building the graph, restoring and saving weights, the default classifier."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from amlrealtimeai.accel.models import weights as weight_sources
+from amlrealtimeai.accel.models.layers import Builder, QuantizedBuilder
+from amlrealtimeai.errors import InvalidInputError, UnsupportedError, WeightsError
+from amlrealtimeai.npu.formats import BlockFormat, as_format
+
+FEATURIZER_COLLECTION = "amlrealtimeai_featurizer"
+DEFAULT_FORMAT = "bw_cnn"
+
+
+@dataclass(frozen=True)
+class Network:
+    """An architecture: everything that differs between two model classes.
+
+    name: model_ref and the weight file's name. scope: prefix of tensors and of variables in checkpoints.
+    input_dims, output_dims: without the batch dimension.
+    featurizer: (builder, images float32 [n, h, w, 3]) -> feature tensors.
+    classifier: (features, *arrays in the order of classifier_shapes) -> output tensor; None where there is none.
+    classifier_shapes: Keras' names and shapes of the classifier's arrays.
+    keras_file: path under keras-applications/ and MD5 of the ImageNet weights.
+    """
+
+    name: str
+    scope: str
+    version: str
+    input_dims: list[int]
+    output_dims: list[list[int]]
+    featurizer: Callable[[Builder, tf.Tensor], list[tf.Tensor]]
+    classifier: Callable[..., tf.Tensor] | None
+    classifier_shapes: dict[str, tuple[int, ...]]
+    keras_file: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class _Imported:
+    """One import into one graph."""
+
+    builder: Builder
+    inputs: list[str]
+    outputs: list[str]
+    saver: tf.train.Saver
+
+
+class FloatModel:
+    """A network in float32.
+
+    model_base_path: folder for this package's downloads; `<model_base_path>/<model_ref>/<version>` is looked at for
+        ImageNet weights. It need not exist.
+    is_frozen: True keeps the network's variables out of TRAINABLE_VARIABLES.
+    weights: "workshop" (shipped; trained on pictures made of emoji), "imagenet" (keras.applications, downloaded once),
+        "random", a folder that save_weights wrote to, or a Keras .h5 file. None: AMLREALTIMEAI_WEIGHTS, else workshop.
+    Raises WeightsError where `weights` does not exist.
+    """
+
+    network: ClassVar[Network]
+
+    def __init__(
+        self,
+        model_base_path: str | os.PathLike[str],
+        is_frozen: bool = False,
+        weights: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._base = Path(model_base_path).expanduser()
+        self._is_frozen = is_frozen
+        self._weights = weight_sources.resolve(weights, self.network)
+        self._imported: _Imported | None = None
+
+    @property
+    def model_ref(self) -> str:
+        """Name of the network, the same for the float and the quantised class: "resnet50"."""
+        return self.network.name
+
+    @property
+    def model_version(self) -> str:
+        """Version of the network's definition."""
+        return self.network.version
+
+    @property
+    def version(self) -> str:
+        """The same as model_version."""
+        return self.network.version
+
+    @property
+    def model_path(self) -> str:
+        """Folder of this network and version under model_base_path."""
+        return str(self._base / self.model_ref / self.model_version)
+
+    @property
+    def input_tensor_list(self) -> list[str]:
+        """Names of the featurizer's input tensors in the latest import."""
+        return list(self._latest().inputs)
+
+    @property
+    def output_tensor_list(self) -> list[str]:
+        """Names of the featurizer's output tensors in the latest import."""
+        return list(self._latest().outputs)
+
+    def get_input_dims(self, i: int = 0) -> list[int]:
+        """Dimensions of input `i` without the batch: [224, 224, 3]."""
+        return list([self.network.input_dims][i])
+
+    def get_output_dims(self, i: int = 0) -> list[int]:
+        """Dimensions of output `i` without the batch: [1, 1, 2048]."""
+        return list(self.network.output_dims[i])
+
+    def import_graph_def(
+        self, input_tensor: tf.Tensor | None = None, is_training: bool | tf.Tensor = True
+    ) -> tf.Tensor | list[tf.Tensor]:
+        """Add the featurizer to the default graph; returns its output tensor, or the list of them.
+
+        input_tensor: preprocessed images, float32 [n, *get_input_dims()]; None adds a placeholder.
+        is_training: True (default): weights are trainable unless the model is frozen; batch normalisation uses its
+            moving statistics, as the deployed network will. False: for inference only, nothing is trainable. A scalar
+            boolean tensor, for float models that are not frozen: batch normalisation uses the batch's statistics while
+            it is true, and updates the moving ones.
+        Variables are NaN until restore_weights. Raises InvalidInputError for another type or size of input.
+        """
+        with tf.name_scope(self.network.scope):
+            images = self._checked_input(input_tensor)
+            builder = self._builder(is_training)
+            outputs = self.network.featurizer(builder, images)
+            saver = tf.train.Saver({entry.name: entry.variable for entry in builder.entries})
+        names = [tensor.name for tensor in outputs]
+        self._imported = _Imported(builder, [images.name], names, saver)
+        tf.add_to_collection(FEATURIZER_COLLECTION, json.dumps(self._description(images.name, names)))
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def restore_weights(self, session: tf.Session) -> None:
+        """Give the variables of the latest import their weights. Raises WeightsError naming what does not fit."""
+        entries = self._latest().builder.entries
+        found = weight_sources.values(self._weights, self.network, Path(self.model_path), entries)
+        variables = [entry.variable for entry in entries]
+        feed = {v.initializer.inputs[1]: value for v, value in zip(variables, found, strict=True)}
+        session.run([variable.initializer for variable in variables], feed)
+
+    def save_weights(self, path: str | os.PathLike[str], session: tf.Session | None = None) -> str:
+        """Write the latest import's weights as a TensorFlow checkpoint with the prefix `path`; returns the prefix.
+
+        The folder of `path` is made if needed; give it as custom_weights_directory or weights= to load them again, in
+        either twin. session: None is the default session.
+        """
+        session = session or tf.get_default_session()
+        if session is None:
+            raise InvalidInputError(
+                "save_weights needs a session: pass one, or call it inside 'with session.as_default()'"
+            )
+        prefix = Path(path).expanduser()
+        prefix.parent.mkdir(parents=True, exist_ok=True)
+        return self._latest().saver.save(session, str(prefix), write_meta_graph=False)
+
+    def get_default_classifier(self, input_tensor: tf.Tensor, prefix: str = "classifier") -> tf.Tensor:
+        """Add the 1000-class ImageNet classifier, with constant weights, under the name scope `prefix`.
+
+        input_tensor: the features, float32. Returns probabilities float32 [n, 1000]. Weights come from this model's
+        source; a checkpoint holds none, then those of the default source are used.
+        """
+        if self.network.classifier is None:
+            raise UnsupportedError(f"{self.model_ref} has no classifier: its outputs are the result")
+        arrays = weight_sources.classifier_values(self._weights, self.network, Path(self.model_path))
+        ordered = [np.ascontiguousarray(arrays[key], np.float32) for key in self.network.classifier_shapes]
+        with tf.name_scope(prefix), tf.name_scope(self.network.scope):
+            return self.network.classifier(input_tensor, *ordered)
+
+    def _latest(self) -> _Imported:
+        if self._imported is None:
+            raise InvalidInputError("the graph is not there yet: call import_graph_def first")
+        return self._imported
+
+    def _checked_input(self, tensor: tf.Tensor | None) -> tf.Tensor:
+        expected = tf.TensorShape([None, *self.network.input_dims])
+        if tensor is None:
+            return tf.placeholder(tf.float32, expected, name="InputImage")
+        if tensor.dtype != tf.float32 or not expected.is_compatible_with(tensor.shape):
+            raise InvalidInputError(
+                f"{self.model_ref} expects images float32 {expected}, got {tensor.dtype.name} {tensor.shape} "
+                f"({tensor.name}). Prepare them with amlrealtimeai.accel.models.utils.preprocess_array"
+            )
+        return (
+            tensor if tensor.shape.rank and tensor.shape[1:].is_fully_defined() else tf.ensure_shape(tensor, expected)
+        )
+
+    def _builder(self, is_training: bool | tf.Tensor) -> Builder:
+        batch_phase = None if isinstance(is_training, bool) or self._is_frozen else tf.convert_to_tensor(is_training)
+        return Builder(self.network.scope, self._is_trainable(is_training), batch_phase)
+
+    def _is_trainable(self, is_training: bool | tf.Tensor) -> bool:
+        return not self._is_frozen and is_training is not False
+
+    def _description(self, images: str, outputs: list[str]) -> dict[str, Any]:
+        """What a converter needs to know, as it stands in the graph's collection."""
+        return {
+            "model": self.model_ref,
+            "version": self.model_version,
+            "inputs": [images],
+            "outputs": outputs,
+            "quantized": False,
+            "format": None,
+        }
+
+
+class QuantizedModel(FloatModel):
+    """A network in block floating point, with the variables of its float twin and straight-through gradients.
+
+    custom_weights_directory: a folder that save_weights of either twin wrote to.
+    number_format: a preset's name or a BlockFormat of amlrealtimeai.npu; None is "bw_cnn".
+    The rest as for the float twin. Batch normalisation is folded into the weights, with its moving statistics.
+    """
+
+    def __init__(
+        self,
+        model_base_path: str | os.PathLike[str],
+        is_frozen: bool = False,
+        custom_weights_directory: str | os.PathLike[str] | None = None,
+        weights: str | os.PathLike[str] | None = None,
+        number_format: str | BlockFormat | None = None,
+    ) -> None:
+        if custom_weights_directory is not None:
+            if weights is not None:
+                raise WeightsError("expected custom_weights_directory or weights, got both: leave one out")
+            if not Path(custom_weights_directory).expanduser().is_dir():
+                raise WeightsError(
+                    f"custom_weights_directory {os.fspath(custom_weights_directory)!r} is not a folder: give the one "
+                    "that holds the checkpoint written by save_weights"
+                )
+            weights = Path(custom_weights_directory).expanduser()
+        super().__init__(model_base_path, is_frozen, weights)
+        self.number_format = as_format(number_format or DEFAULT_FORMAT)
+
+    def _builder(self, is_training: bool | tf.Tensor) -> Builder:
+        if not isinstance(is_training, bool) and not self._is_frozen:
+            raise UnsupportedError(
+                "a quantised network folds its batch normalisation, so is_training has to be True or False, not a "
+                "tensor. Train batch statistics in the float twin, then load its weights here"
+            )
+        return QuantizedBuilder(self.network.scope, self._is_trainable(is_training), self.number_format)
+
+    def _description(self, images: str, outputs: list[str]) -> dict[str, Any]:
+        fmt = self.number_format
+        numbers = {"block": fmt.block, "mantissa_bits": fmt.mantissa_bits, "exponent_bits": fmt.exponent_bits}
+        return {**super()._description(images, outputs), "quantized": True, "format": numbers}

@@ -1,0 +1,74 @@
+"""Keras' weight files: reading a .h5, and finding or downloading the ImageNet ones of keras.applications."""
+
+import hashlib
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+
+from amlrealtimeai.errors import WeightsError
+
+_BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
+_PROBE_SECONDS = 5.0
+
+# Keras' order inside a layer; names inside older files differ, the order never did.
+_BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+_LINEAR = ("kernel", "bias")
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of a Keras .h5 (save_weights or save) as "layer/kernel", float32. Raises WeightsError if unreadable."""
+    import h5py  # type: ignore[import-untyped]
+
+    try:
+        with h5py.File(path, "r") as file:
+            root = file.get("model_weights", file)
+            arrays = {}
+            for layer in map(_text, root.attrs["layer_names"]):
+                group = root[layer]
+                stored = [np.asarray(group[_text(name)], np.float32) for name in group.attrs["weight_names"]]
+                kinds = _BATCH_NORM if len(stored) == len(_BATCH_NORM) else _LINEAR
+                # older files call the last layer probs
+                name = "predictions" if layer == "probs" else layer
+                arrays.update({f"{name}/{kind}": value for kind, value in zip(kinds, stored, strict=False)})
+            return arrays
+    except (OSError, KeyError) as error:
+        raise WeightsError(
+            f"{path} is not a Keras weights file ({error}). Write one with model.save_weights('weights.h5') "
+            "under TF_USE_LEGACY_KERAS=1"
+        ) from None
+
+
+def imagenet(network: str, published: tuple[str, str], folder: Path) -> Path:
+    """The ImageNet weights of keras.applications: from `folder`, Keras' cache, or the internet into that cache.
+
+    published: path under keras-applications/ and MD5. Offline, raises WeightsError within seconds, naming the remedy.
+    """
+    address, digest = _BASE_URL + published[0], published[1]
+    name = address.rsplit("/", 1)[1]
+    cache = Path.home() / ".keras" / "models"
+    for path in (folder / name, cache / name):
+        if path.is_file():
+            if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != digest:
+                raise WeightsError(f"{path} is damaged: its MD5 is not {digest}. Delete it and download it again")
+            return path
+    _require_reachable(address, network, cache / name)
+    from tf_keras.utils import get_file
+
+    return Path(get_file(name, address, cache_subdir="models", file_hash=digest))
+
+
+def _require_reachable(address: str, network: str, target: Path) -> None:
+    """Ask before the download: Keras' loader waits for ever on a server that does not answer."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=_PROBE_SECONDS).close()
+    except (OSError, urllib.error.URLError) as error:
+        raise WeightsError(
+            f"the ImageNet weights of {network} are not on this computer and cannot be downloaded ({error}). "
+            f"Where there is internet run 'curl -O {address}' and put the file at {target}; or use weights='workshop'"
+        ) from None
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

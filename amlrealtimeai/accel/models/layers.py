@@ -1,0 +1,172 @@
+"""The variables and layers of a network: plain float32, or quantised with the batch normalisation folded in.
+
+A network is built through one of the two builders; both create the same variables with the same names, so weights of
+one fit the other. Names follow TF-slim, as in the original models: `<scope>/weights`, `<scope>/BatchNorm/gamma`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from amlrealtimeai.accel.models import quantizer
+from amlrealtimeai.npu.formats import BlockFormat
+
+BATCH_NORM_EPSILON = 1.001e-5
+"""Of keras.applications' ResNet and DenseNet."""
+
+_MOVING_AVERAGE_DECAY = 0.99
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One variable and where its value is found.
+
+    name: its name in checkpoints, whatever scope the graph was imported in.
+    key: its name in Keras' naming, which weight files use ("conv1_conv/kernel").
+    minus: key of an array to subtract where the file has it (Keras' convolution bias, taken out of the moving mean).
+    swap_colours: the file's kernel expects BGR, the graph feeds RGB: reverse its input channels.
+    typical: mean of random values, where it is not the kind's usual one.
+    """
+
+    variable: tf.Variable
+    name: str
+    key: str
+    minus: str = ""
+    swap_colours: bool = False
+    typical: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Static shape."""
+        return tuple(self.variable.shape)
+
+
+class Builder:
+    """Float32 layers. `scope` is the network's prefix in checkpoints; `entries` are the variables made so far."""
+
+    def __init__(self, scope: str, trainable: bool, training: tf.Tensor | None = None) -> None:
+        self._scope = scope
+        self._trainable = trainable
+        self._training = training
+        self.entries: list[Entry] = []
+
+    def image(self, x: tf.Tensor, scope: str) -> tf.Tensor:
+        """What the first convolution sees of the image batch `x`. scope: a name that nothing else in the graph has."""
+        return x
+
+    def activation(self, x: tf.Tensor, scope: str) -> tf.Tensor:
+        """What a convolution sees of the activations `x`. scope: a name that nothing else in the graph has."""
+        return x
+
+    def conv_bn(
+        self,
+        x: tf.Tensor,
+        filters: int,
+        kernel: int,
+        *,
+        scope: str,
+        keras: str,
+        stride: int = 1,
+        padding: str = "SAME",
+        first: bool = False,
+        gain: float = 1.0,
+        input_variance: float = 1.0,
+    ) -> tf.Tensor:
+        """Convolution without bias, then batch normalisation: x [n, h, w, in] -> [n, h', w', filters].
+
+        x has to come from `image` (first=True) or `activation`. keras: the layer's name in Keras without _conv / _bn.
+        gain and input_variance place random weights where activations keep their size.
+        """
+        with tf.name_scope(scope):
+            shape = [kernel, kernel, x.shape[3], filters]
+            weights = self._variable(scope, "weights", shape, f"{keras}_conv/kernel", swap_colours=first)
+            gamma, beta, mean, variance = self._batch_norm_variables(scope, keras, filters, gain, input_variance)
+            return self._convolve(x, weights, (gamma, beta, mean, variance), stride, padding, first)
+
+    def _batch_norm_variables(
+        self, scope: str, keras: str, size: int, gain: float, variance: float
+    ) -> tuple[tf.Variable, tf.Variable, tf.Variable, tf.Variable]:
+        with tf.name_scope("BatchNorm"):
+            place, key = f"{scope}/BatchNorm", f"{keras}_bn"
+            return (
+                self._variable(place, "gamma", [size], f"{key}/gamma", typical=gain),
+                self._variable(place, "beta", [size], f"{key}/beta"),
+                self._variable(
+                    place, "moving_mean", [size], f"{key}/moving_mean", trainable=False, minus=f"{keras}_conv/bias"
+                ),
+                self._variable(
+                    place, "moving_variance", [size], f"{key}/moving_variance", trainable=False, typical=variance
+                ),
+            )
+
+    def _variable(
+        self, scope: str, name: str, shape: list[int], key: str, trainable: bool = True, **place: str | bool | float
+    ) -> tf.Variable:
+        # NaN until weights are restored: a forgotten restore_weights shows, where zeros would look like a result
+        variable = tf.Variable(
+            lambda: tf.fill(shape, np.float32(np.nan)),
+            trainable=self._trainable and trainable,
+            name=name,
+            dtype=tf.float32,
+            use_resource=True,
+            shape=shape,
+        )
+        self.entries.append(Entry(variable, f"{self._scope}/{scope}/{name}", key, **place))  # type: ignore[arg-type]
+        return variable
+
+    def _convolve(
+        self, x: tf.Tensor, weights: tf.Variable, norm: tuple, stride: int, padding: str, first: bool
+    ) -> tf.Tensor:
+        result = tf.nn.conv2d(x, weights, strides=stride, padding=padding, name="Conv2D")
+        if self._training is None:
+            return _normalize(result, norm)
+        return tf.cond(
+            self._training, lambda: self._normalize_batch(result, norm), lambda: _normalize(result, norm), name="phase"
+        )
+
+    def _normalize_batch(self, x: tf.Tensor, norm: tuple) -> tf.Tensor:
+        gamma, beta, mean, variance = norm
+        result, batch_mean, batch_variance = tf.nn.fused_batch_norm(x, gamma, beta, epsilon=BATCH_NORM_EPSILON)
+        updates = [
+            old.assign_sub((old - new) * (1 - _MOVING_AVERAGE_DECAY), read_value=False)
+            for old, new in ((mean, batch_mean), (variance, batch_variance))
+        ]
+        with tf.control_dependencies(updates):
+            return tf.identity(result)
+
+
+def _normalize(x: tf.Tensor, norm: tuple) -> tf.Tensor:
+    gamma, beta, mean, variance = norm
+    return tf.nn.fused_batch_norm(
+        x, gamma, beta, mean, variance, epsilon=BATCH_NORM_EPSILON, is_training=False, name="BatchNorm/FusedBatchNorm"
+    )[0]
+
+
+class QuantizedBuilder(Builder):
+    """Layers as the NPU computes them: weights with folded batch normalisation and inputs in block floating point."""
+
+    def __init__(self, scope: str, trainable: bool, number_format: BlockFormat) -> None:
+        super().__init__(scope, trainable)
+        self._format = number_format
+
+    def image(self, x: tf.Tensor, scope: str) -> tf.Tensor:
+        """The images with one exponent each."""
+        with tf.name_scope(scope):
+            return quantizer.quantize_images(x, self._format)
+
+    def activation(self, x: tf.Tensor, scope: str) -> tf.Tensor:
+        """The activations in blocks of channels."""
+        with tf.name_scope(scope):
+            return quantizer.quantize_channels(x, self._format)
+
+    def _convolve(
+        self, x: tf.Tensor, weights: tf.Variable, norm: tuple, stride: int, padding: str, first: bool
+    ) -> tf.Tensor:
+        gamma, beta, mean, variance = (tf.cast(value, tf.float64) for value in norm)
+        scale = gamma * tf.rsqrt(variance + BATCH_NORM_EPSILON)
+        folded = tf.cast(tf.cast(weights, tf.float64) * scale, tf.float32)
+        bias = tf.cast(beta - mean * scale, tf.float32)
+        quantize = quantizer.quantize_image_kernel if first else quantizer.quantize_kernel
+        result = tf.nn.conv2d(x, quantize(folded, self._format), strides=stride, padding=padding, name="Conv2D")
+        return tf.nn.bias_add(result, bias, name="BiasAdd")

@@ -1,0 +1,150 @@
+"""Where weights come from: "workshop" | "imagenet" | "random" | a checkpoint's folder | a Keras .h5 file.
+
+Named sources use Keras' names and layouts, checkpoints the variables' own names; both end as one list of values.
+"""
+
+import logging
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from amlrealtimeai import resources
+from amlrealtimeai.accel.models import codec, keras_file
+from amlrealtimeai.errors import NotFoundError, WeightsError
+
+if TYPE_CHECKING:
+    from amlrealtimeai.accel.models.base import Network
+    from amlrealtimeai.accel.models.layers import Entry
+
+ENVIRONMENT_VARIABLE = "AMLREALTIMEAI_WEIGHTS"
+NAMED = ("workshop", "imagenet", "random")
+
+_DEFAULT = "workshop"
+_log = logging.getLogger(__name__)
+
+Source = str | Path
+
+
+def resolve(weights: str | os.PathLike[str] | None, network: "Network") -> Source:
+    """The source that `weights` means: a name of NAMED, or an existing folder or .h5 file.
+
+    None reads the environment variable AMLREALTIMEAI_WEIGHTS, else "workshop"; a network for which none ship falls back
+    to "random", said in one line. Raises WeightsError for a name or path that does not exist.
+    """
+    chosen = os.fspath(weights) if weights is not None else os.environ.get(ENVIRONMENT_VARIABLE)
+    if chosen in NAMED:
+        return chosen
+    if chosen:
+        return _existing(Path(chosen).expanduser())
+    try:
+        _archive(network)
+    except WeightsError:
+        _log.warning(
+            "No workshop weights ship for %s yet: using random ones; weights='imagenet' downloads real ones.",
+            network.name,
+        )
+        return "random"
+    return _DEFAULT
+
+
+def values(source: Source, network: "Network", folder: Path, entries: Sequence["Entry"]) -> list[np.ndarray]:
+    """Float32 values for `entries`, in their order. folder: where ImageNet weights may lie beside Keras' own cache.
+
+    Raises WeightsError when the source is missing, damaged or belongs to another network.
+    """
+    if source == "random":
+        _log.warning("%s has random weights: good for measuring time; its predictions mean nothing.", network.name)
+        return [_random(e.key, e.shape, e.typical) for e in entries]
+    if isinstance(source, Path) and source.is_dir():
+        return _checkpoint_values(source, network, entries)
+    arrays = _arrays(source, network, folder)
+    found = []
+    for entry in entries:
+        value = _checked(arrays, entry.key, entry.shape, source, network)
+        if entry.minus in arrays:
+            value = value - arrays[entry.minus]
+        found.append(value[:, :, ::-1, :] if entry.swap_colours else value)
+    return found
+
+
+def classifier_values(source: Source, network: "Network", folder: Path) -> dict[str, np.ndarray]:
+    """The default classifier's arrays by Keras' names. A checkpoint holds no classifier: then the default source's."""
+    if isinstance(source, Path) and source.is_dir():
+        source = resolve(None, network)
+        source = _DEFAULT if isinstance(source, Path) and source.is_dir() else source
+    shapes = network.classifier_shapes
+    if source == "random":
+        return {key: _random(key, shape) for key, shape in shapes.items()}
+    arrays = _arrays(source, network, folder, list(shapes))
+    return {key: _checked(arrays, key, shape, source, network) for key, shape in shapes.items()}
+
+
+def _existing(path: Path) -> Path:
+    if path.is_dir() or (path.suffix == ".h5" and path.is_file()):
+        return path
+    raise WeightsError(
+        f"there are no weights {str(path)!r}: expected one of {', '.join(NAMED)}, a folder that save_weights wrote to, "
+        "or a Keras .h5 file"
+    )
+
+
+def _archive(network: "Network") -> Path:
+    try:
+        return resources.path(f"weights/{network.name}.npz")
+    except NotFoundError as error:
+        raise WeightsError(f"no workshop weights for {network.name}: {error}") from None
+
+
+def _arrays(
+    source: Source, network: "Network", folder: Path, names: Sequence[str] | None = None
+) -> Mapping[str, np.ndarray]:
+    if isinstance(source, Path):
+        return keras_file.read(source)
+    if source == "imagenet":
+        return keras_file.read(keras_file.imagenet(network.name, network.keras_file, folder))
+    return codec.load(_archive(network), network.name, names)
+
+
+def _checked(
+    arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...], source: Source, network: "Network"
+) -> np.ndarray:
+    value = arrays.get(name)
+    if value is None or value.shape != shape:
+        got = "nothing" if value is None else f"shape {list(value.shape)}"
+        raise WeightsError(
+            f"the weights {str(source)!r} are not those of {network.name}: expected {name!r} of shape {list(shape)}, "
+            f"got {got}. Choose weights saved from {network.name}, or weights='workshop'"
+        )
+    return value
+
+
+def _checkpoint_values(folder: Path, network: "Network", entries: Sequence["Entry"]) -> list[np.ndarray]:
+    import tensorflow as tf
+
+    prefix = tf.train.latest_checkpoint(str(folder))
+    if prefix is None:
+        raise WeightsError(
+            f"there is no checkpoint in {str(folder)!r}. Write one with "
+            "model.save_weights(os.path.join(folder, 'weights'), session)"
+        )
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        present = reader.get_variable_to_shape_map()
+        arrays = {entry.name: reader.get_tensor(entry.name) for entry in entries if entry.name in present}
+    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise WeightsError(f"the checkpoint {prefix} cannot be read ({reason}). Save it again") from None
+    return [_checked(arrays, entry.name, entry.shape, prefix, network) for entry in entries]
+
+
+def _random(key: str, shape: tuple[int, ...], typical: float | None = None) -> np.ndarray:
+    """Seeded by the key: kernels scaled to their fan-in (He), everything else close to its usual value."""
+    normal = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape, np.float32)
+    if len(shape) > 1:
+        return normal * np.float32(np.sqrt(2 / np.prod(shape[:-1])))
+    centre = (1.0 if key.endswith(("gamma", "variance")) else 0.0) if typical is None else typical
+    return np.float32(centre) + np.float32(0.1 * (abs(centre) or 1.0)) * np.clip(normal, -3, 3)
