@@ -1,0 +1,45 @@
+"""OCI images written with the standard library: interpreter, packages, our code and one converted model.
+
+`build_image` writes the image into one tar file, `run` starts it with podman or docker, `dockerfile` gives the same
+content as a build context for machines that cannot write it themselves.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from amlrealtimeai.containers.archive import verify_image
+    from amlrealtimeai.containers.build_context import dockerfile
+    from amlrealtimeai.containers.engine import Engine, find_engine
+    from amlrealtimeai.containers.image import ImageInfo, LayerInfo, build_image
+    from amlrealtimeai.containers.running import Running, run
+
+__all__ = [
+    "Engine",
+    "ImageInfo",
+    "LayerInfo",
+    "Running",
+    "build_image",
+    "dockerfile",
+    "find_engine",
+    "run",
+    "verify_image",
+]
+
+_HOMES = {
+    "Engine": "engine",
+    "find_engine": "engine",
+    "ImageInfo": "image",
+    "LayerInfo": "image",
+    "build_image": "image",
+    "dockerfile": "build_context",
+    "Running": "running",
+    "run": "running",
+    "verify_image": "archive",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'amlrealtimeai.containers' has no attribute {name!r}")
+    return getattr(import_module(f"amlrealtimeai.containers.{_HOMES[name]}"), name)

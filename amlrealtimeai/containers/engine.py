@@ -1,0 +1,112 @@
+"""podman or docker, whichever is there, through its command line."""
+
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from amlrealtimeai.containers.archive import verify_image
+from amlrealtimeai.errors import ContainerError
+
+LABEL = "amlrealtimeai.service"
+_NO_ENGINE = (
+    "no container engine is installed. Debian and Ubuntu: apt install podman runc; Fedora: dnf install podman; "
+    "macOS and Windows: install Podman Desktop or Docker Desktop and start it. Then run this again."
+)
+_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One container engine: `name` is "podman" or "docker", `command` what its command lines begin with."""
+
+    name: str
+    command: tuple[str, ...]
+
+    def call(self, *arguments: str, timeout: float = _SECONDS) -> str:
+        """Run one command and return what it printed. Raises ContainerError with the engine's own words."""
+        try:
+            done = subprocess.run(
+                [*self.command, *arguments], capture_output=True, text=True, timeout=timeout, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise ContainerError(f"{self.name} {arguments[0]} did not answer within {timeout:.0f} s") from None
+        if done.returncode:
+            raise ContainerError(f"{self.name} {arguments[0]} failed: {done.stderr.strip()[-1000:]}")
+        return done.stdout.strip()
+
+    def succeeds(self, *arguments: str) -> bool:
+        """Whether a command ends without an error."""
+        done = subprocess.run([*self.command, *arguments], capture_output=True, timeout=_SECONDS, check=False)
+        return done.returncode == 0
+
+    def load(self, path: Path) -> str:
+        """Check an image file, bring it into the engine unless it is there, and return what to run it by."""
+        image = verify_image(path)
+        if not self.succeeds("image", "inspect", image.id):
+            printed = self.call("load", "--quiet", "--input", str(path))
+            if not self.succeeds("image", "inspect", image.id):
+                # Docker's containerd store knows an image by its manifest, not by its configuration.
+                return printed.splitlines()[-1].split(": ", 1)[-1]
+        return image.id
+
+    def logs(self, container: str, tail: int | None = None) -> str:
+        """What the container has printed, both streams together."""
+        last = ["--tail", str(tail)] if tail is not None else []
+        command = [*self.command, "logs", *last, container]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.run(command, **streams, text=True, timeout=_SECONDS, check=False).stdout  # type: ignore[call-overload]
+
+    def is_running(self, container: str) -> bool:
+        """Whether the container exists and its process is alive."""
+        try:
+            return self.call("inspect", "--type", "container", "--format", "{{.State.Running}}", container) == "true"
+        except ContainerError:
+            return False
+
+    def exit_code(self, container: str) -> int:
+        """Exit code of a container that has ended; 137 after a kill, for example for too much memory."""
+        return int(self.call("inspect", "--type", "container", "--format", "{{.State.ExitCode}}", container))
+
+    def published_port(self, container: str, port: int) -> int:
+        """The port of this machine behind which the container's `port` is reached."""
+        return int(self.call("port", container, f"{port}/tcp").splitlines()[0].rsplit(":", 1)[-1])
+
+    def remove(self, container: str, grace: float) -> None:
+        """SIGTERM, after `grace` seconds SIGKILL, then forget the container; one that is gone is no error."""
+        self.succeeds("stop", "--time", f"{grace:.0f}", container)
+        self.succeeds("rm", "--force", container)
+
+
+def find_engine(name: str | None = None) -> Engine:
+    """The engine called `name`, or podman, or a docker whose daemon answers.
+
+    Raises ContainerError that says what is missing and how to get it.
+    """
+    if name not in (None, "podman", "docker"):
+        raise ContainerError(f"expected the engine podman or docker, got {name!r}")
+    podman, docker = shutil.which("podman"), shutil.which("docker")
+    if podman and name != "docker":
+        return Engine("podman", (podman, *_podman_options()))
+    if docker and name != "podman":
+        engine = Engine("docker", (docker,))
+        if engine.succeeds("version", "--format", "{{.Server.Version}}"):
+            return engine
+        raise ContainerError(
+            "docker is installed, but its daemon does not answer: sudo systemctl start docker "
+            "(or start Docker Desktop); or install podman, which needs no daemon: apt install podman runc"
+        )
+    raise ContainerError(f"{name} is not installed: apt install {name}" if name and (podman or docker) else _NO_ENGINE)
+
+
+def _podman_options() -> Sequence[str]:
+    # runc runs on cgroups v1 and v2, as root and without; crun, podman's own choice, fails on some v1 systems.
+    return ["--runtime", "runc"] if platform.system() == "Linux" and shutil.which("runc") else []
+
+
+def container_name(service: str, suffix: str) -> str:
+    """A container name made of the image's name."""
+    return f"amlrealtimeai-{re.sub(r'[^a-zA-Z0-9_.-]', '-', service)}-{suffix}"

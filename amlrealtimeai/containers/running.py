@@ -1,0 +1,198 @@
+"""Run a built image with podman or docker, wait until it serves, and leave nothing behind when it is stopped."""
+
+import atexit
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from amlrealtimeai.containers.engine import LABEL, Engine, container_name, find_engine
+from amlrealtimeai.containers.image import PORT, ImageInfo
+from amlrealtimeai.errors import ContainerError
+
+_LOOPBACK = "127.0.0.1"
+_READY = re.compile(r"^ready on \S+:(\d+)\s*$", re.MULTILINE)
+_LIMIT = 4096
+_LOG_LINES = 30
+
+
+class Running:
+    """A service in a container: `address` ("127.0.0.1:port"), `port`, `id` of the container, `name`, `engine`, `image`.
+
+    A context manager: leaving it stops and removes the container.
+    """
+
+    def __init__(self, engine: Engine, name: str, image: str, container: str) -> None:
+        self.engine, self.name, self.image, self.id = engine, name, image, container
+        self.port = 0
+        self._stopped = False
+
+    @property
+    def address(self) -> str:
+        """Where the service answers on this machine."""
+        return f"{_LOOPBACK}:{self.port}"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the container's process is alive."""
+        return not self._stopped and self.engine.is_running(self.id)
+
+    def logs(self, tail: int | None = None) -> str:
+        """What the service has printed so far; `tail`: the last lines only."""
+        return "" if self._stopped else self.engine.logs(self.id, tail)
+
+    def stop(self, grace: float = 5.0, remove_image: bool = False) -> None:
+        """Let requests in flight end for up to `grace` seconds, then remove the container; may be called again."""
+        if not self._stopped:
+            self.engine.remove(self.id, grace)
+            self._stopped = True
+            atexit.unregister(self.stop)
+        if remove_image:
+            self.engine.succeeds("image", "rm", self.image)
+
+    def __enter__(self) -> "Running":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        state = "stopped" if self._stopped else self.address
+        return f"Running({self.name!r}, {state}, {self.engine.name})"
+
+
+def run(
+    image: ImageInfo | str | Path,
+    *,
+    port: int = 0,
+    engine: str | None = None,
+    cpus: float | None = None,
+    memory: str = "2g",
+    read_only: bool = True,
+    network: str | None = None,
+    arguments: Sequence[str] = (),
+    timeout: float = 30.0,
+    keep: bool = False,
+) -> Running:
+    """Start the service in an image file and return when its health check says SERVING.
+
+    The service is reached on this machine's loopback address only. `port` 0 picks a free one. `engine`: "podman" or
+    "docker", default whichever is there. `cpus` (default: all) and `memory` limit the container. `network`: "host"
+    (default with podman on Linux: works as root and rootless, without any network package; the service then binds
+    127.0.0.1) or "bridge" (default with docker; the port is published on 127.0.0.1). `arguments` go to
+    `python -m amlrealtimeai.serving`. The container ends with this process unless `keep` is set.
+
+    Raises NotFoundError for a missing file and ContainerError when there is no engine, the file is damaged, the port is
+    taken, or the service does not come up within `timeout` seconds (with the end of its log).
+    """
+    path = Path(image.path if isinstance(image, ImageInfo) else image)
+    found = find_engine(engine)
+    network = network or ("host" if found.name == "podman" and sys.platform == "linux" else "bridge")
+    if network not in ("host", "bridge"):
+        raise ContainerError(f"expected the network 'host' or 'bridge', got {network!r}")
+    _check_free(port)
+    loaded = found.load(path)
+    name = container_name(path.stem, os.urandom(4).hex())
+    options = _options(cpus, memory, read_only)
+    serving = ["--threads", str(max(1, round(cpus)))] if cpus else []
+    if network == "host":
+        options += ["--network", "host"]
+        serving += ["--host", _LOOPBACK, "--port", str(port)]
+    else:
+        options += ["--publish", f"{_LOOPBACK}:{port or ''}:{PORT}"]
+    started = _start(found, [*options, "--name", name, loaded, *serving, *arguments], name, loaded)
+    try:
+        _wait_until_serving(started, network, time.monotonic() + timeout, timeout)
+    except BaseException:
+        started.stop(grace=0)
+        raise
+    if not keep:
+        atexit.register(started.stop)
+    return started
+
+
+def _check_free(port: int) -> None:
+    if not port:
+        return
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_LOOPBACK, port))
+        except (OSError, OverflowError) as error:
+            raise ContainerError(
+                f"port {port} cannot be used ({error}); choose another one, or 0 for any free one"
+            ) from None
+
+
+def _options(cpus: float | None, memory: str, read_only: bool) -> list[str]:
+    options = ["--detach", "--label", f"{LABEL}=1", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+    options += ["--memory", memory, "--pids-limit", "512", "--tmpfs", "/tmp:rw,size=64m,mode=1777"]
+    # Engines ask for far more than a rootless user, or root in a container, may give away.
+    options += [f"--ulimit={name}={limit}:{limit}" for name, limit in _limits().items()]
+    options += ["--read-only"] if read_only else []
+    return options + (["--cpus", str(cpus)] if cpus else [])
+
+
+def _limits() -> dict[str, int]:
+    if sys.platform == "win32":
+        return {}
+    import resource
+
+    hard = {
+        "nofile": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+        "nproc": resource.getrlimit(resource.RLIMIT_NPROC)[1],
+    }
+    return {name: _LIMIT if limit == resource.RLIM_INFINITY else min(limit, _LIMIT) for name, limit in hard.items()}
+
+
+def _start(engine: Engine, command: list[str], name: str, image: str) -> Running:
+    try:
+        return Running(engine, name, image, engine.call("run", *command).splitlines()[-1])
+    except ContainerError:
+        # A container that was created but could not start is still listed.
+        engine.succeeds("rm", "--force", name)
+        raise
+
+
+def _wait_until_serving(service: Running, network: str, deadline: float, timeout: float) -> None:
+    """Wait for the line that names the port, then for SERVING from the health service behind it."""
+    while not (ready := _READY.search(service.logs())):
+        if not service.is_running:
+            code = service.engine.exit_code(service.id)
+            killed = " (killed: out of memory?)" if code == 137 else ""
+            raise ContainerError(
+                f"the container ended at start with exit code {code}{killed}. Its log:\n{_tail(service)}"
+            )
+        _sleep(service, deadline, timeout)
+    service.port = int(ready.group(1)) if network == "host" else service.engine.published_port(service.id, PORT)
+    while not _is_serving(service.address):
+        if not service.is_running:
+            raise ContainerError(f"the container ended at start. Its log:\n{_tail(service)}")
+        _sleep(service, deadline, timeout)
+
+
+def _sleep(service: Running, deadline: float, timeout: float) -> None:
+    if time.monotonic() > deadline:
+        raise ContainerError(f"the service did not come up within {timeout:.0f} s. Its log:\n{_tail(service)}")
+    time.sleep(0.05)
+
+
+def _tail(service: Running) -> str:
+    return service.logs(tail=_LOG_LINES).strip() or "(empty)"
+
+
+def _is_serving(address: str) -> bool:
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    with grpc.insecure_channel(address) as channel, suppress(grpc.RpcError):
+        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5.0)
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+    return False
