@@ -22,6 +22,7 @@ from PIL import Image
 
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
 from amlrealtimeai.serving.definition import DTYPES, ServiceDefinition, Signature, TensorSpec
+from amlrealtimeai.serving.preprocess import MAX_PIXELS
 from amlrealtimeai.serving.stages import Stage, first_line, make_stage
 
 DEFINITION = "service_def.json"
@@ -84,8 +85,10 @@ class ConvertedModel:
         self.stages = stages
 
     @classmethod
-    def load(cls, path: str | Path, threads: int | None = None) -> "ConvertedModel":
+    def load(cls, path: str | Path, threads: int | None = None, max_pixels: int = MAX_PIXELS) -> "ConvertedModel":
         """Read and check a converted model; `threads` per compute stage, default one per usable CPU.
+
+        Images of more than `max_pixels` pixels will be refused.
 
         Raises NotFoundError for a missing file and InvalidInputError for one that is truncated, altered or foreign.
         """
@@ -94,7 +97,9 @@ class ConvertedModel:
             raise NotFoundError(f"no converted model at {path}; convert one with AccelOnnxConverter.convert_tf_model")
         try:
             definition, files = _read(path)
-            stages = [make_stage(stage, files.get(stage.file or ""), threads) for stage in definition.stages]
+            stages = [
+                make_stage(stage, files.get(stage.file or ""), threads, max_pixels) for stage in definition.stages
+            ]
         except InvalidInputError as error:
             raise InvalidInputError(f"{path.name} is not a usable converted model: {error}") from error
         return cls(definition, stages)

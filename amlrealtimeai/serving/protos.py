@@ -13,11 +13,11 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
 
+_SET = descriptor_pb2.FileDescriptorSet.FromString((Path(__file__).parent / "descriptors.binpb").read_bytes())
+FILES = [file.SerializeToString() for file in _SET.file]  # imported files come before those that import them
 POOL = descriptor_pool.DescriptorPool()
-for _file in descriptor_pb2.FileDescriptorSet.FromString(
-    (Path(__file__).parent / "descriptors.binpb").read_bytes()
-).file:
-    POOL.AddSerializedFile(_file.SerializeToString())
+for _data in FILES:
+    POOL.AddSerializedFile(_data)
 
 
 def message_class(name: str) -> Any:

@@ -32,13 +32,14 @@ class PreprocessStage:
 
     kind = "decode"
 
-    def __init__(self, definition: StageDef) -> None:
+    def __init__(self, definition: StageDef, max_pixels: int) -> None:
         self.definition = definition
+        self._max_pixels = max_pixels
 
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> dict[str, np.ndarray]:
         """Decode and prepare every image."""
         assert self.definition.parameters is not None
-        return {"output": preprocess_images(inputs["images"], self.definition.parameters)}
+        return {"output": preprocess_images(inputs["images"], self.definition.parameters, self._max_pixels)}
 
 
 class NpuStage:
@@ -100,10 +101,10 @@ class OnnxStage:
         return dict(zip(outputs, self._session.run(outputs, inputs), strict=True))
 
 
-def make_stage(definition: StageDef, data: bytes | None, threads: int | None) -> Stage:
+def make_stage(definition: StageDef, data: bytes | None, threads: int | None, max_pixels: int) -> Stage:
     """Build the runnable stage; `data` is the content of its file."""
     if definition.type == "preprocess":
-        return PreprocessStage(definition)
+        return PreprocessStage(definition, max_pixels)
     assert data is not None
     makers: dict[str, Any] = {"npu": NpuStage, "onnx": OnnxStage}
     stage: Stage = makers[definition.type](definition, data, threads)

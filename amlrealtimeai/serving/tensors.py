@@ -106,8 +106,8 @@ def _shape(proto: Any) -> tuple[int, ...]:
     if len(dimensions) > _MAX_DIMENSIONS:
         raise InvalidInputError(f"the shape has {len(dimensions)} dimensions, more than {_MAX_DIMENSIONS}")
     shape = tuple(dimension.size for dimension in dimensions)
-    if any(size < 0 for size in shape):
-        raise InvalidInputError(f"shape {list(shape)} has a negative size")
+    if any(not 0 <= size <= MAX_ELEMENTS for size in shape):
+        raise InvalidInputError(f"shape {list(shape)} has a size outside 0 .. {MAX_ELEMENTS}")
     return shape
 
 
@@ -146,7 +146,7 @@ def _from_field(proto: Any, name: str, field: str, values: Any) -> np.ndarray:
 
 
 def _packed(proto: Any, field: str, count: int) -> np.ndarray | None:
-    """float_val or double_val without a Python float per value: they end the serialised message, unless more follows."""
+    """float_val or double_val without a Python float per value: they end the serialised message; None if not."""
     number, width = _PACKED[field]
     header = bytes([number << 3 | 2]) + _varint(count * width)
     wire = proto.SerializeToString(deterministic=True)

@@ -1,0 +1,48 @@
+"""Every limit of a server, with a safe default. A refused request names the setting that refused it."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from amlrealtimeai.errors import ConfigError
+from amlrealtimeai.serving.preprocess import MAX_PIXELS
+from amlrealtimeai.serving.stages import usable_cpus
+from amlrealtimeai.serving.tensors import MAX_ELEMENTS
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one server accepts. All are upper bounds: the value itself is still accepted."""
+
+    max_message_bytes: int = 64 << 20  # one gRPC message, either way
+    max_pixels: int = MAX_PIXELS  # of one image
+    max_elements: int = MAX_ELEMENTS  # of one numeric tensor
+    max_batch: int = 64  # size of the first dimension of an input
+    max_in_flight: int = 32  # requests that run or wait
+    workers: int = 0  # requests that run at once; 0: as many as there are usable CPUs
+    max_wait_seconds: float = 10.0  # for a worker
+    max_streams: int = 128  # HTTP/2 streams of one connection
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            smallest = 0 if field.name == "workers" else 1 if field.type is int else 0.001
+            if not isinstance(value, field.type | int) or isinstance(value, bool) or value < smallest:
+                raise ConfigError(f"limit {field.name}: expected a number of at least {smallest}, got {value!r}")
+
+    @property
+    def worker_count(self) -> int:
+        """The number of workers, with the default resolved."""
+        return self.workers or usable_cpus()
+
+    @classmethod
+    def from_texts(cls, texts: list[str]) -> "Limits":
+        """From command line arguments such as "max_batch=16"; raises ConfigError for what is not a limit."""
+        values: dict[str, Any] = {}
+        types = {field.name: float if field.type is float else int for field in fields(cls)}
+        for text in texts:
+            name, _, value = text.partition("=")
+            try:
+                values[name] = types[name](value)
+            except (KeyError, ValueError):
+                raise ConfigError(f"expected NAME=NUMBER with a name of {', '.join(types)}; got {text!r}") from None
+        return cls(**values)

@@ -1,0 +1,198 @@
+"""The gRPC server: TensorFlow Serving's services, health and reflection on one port."""
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pool
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from amlrealtimeai.errors import ConfigError, DeploymentError
+from amlrealtimeai.serving import protos
+from amlrealtimeai.serving.converted import ConvertedModel
+from amlrealtimeai.serving.limits import Limits
+from amlrealtimeai.serving.ports import address_of, bind_error
+from amlrealtimeai.serving.servicer import Observer, Servicer
+from amlrealtimeai.serving.table import END, LOADING, ModelTable, Served
+from amlrealtimeai.serving.tls import Credentials, Tls
+
+log = logging.getLogger("amlrealtimeai.serving")
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_SPARE_THREADS = 8  # beside those of the requests in flight: refusals, health and metadata are quick
+_HEALTH_NAMES = ("", protos.PREDICTION_SERVICE, protos.MODEL_SERVICE)
+
+
+class Server:
+    """Serves converted models by name.
+
+    host, port     where to listen; port 0 takes a free one, which `port` then says
+    tls            certificate and key; without it everything is plain text, so keys are refused (ConfigError)
+    keys           any of these opens every model that has no keys of its own; none: open to everyone who can connect
+    limits         see Limits
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        tls: Tls | None = None,
+        keys: Sequence[str] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.host = host
+        self.limits = limits or Limits()
+        self.table = ModelTable()
+        self._wanted_port = port
+        self._port: int | None = None
+        self._credentials = Credentials(tls) if tls else None
+        self._servicer = Servicer(self.table, self.limits, self._checked_keys(keys))
+        self._threads: ThreadPoolExecutor | None = None
+        self._grpc: Any = None
+        self._health: Any = None
+
+    def start(self) -> "Server":
+        """Listen and answer; raises DeploymentError, saying who has the port if it is taken."""
+        if self._grpc is not None:
+            raise DeploymentError(f"this server was started already, on {self.address}")
+        count = self.limits.max_in_flight + _SPARE_THREADS
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="amlrealtimeai-serving")
+        self._grpc = grpc.server(
+            self._threads,
+            handlers=self._servicer.handlers(),
+            maximum_concurrent_rpcs=4 * count,
+            options=[
+                ("grpc.max_receive_message_length", self.limits.max_message_bytes),
+                ("grpc.max_send_message_length", self.limits.max_message_bytes),
+                ("grpc.max_concurrent_streams", self.limits.max_streams),
+                ("grpc.so_reuseport", 0),  # else a second server would share the port and take half the requests
+            ],
+        )
+        self._add_health()
+        reflection.enable_server_reflection(_reflected_names(), self._grpc, pool=_reflection_pool())
+        self._port = self._bind()
+        self._grpc.start()
+        if self.host not in _LOOPBACK and self._credentials is None:
+            log.warning("serving on %s without TLS: anyone who reaches this computer can call and read", self.address)
+        return self
+
+    def stop(self, grace: float = 5.0) -> None:
+        """Turn health to NOT_SERVING, let requests in flight finish for at most `grace` seconds, and close the port."""
+        if self._grpc is None:
+            return
+        self._servicer.draining = True
+        self._health.enter_graceful_shutdown()
+        self._grpc.stop(grace).wait()
+        assert self._threads is not None
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    @property
+    def port(self) -> int:
+        """The port that was bound."""
+        if self._port is None:
+            raise DeploymentError("this server has no port yet; call start() first")
+        return self._port
+
+    @property
+    def address(self) -> str:
+        """host:port"""
+        return address_of(self.host, self.port)
+
+    @property
+    def secure(self) -> bool:
+        """Whether clients have to use TLS."""
+        return self._credentials is not None
+
+    def add_model(self, name: str, model: ConvertedModel, version: int = 1, keys: Sequence[str] | None = None) -> None:
+        """Serve `model` as `name`, in place of what had that name before; its requests in flight finish undisturbed.
+
+        keys: any of these opens this model (only with TLS). Load and warm up the model before.
+        """
+        if not name or "/" in name:
+            raise ConfigError(f"expected a service name without '/', got {name!r}")
+        self.table.put(Served(name, version, model, self._checked_keys(keys)))
+        log.info("serving %r version %d", name, version)
+
+    def remove_model(self, name: str) -> bool:
+        """Serve it no longer; its requests in flight finish. False when there is none of this name."""
+        return self.table.remove(name)
+
+    def note_loading(self, name: str, version: int) -> None:
+        """Let GetModelStatus say that this version is being loaded."""
+        self.table.note(name, version, LOADING)
+
+    def note_failed(self, name: str, version: int, reason: str) -> None:
+        """Let GetModelStatus say that this version failed to load, and why; the old one goes on."""
+        self.table.note(name, version, END, reason)
+
+    def replace_tls(self, tls: Tls) -> None:
+        """Use this certificate for new connections; the open ones stay."""
+        if self._credentials is None:
+            raise ConfigError("this server was started without TLS; start another with tls=")
+        self._credentials.replace(tls)
+
+    def add_observer(self, observer: Observer) -> None:
+        """Call `observer(record)` after every request, in the request's thread: metrics, logs, tests."""
+        self._servicer.observers.append(observer)
+
+    def __enter__(self) -> "Server":
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        where = self.address if self._port else f"{self.host}, not started"
+        return f"Server({where}, tls={self.secure}, models={self.table.names()})"
+
+    def _checked_keys(self, keys: Sequence[str] | None) -> tuple[str, ...]:
+        if isinstance(keys, str):
+            raise ConfigError("expected a list of keys, got one string")
+        checked = tuple(keys or ())
+        if any(not isinstance(key, str) or not key.strip() for key in checked):
+            raise ConfigError("expected keys to be non-empty strings; an empty one would open the service to everyone")
+        if checked and self._credentials is None:
+            raise ConfigError(
+                "keys need TLS: without it everyone on the way can read them. "
+                "Give a certificate and key (tls=), or serve without keys"
+            )
+        return checked
+
+    def _add_health(self) -> None:
+        self._health = health.HealthServicer(experimental_non_blocking=True)
+        for name in _HEALTH_NAMES:
+            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+
+    def _bind(self) -> int:
+        address = address_of(self.host, self._wanted_port)
+        try:
+            if self._credentials is not None:
+                port = self._grpc.add_secure_port(address, self._credentials.grpc)
+            else:
+                port = self._grpc.add_insecure_port(address)
+        except RuntimeError:
+            port = 0
+        if not port:
+            raise bind_error(self.host, self._wanted_port)
+        return int(port)
+
+
+def _reflected_names() -> list[str]:
+    return [protos.PREDICTION_SERVICE, protos.MODEL_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
+
+
+def _reflection_pool() -> descriptor_pool.DescriptorPool:
+    """Our private descriptors and, for whoever lists all services, those of health and reflection."""
+    pool = descriptor_pool.DescriptorPool()
+    for data in protos.FILES:
+        pool.AddSerializedFile(data)
+    for module in (health_pb2, reflection_pb2):
+        pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
+    return pool

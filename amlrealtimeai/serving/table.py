@@ -1,0 +1,121 @@
+"""Which models a server has: routing by name, and the state of every version."""
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from amlrealtimeai.serving.answers import RequestError
+from amlrealtimeai.serving.converted import ConvertedModel
+
+ROUTE_HEADER = "x-ms-aml-grpc-service-route"
+ROUTE_PREFIX = "/api/v1/service/"
+
+# ModelVersionStatus.State
+START, LOADING, AVAILABLE, UNLOADING, END = 10, 20, 30, 40, 50
+
+
+@dataclass(frozen=True)
+class Served:
+    """One model under its name; a request keeps the one it found, so that a replaced one finishes its work."""
+
+    name: str
+    version: int
+    model: ConvertedModel
+    keys: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Served({self.name!r}, version={self.version}, keys={len(self.keys)})"
+
+
+class ModelTable:
+    """Models by name, one version of each at a time; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._served: dict[str, Served] = {}
+        self._states: dict[str, dict[int, tuple[int, str]]] = {}
+
+    def put(self, served: Served) -> None:
+        """Serve this version from now on; the previous one ends when its requests have finished."""
+        with self._lock:
+            states = self._states.setdefault(served.name, {})
+            for version in states:
+                if version != served.version and states[version][0] == AVAILABLE:
+                    states[version] = (END, "")
+            states[served.version] = (AVAILABLE, "")
+            self._served[served.name] = served
+
+    def remove(self, name: str) -> bool:
+        """Forget a model; False when there is none of this name."""
+        with self._lock:
+            self._states.pop(name, None)
+            return self._served.pop(name, None) is not None
+
+    def note(self, name: str, version: int, state: int, text: str = "") -> None:
+        """Record that a version is loading, or that it failed and why; the served version stays."""
+        with self._lock:
+            served = self._served.get(name)
+            if served is None or served.version != version:
+                self._states.setdefault(name, {})[version] = (state, text)
+
+    def names(self) -> list[str]:
+        """The names that are served."""
+        with self._lock:
+            return list(self._served)
+
+    def get(self, name: str) -> Served | None:
+        """The served model of this name."""
+        with self._lock:
+            return self._served.get(name)
+
+    def gate_keys(self, default: tuple[str, ...]) -> tuple[str, ...]:
+        """Every key that opens some model, or none if some model is open: who has none of them need not wait."""
+        keys: list[str] = []
+        with self._lock:
+            for served in self._served.values():
+                own = served.keys or default
+                if not own:
+                    return ()
+                keys.extend(own)
+        return tuple(keys) or default
+
+    def states(self, name: str) -> dict[int, tuple[int, str]]:
+        """State and error text of every known version, newest first."""
+        with self._lock:
+            return dict(sorted(self._states.get(name, {}).items(), reverse=True))
+
+    def name_of(self, spec: Any, metadata: Iterable[tuple[str, str | bytes]]) -> str:
+        """Whom a request is for: the route header, else model_spec.name, else the only model."""
+        for key, value in metadata:
+            if key == ROUTE_HEADER:
+                text = value if isinstance(value, str) else value.decode("latin-1")
+                return text.removeprefix(ROUTE_PREFIX).strip("/").split("/")[0]
+        if spec.name:
+            return str(spec.name)
+        names = self.names()
+        if len(names) == 1:
+            return names[0]
+        if not names:
+            raise RequestError(grpc.StatusCode.NOT_FOUND, "Servable not found for request: this server has no model")
+        raise RequestError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f"this server has {len(names)} models: say which one, in model_spec.name or as service_name of the client",
+        )
+
+    def find(self, spec: Any, metadata: Iterable[tuple[str, str | bytes]]) -> Served:
+        """The model, or RequestError in TensorFlow Serving's words."""
+        name = self.name_of(spec, metadata)
+        served = self.get(name)
+        if spec.WhichOneof("version_choice") == "version_label":
+            raise RequestError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"Unrecognized servable version label: {spec.version_label:.100}. Versions here have no labels.",
+            )
+        specific = spec.HasField("version")
+        if served is None or (specific and spec.version.value != served.version):
+            wanted = f"Specific({name:.100}, {spec.version.value})" if specific else f"Latest({name:.100})"
+            raise RequestError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {wanted}")
+        return served

@@ -1,0 +1,84 @@
+"""TLS certificate and key of a server, from PEM text or files."""
+
+import logging
+import os
+import ssl
+import stat
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+
+from amlrealtimeai.errors import ConfigError, NotFoundError
+
+log = logging.getLogger("amlrealtimeai.serving")
+
+
+@dataclass(frozen=True)
+class Tls:
+    """A PEM certificate chain and its private key; `client_ca`: only clients with a certificate of this CA may connect.
+
+    Raises ConfigError when they are not PEM or do not belong together.
+    """
+
+    certificate: bytes
+    key: bytes = field(repr=False)
+    client_ca: bytes | None = None
+
+    def __post_init__(self) -> None:
+        descriptor, name = tempfile.mkstemp(prefix="amlrealtimeai-")  # readable by the owner only; ssl reads only files
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(self.key.rstrip() + b"\n" + self.certificate)
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(name, password=_no_password)
+        except (ssl.SSLError, ValueError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise ConfigError(
+                f"the TLS certificate and key cannot be used ({reason}); expected a PEM certificate chain and its own "
+                "private key, without a password"
+            ) from None
+        finally:
+            Path(name).unlink()
+
+    @classmethod
+    def from_files(cls, certificate: str | Path, key: str | Path, client_ca: str | Path | None = None) -> "Tls":
+        """Read PEM files; raises NotFoundError or ConfigError."""
+        for path in (certificate, key, client_ca):
+            if path is not None and not Path(path).is_file():
+                raise NotFoundError(
+                    f"no TLS file {path}; give the paths of a PEM certificate chain and its private key"
+                )
+        mode = Path(key).stat().st_mode
+        if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+            log.warning("the private key %s can be read by others than its owner; chmod 600 it", key)
+        ca = Path(client_ca).read_bytes() if client_ca is not None else None
+        return cls(Path(certificate).read_bytes(), Path(key).read_bytes(), ca)
+
+
+class Credentials:
+    """gRPC server credentials whose certificate can be replaced while the server runs."""
+
+    def __init__(self, tls: Tls) -> None:
+        self._initial = self._current = tls
+        self.grpc = grpc.dynamic_ssl_server_credentials(
+            _configuration(tls), self._fetch, require_client_authentication=tls.client_ca is not None
+        )
+
+    def replace(self, tls: Tls) -> None:
+        """Use this certificate from the next handshake on."""
+        if (tls.client_ca is None) != (self._initial.client_ca is None):
+            raise ConfigError("client certificates cannot be switched on or off without a restart")
+        self._current = tls
+
+    def _fetch(self) -> grpc.ServerCertificateConfiguration:
+        return _configuration(self._current)
+
+
+def _configuration(tls: Tls) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(tls.key, tls.certificate)], root_certificates=tls.client_ca)
+
+
+def _no_password() -> bytes:
+    """Without this, OpenSSL would ask the terminal."""
+    return b""

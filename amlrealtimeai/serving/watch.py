@@ -1,0 +1,162 @@
+"""Several models in one server, controlled by a file: what a cluster's parent process writes, the server serves.
+
+The file is JSON; replace it atomically (write beside it, then rename):
+
+    {"generation": 7,
+     "services": {"name": {"model": "/path/name.accelonnx", "version": 2, "keys": ["..."]}}}
+
+A new or changed service is loaded and warmed up before it takes over; one that fails to load leaves the old one
+serving. What became of it is in GetModelStatus, and in FILE.status, which is replaced when the whole file has been applied:
+
+    {"generation": 7, "error": "", "services": {"name": {"version": 2, "state": "AVAILABLE", "error": ""}}}
+
+`generation` is whatever the file said, so that the writer sees that its change is in effect. Keys make the file secret:
+write it readable by its owner only.
+"""
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+from amlrealtimeai.errors import AmlRealtimeAiError, ConfigError
+from amlrealtimeai.serving.answers import log
+from amlrealtimeai.serving.converted import ConvertedModel
+from amlrealtimeai.serving.server import Server
+from amlrealtimeai.serving.table import AVAILABLE, END, LOADING
+from amlrealtimeai.serving.tls import Tls
+
+POLL_SECONDS = 0.1
+_STATES = {AVAILABLE: "AVAILABLE", LOADING: "LOADING", END: "END"}
+_Mark = tuple[int, int, int]
+
+
+class Watcher:
+    """Keeps a server's models equal to a file, and its certificate equal to its files, until stopped."""
+
+    def __init__(
+        self,
+        server: Server,
+        path: Path | None,
+        threads: int | None = None,
+        tls_files: tuple[Path, Path] | None = None,
+    ) -> None:
+        self._server = server
+        self._path = path
+        self._threads = threads
+        self._tls_files = tls_files
+        self._mark = _mark(path) if path else None
+        self._tls_marks = [_mark(file) for file in tls_files or ()]
+        self._applied: dict[str, dict[str, Any]] = {}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="amlrealtimeai-watch", daemon=True)
+
+    def start(self) -> None:
+        """Apply the file once, then go on watching in a thread."""
+        self.apply()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; a model that is being loaded is waited for."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def apply(self) -> None:
+        """Make the server's models those of the file, and write FILE.status; an unusable file changes nothing."""
+        if self._path is None:
+            return
+        generation, error = None, ""
+        try:
+            generation, services = _read(self._path)
+        except ConfigError as problem:
+            error = str(problem)
+            log.error("%s", error)
+        else:
+            for name in [name for name in self._applied if name not in services]:
+                self._server.remove_model(name)
+                del self._applied[name]
+            for name, service in services.items():
+                self._apply_one(name, service)
+        _write_status(self._path, {"generation": generation, "error": error, "services": self._states()})
+
+    def _apply_one(self, name: str, service: dict[str, Any]) -> None:
+        before = self._applied.get(name)
+        if before == service:
+            return
+        version, keys = service.get("version", 1), service.get("keys")
+        try:
+            served = self._server.table.get(name)
+            if before and served and before["model"] == service["model"] and served.version == version:
+                model = served.model
+            else:
+                self._server.note_loading(name, version)
+                model = self._load(service["model"])
+            self._server.add_model(name, model, version, keys)
+            self._applied[name] = service
+        except Exception as error:  # whatever is wrong with one model, the others go on
+            expected = isinstance(error, AmlRealtimeAiError)
+            log.error("cannot serve %r version %s: %s", name, version, error, exc_info=None if expected else error)
+            self._server.note_failed(name, version, str(error) if expected else "it failed unexpectedly; see the log")
+            self._applied.setdefault(name, {"model": None})
+
+    def _load(self, path: str) -> ConvertedModel:
+        model = ConvertedModel.load(path, self._threads, self._server.limits.max_pixels)
+        model.warm_up()
+        return model
+
+    def _states(self) -> dict[str, dict[str, Any]]:
+        states = {}
+        for name in self._applied:
+            for version, (state, text) in self._server.table.states(name).items():
+                states[name] = {"version": version, "state": _STATES[state], "error": text}
+                break
+        return states
+
+    def _run(self) -> None:
+        while not self._stopped.wait(POLL_SECONDS):
+            try:
+                self._look()
+            except Exception:
+                log.exception("watching %s failed; it goes on", self._path)
+
+    def _look(self) -> None:
+        if self._path and (mark := _mark(self._path)) != self._mark:
+            self._mark = mark
+            self.apply()
+        marks = [_mark(file) for file in self._tls_files or ()]
+        if marks != self._tls_marks and self._tls_files:
+            self._tls_marks = marks
+            try:
+                self._server.replace_tls(Tls.from_files(*self._tls_files))
+                log.info("the TLS certificate was replaced")
+            except AmlRealtimeAiError as error:  # half of a pair has been written so far, or it is wrong
+                log.warning("the old TLS certificate stays: %s", error)
+
+
+def _mark(path: Path) -> _Mark | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _read(path: Path) -> tuple[Any, dict[str, dict[str, Any]]]:
+    try:
+        content = json.loads(path.read_bytes())
+        services = content["services"]
+        for service in services.values():
+            if not isinstance(service["model"], str) or not isinstance(service.get("version", 1), int):
+                raise TypeError("expected a path as model and a number as version")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ConfigError(
+            f'cannot use {path}: {error!r}; expected {{"services": {{name: {{"model": path, "version": 1}}}}}}'
+        ) from None
+    return content.get("generation"), services
+
+
+def _write_status(path: Path, status: dict[str, Any]) -> None:
+    temporary = path.with_name(path.name + ".status.tmp")
+    temporary.write_text(json.dumps(status))
+    temporary.replace(path.with_name(path.name + ".status"))
