@@ -33,6 +33,10 @@ def disk(place: Path, needed: int | None = None) -> Iterator[None]:
     """Raise StoreError instead of the OSErrors of a full, read-only or forbidden place."""
     try:
         yield
+    except (FileExistsError, NotADirectoryError) as problem:
+        raise StoreError(
+            f"{problem.filename} is a file; expected a folder. Move it away, or choose another place."
+        ) from problem
     except OSError as problem:
         if problem.errno in _NO_ROOM:
             raise no_room(place, needed) from problem
