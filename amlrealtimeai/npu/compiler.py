@@ -1,0 +1,258 @@
+"""Compiles a float ONNX model into an NPU program: reads it, fuses its layers into chains, quantises the weights.
+
+Chains have one of these forms ([] may be absent):
+    v_rd t..   [vv_mul g] [vv_add b] [v_relu]   mv_mul M   [vv_add bias] [vv_add residual] [v_relu]   v_wr t
+    v_rd t..   [vv_mul g] [vv_add b] [v_relu]   v_wr t          and        v_rd t  vv_add u  [v_relu]  v_wr t
+    v_rd t..   v_max | v_avg   v_wr t
+"""
+
+import warnings
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto
+
+from amlrealtimeai.errors import InvalidInputError, UnsupportedError
+from amlrealtimeai.npu.config import NpuConfig, as_config
+from amlrealtimeai.npu.formats import BlockFormat, block_exponents, block_length, mantissas_of, pad_last
+from amlrealtimeai.npu.lowering import Layer, Lowering
+from amlrealtimeai.npu.onnx_graph import AXES, Graph, View, load_model, normal
+from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Port, Program, Shape
+
+_LARGEST_IMAGE_CHANNELS = 4
+_LARGEST_BLOCK = 400
+
+
+def compile_model(
+    model: ModelProto | Path | str,
+    config: NpuConfig | str = "bw_a10",
+    fmt: BlockFormat | str | None = None,
+    name: str | None = None,
+) -> Program:
+    """Compile a float32 ONNX model, or the one in a file, for `config`; `fmt` replaces its number format.
+
+    The model has one input (NHWC, NCHW or [n, channels]; batch 1 or symbolic) and any number of outputs; the program
+    keeps their names, shapes and layouts. The default name is that of the file, else of the graph. Compiling twice gives
+    the same digest. Raises UnsupportedError for a node that the NPU cannot run, InvalidInputError for a model that is
+    not whole, NotFoundError for a missing file; warns when weights saturate.
+    """
+    config = as_config(config)
+    config = config if fmt is None else config.with_format(fmt)
+    document = load_model(model)
+    graph = Graph(document)
+    lowering = Lowering(graph)
+    if not any(layer.op == "conv" for layer in lowering.layers):
+        raise InvalidInputError("expected a model with at least one Conv, Gemm or MatMul, got none")
+    label = name or (document.graph.name if isinstance(model, ModelProto) else Path(model).stem) or "program"
+    return _Compilation(config, graph, lowering).program(label)
+
+
+class _Compilation:
+    """Emits chains layer by layer; a layer is either written by its own chain or taken into that of a neighbour."""
+
+    def __init__(self, config: NpuConfig, graph: Graph, lowering: Lowering) -> None:
+        self.config, self.graph, self.lowering = config, graph, lowering
+        self.fmt = config.number_format
+        self.ports = tuple(_port(name, lowering) for name in graph.outputs)
+        self.kept = {port.tensor for port in self.ports}
+        self.layers = _fold(lowering.layers, self.kept)
+        self.users: dict[str, list[Layer]] = {}
+        for layer in self.layers:
+            for tensor in layer.inputs:
+                self.users.setdefault(tensor, []).append(layer)
+        self.chains: list[Chain] = []
+        self.tensors: dict[str, Shape] = {graph.input.tensor: graph.input_shape}
+        self.matrices: dict[str, Matrix] = {}
+        self.vectors: dict[str, np.ndarray] = {}
+        self.taken: set[Layer] = set()
+        # tensors that exist only inside a later chain: what it reads and does first
+        self.pending: dict[str, tuple[tuple[str, ...], list[Instruction]]] = {}
+        self.names = Counter(lowering.views.keys())
+        self.saturated: dict[str, int] = {}
+
+    def program(self, name: str) -> Program:
+        """The whole program."""
+        for layer in self.layers:
+            if layer not in self.taken:
+                getattr(self, f"_emit_{layer.op}")(layer)
+        if self.saturated:
+            total, worst = sum(self.saturated.values()), max(self.saturated, key=lambda key: self.saturated[key])
+            warnings.warn(
+                f"{total} weights in {len(self.saturated)} layers are beyond the exponent range of {self.fmt} and "
+                f"saturate (most in {worst}: {self.saturated[worst]}); choose a format with 8 exponent bits",
+                stacklevel=3,
+            )
+        source = self.graph.input
+        entry = Port(source.tensor, source.tensor, self.graph.input_layout)
+        return Program(
+            name, self.config, (entry,), self.ports, self.tensors, tuple(self.chains), self.matrices, self.vectors
+        )
+
+    def _emit_conv(self, layer: Layer) -> None:
+        reads, steps = self._source(layer.inputs[0])
+        steps.append(self._mv_mul(layer, reads))
+        if layer.bias is not None:
+            steps.append(self._constant("vv_add", f"{layer.name}/bias", layer.bias))
+        self._write(layer, reads, steps, layer.output)
+
+    def _emit_affine(self, layer: Layer) -> None:
+        reads, steps = self._source(layer.inputs[0])
+        if layer.gain is not None:
+            steps.append(self._constant("vv_mul", f"{layer.name}/scale", layer.gain))
+        if layer.bias is not None:
+            steps.append(self._constant("vv_add", f"{layer.name}/shift", layer.bias))
+        self._defer_or_write(layer, reads, steps, ("conv", "relu"))
+
+    def _emit_relu(self, layer: Layer) -> None:
+        reads, steps = self._source(layer.inputs[0])
+        self._defer_or_write(layer, reads, [*steps, Instruction("v_relu")], ("conv",))
+
+    def _emit_add(self, layer: Layer) -> None:
+        steps = [Instruction("vv_add", (layer.inputs[1],))]
+        self._write(layer, (layer.inputs[0],), steps, layer.output)
+
+    def _emit_max(self, layer: Layer) -> None:
+        reads, steps = self._source(layer.inputs[0])
+        self._chain(layer, reads, [*steps, Instruction(f"v_{layer.op}", (), layer.window)], layer.output)
+
+    _emit_avg = _emit_max
+
+    def _emit_concat(self, layer: Layer) -> None:
+        reads = tuple(name for tensor in layer.inputs for name in self._source(tensor)[0])
+        whole = layer.output in self.kept or any(user.op == "add" for user in self.users.get(layer.output, []))
+        if whole:
+            self._chain(layer, reads, [], layer.output)
+        else:
+            self.pending[layer.output] = (reads, [])
+
+    def _source(self, tensor: str) -> tuple[tuple[str, ...], list[Instruction]]:
+        """What a chain that works on `tensor` reads, and the instructions that it takes over."""
+        reads, steps = self.pending.get(tensor, ((tensor,), []))
+        return reads, list(steps)
+
+    def _only_user(self, tensor: str) -> Layer | None:
+        users = self.users.get(tensor, [])
+        return users[0] if len(users) == 1 and tensor not in self.kept else None
+
+    def _defer_or_write(
+        self, layer: Layer, reads: tuple[str, ...], steps: list[Instruction], into: tuple[str, ...]
+    ) -> None:
+        user = self._only_user(layer.output)
+        if user is not None and user.op in into:
+            self.pending[layer.output] = (reads, steps)
+        else:
+            self._chain(layer, reads, steps, layer.output)
+
+    def _write(self, layer: Layer, reads: tuple[str, ...], steps: list[Instruction], result: str) -> None:
+        """End a chain, taking in the residual addition and the ReLU that follow where nothing else needs the value."""
+        user = self._only_user(result)
+        if layer.op == "conv" and user is not None and user.op == "add":
+            other = user.inputs[1] if user.inputs[0] == result else user.inputs[0]
+            if other in self.tensors:
+                steps.append(Instruction("vv_add", (other,)))
+                self.taken.add(user)
+                result = user.output
+                user = self._only_user(result)
+        if user is not None and user.op == "relu":
+            steps.append(Instruction("v_relu"))
+            self.taken.add(user)
+            result = user.output
+        self._chain(layer, reads, steps, result)
+
+    def _chain(self, layer: Layer, reads: tuple[str, ...], steps: list[Instruction], result: str) -> None:
+        instructions = (Instruction("v_rd", reads), *steps, Instruction("v_wr", (result,)))
+        self.chains.append(Chain(layer.name, instructions))
+        self.tensors[result] = layer.shape
+
+    def _unused(self, name: str) -> str:
+        """`name`, or that name with a number where a value or constant has it already."""
+        self.names[name] += 1
+        return name if self.names[name] == 1 else self._unused(f"{name}_{self.names[name]}")
+
+    def _constant(self, op: str, name: str, values: np.ndarray) -> Instruction:
+        name = self._unused(name)
+        with np.errstate(over="ignore"):
+            self.vectors[name] = values.astype(np.float32)
+        if not np.isfinite(self.vectors[name]).all():
+            raise InvalidInputError(f"constant {name} does not fit float32")
+        return Instruction(op, (name,))
+
+    def _mv_mul(self, layer: Layer, reads: tuple[str, ...]) -> Instruction:
+        assert layer.weights is not None and layer.window is not None
+        _, height, width, channels = layer.weights.shape
+        from_image = reads == (self.graph.input.tensor,) and channels <= _LARGEST_IMAGE_CHANNELS
+        by_rows = from_image and layer.window.dilations == (1, 1) and width * channels <= _LARGEST_BLOCK
+        blocking = "rows" if by_rows else "channels"
+        name = self._unused(layer.name)
+        mantissas, exponents, saturated = _quantise(layer, blocking, self.fmt)
+        self.matrices[name] = Matrix(mantissas, exponents, (height, width), channels, blocking)
+        if saturated:
+            self.saturated[layer.name] = saturated
+        return Instruction("mv_mul", (name,), layer.window)
+
+
+def _quantise(layer: Layer, blocking: str, fmt: BlockFormat) -> tuple[np.ndarray, np.ndarray, int]:
+    """Mantissas int8 [outputs, taps, blocks, length], exponents int32 [outputs, taps, blocks], how many saturate.
+
+    The gain is multiplied in float64 and the product rounded to float32 once, before quantising.
+    """
+    assert layer.weights is not None
+    weights = layer.weights
+    if layer.gain is not None:
+        with np.errstate(over="ignore"):
+            weights = (weights * layer.gain[:, None, None, None]).astype(np.float32)
+        if not np.isfinite(weights).all():
+            raise InvalidInputError(f"the weights of {layer.name} do not fit float32 after folding its scale")
+    outputs, height, width, channels = weights.shape
+    if blocking == "rows":
+        taps = weights.reshape(outputs, height, width * channels)
+        length = width * channels + -(width * channels) % 4
+    else:
+        taps = weights.reshape(outputs, height * width, channels)
+        length = block_length(channels, fmt)
+    blocks = pad_last(taps, length).reshape(*taps.shape[:2], -1, length)
+    maxima = np.abs(blocks).max(-1)
+    exponents = block_exponents(maxima, fmt)
+    too_large = maxima >= 2.0 ** (fmt.exponent_range[1] + 1)
+    saturated = 0
+    if too_large.any():
+        saturated = int((np.abs(blocks[too_large]) >= 2.0 ** (fmt.exponent_range[1] + 1)).sum())
+    return mantissas_of(blocks, exponents[..., None], fmt), exponents, saturated
+
+
+def _port(name: str, lowering: Lowering) -> Port:
+    """The output port of an ONNX value, in the layout that its axes have."""
+    view: View | None = lowering.views.get(name)
+    if view is None:
+        raise InvalidInputError(f"output {name} does not depend on the input, or nothing writes it")
+    shape = lowering.shapes[view.tensor]
+    for layout, axes in AXES.items():
+        flat = layout != "nc" or shape[:2] == (1, 1)
+        if len(axes) == len(view.axes) and normal(axes, shape) == view.axes and flat and not any(view.pads):
+            return Port(name, view.tensor, layout)
+    raise UnsupportedError(
+        f"output {name} has the axes {list(view.axes)} (padding {view.pads}). Supported: NHWC, NCHW, [n, channels]; "
+        "end the model before its last Reshape, Transpose or Pad"
+    )
+
+
+def _fold(layers: list[Layer], kept: set[str]) -> list[Layer]:
+    """`layers` with every affine that alone follows a convolution or another affine taken into it."""
+    uses = Counter(tensor for layer in layers for tensor in layer.inputs)
+    uses.update(kept)
+    makers: dict[str, int] = {}
+    folded: list[Layer] = []
+    for layer in layers:
+        place = makers.get(layer.inputs[0])
+        if layer.op == "affine" and place is not None and uses[layer.inputs[0]] == 1:
+            folded[place] = folded[place].then(layer)
+        else:
+            place = len(folded)
+            # an affine that stays becomes x*gain + bias
+            alone = replace(layer, gain=None, bias=None, mean=None).then(layer) if layer.op == "affine" else layer
+            folded.append(alone)
+        if folded[place].op in ("conv", "affine"):
+            makers[folded[place].output] = place
+    return folded
