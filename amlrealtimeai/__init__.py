@@ -7,9 +7,11 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Both are read when the other library is imported, so they have to be set before anything of ours imports it.
+# These are read when the other library is imported, so they have to be set before anything of ours imports it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+# gRPC's core prints handshake and port troubles to stderr; all of them reach us as errors with words.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 if TYPE_CHECKING:
     from amlrealtimeai.client import PredictionClient

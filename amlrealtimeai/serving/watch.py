@@ -6,7 +6,8 @@ The file is JSON; replace it atomically (write beside it, then rename):
      "services": {"name": {"model": "/path/name.accelonnx", "version": 2, "keys": ["..."]}}}
 
 A new or changed service is loaded and warmed up before it takes over; one that fails to load leaves the old one
-serving. What became of it is in GetModelStatus, and in FILE.status, which is replaced when the whole file has been applied:
+serving. What became of it is in GetModelStatus, and in FILE.status, which is replaced when the whole file has been
+applied:
 
     {"generation": 7, "error": "", "services": {"name": {"version": 2, "state": "AVAILABLE", "error": ""}}}
 
