@@ -34,7 +34,7 @@ def compile_model(
     """Compile a float32 ONNX model, or the one in a file, for `config`; `fmt` replaces its number format.
 
     The model has one input (NHWC, NCHW or [n, channels]; batch 1 or symbolic) and any number of outputs; the program
-    keeps their names, shapes and layouts. The default name is that of the file, else of the graph. Compiling twice gives
+    keeps their names, shapes and layouts; its name is that of the file or graph by default. Compiling twice gives
     the same digest. Raises UnsupportedError for a node that the NPU cannot run, InvalidInputError for a model that is
     not whole, NotFoundError for a missing file; warns when weights saturate.
     """
