@@ -1,0 +1,91 @@
+"""Compiles the native kernel with the C++ compiler that PyPI's ziglang holds: once, a few seconds, then it is cached.
+
+python -m amlrealtimeai.npu.native.build      build now (otherwise the first use does)
+"""
+
+import functools
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from amlrealtimeai.errors import UnsupportedError
+
+_HERE = Path(__file__).resolve().parent
+_SOURCES = _HERE / "src"
+# -ffp-contract=off: a fused multiply-add rounds once where the specification rounds twice
+_FLAGS = (
+    *("-std=c++20", "-O3", "-fPIC", "-fno-exceptions", "-fno-rtti", "-nostdlib++", "-fno-threadsafe-statics"),
+    *("-ffp-contract=off", "-fno-sanitize=all", "-fvisibility=hidden", "-Wall", "-Wextra"),
+)
+_SUFFIXES = {"Darwin": ".dylib", "Windows": ".dll"}
+
+
+def _instruction_sets(machine: str) -> dict[str, str]:
+    """Compiler flag for each source that has its own instruction set."""
+    if machine in ("x86_64", "AMD64"):
+        wide = "x86_64+avx2+fma+avx512f+avx512bw+avx512dq+avx512vl+avx512vnni"
+        return {"isa_avx512vnni.cpp": f"-mcpu={wide}", "": "-mcpu=x86_64"}
+    return {"isa_avx512vnni.cpp": "", "": ""}
+
+
+def source_digest() -> str:
+    """SHA-256 (hex, shortened) over the sources and the way they are compiled."""
+    total = hashlib.sha256(Path(__file__).read_bytes())
+    for source in sorted(_SOURCES.iterdir()):
+        total.update(source.name.encode() + b"\0" + source.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def _library_name() -> str:
+    return f"npu_kernel-{platform.machine().lower()}-{source_digest()}{_SUFFIXES.get(platform.system(), '.so')}"
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "amlrealtimeai"
+
+
+@functools.cache
+def library_path() -> Path:
+    """Path of the compiled library; builds it when this version was not built on this machine yet."""
+    name = _library_name()
+    for folder in (_HERE, _cache_folder()):
+        if (folder / name).exists():
+            return folder / name
+    folder = _HERE if os.access(_HERE, os.W_OK) else _cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    _compile(folder / name)
+    return folder / name
+
+
+def _compile(library: Path) -> None:
+    flags = _instruction_sets(platform.machine())
+    with tempfile.TemporaryDirectory(dir=library.parent, prefix=".build-") as folder:
+        objects = []
+        for source in sorted(_SOURCES.glob("*.cpp")):
+            target = Path(folder) / f"{source.stem}.o"
+            machine = flags.get(source.name, flags[""])
+            _run([*_FLAGS, *([machine] if machine else []), "-c", str(source), "-o", str(target)])
+            objects.append(str(target))
+        built = Path(folder) / library.name
+        _run(["-shared", "-nostdlib++", "-o", str(built), *objects])
+        built.replace(library)  # whoever builds at the same time makes the same file
+
+
+def _run(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "ziglang", "c++", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        lines = (result.stderr or result.stdout).strip().splitlines()[-20:]
+        raise UnsupportedError(
+            "the native NPU kernel could not be compiled; expected the PyPI package ziglang to do it. "
+            "Install it (pip install ziglang==0.16.0) and try again. The compiler said:\n" + "\n".join(lines)
+        )
+
+
+if __name__ == "__main__":
+    print(library_path())

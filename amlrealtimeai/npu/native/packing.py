@@ -1,0 +1,74 @@
+"""Weights in the order in which the kernel reads them, and tensors' places in the arena."""
+
+import numpy as np
+
+from amlrealtimeai.npu.formats import block_length
+from amlrealtimeai.npu.program import Matrix, Program
+
+PANEL = 32
+# A group's weights should stay in a core's L2 cache while all pixels pass.
+_GROUP_BYTES = 600_000
+_GROUP_CHANNELS = 256
+
+
+def group_channels(matrix: Matrix, length: int) -> int:
+    """Output channels that are worked on together: whole blocks of `length`, as many as the cache holds."""
+    taps, blocks, block = matrix.mantissas.shape[1:]
+    fitting = min(_GROUP_CHANNELS, _GROUP_BYTES // (taps * blocks * block))
+    padded = matrix.outputs + -matrix.outputs % length
+    return max(length, min(fitting, padded) // length * length)
+
+
+def pack_weights(program: Program, matrix: Matrix, group: int, outputs: int, is_signed: bool) -> np.ndarray:
+    """Weights as uint8 [groups, panels, taps, blocks, bytes] in the order of plan.h; `outputs` counts padding too."""
+    _, taps, blocks, length = matrix.mantissas.shape
+    groups, panels = -(-outputs // group), -(-group // PANEL)
+    packed = np.zeros((groups, panels * PANEL, taps, blocks, length), np.int8)
+    steps = np.zeros((groups, panels * PANEL, taps, blocks), np.int32)
+    for number in range(groups):
+        part = matrix.mantissas[number * group : (number + 1) * group]
+        packed[number, : len(part)] = part
+        steps[number, : len(part)] = matrix.exponents[number * group : (number + 1) * group]
+    steps = (steps - (program.config.number_format.mantissa_bits - 1) + 127) << 23
+    header = PANEL * 4 * (2 if is_signed else 1)
+    out = np.zeros((groups, panels, taps, blocks, header + PANEL * length), np.uint8)
+    by_panel = (groups, panels, PANEL, taps, blocks)
+    out[..., : PANEL * 4] = _last(steps.reshape(by_panel)).view(np.uint8)
+    if is_signed:
+        starts = -128 * packed.sum(-1, dtype=np.int32)
+        out[..., PANEL * 4 : header] = _last(starts.reshape(by_panel)).view(np.uint8)
+    quads = packed.reshape(*by_panel, length // 4, 4).transpose(0, 1, 3, 4, 5, 2, 6)
+    body = out[..., header:].reshape(groups, panels, taps, blocks, length // 4, PANEL, 4)
+    body[...] = quads.view(np.uint8)
+    return out
+
+
+def _last(values: np.ndarray) -> np.ndarray:
+    """[groups, panels, 32, taps, blocks] -> [groups, panels, taps, blocks, 32], contiguous."""
+    return np.ascontiguousarray(np.moveaxis(values, 2, -1))
+
+
+def padded_channels(program: Program, channels: int) -> int:
+    """Channels rounded up to whole blocks."""
+    length = block_length(channels, program.config.number_format)
+    return channels + -channels % length
+
+
+def place(sizes: list[tuple[int, int, int]]) -> tuple[list[int], int]:
+    """Offsets for (bytes, first step, last step), and the total; tensors alive at the same step never overlap."""
+    order = sorted(range(len(sizes)), key=lambda i: -sizes[i][0])
+    offsets = [0] * len(sizes)
+    placed: list[int] = []
+    for i in order:
+        size, first, last = sizes[i]
+        alive = sorted(
+            (offsets[j], offsets[j] + sizes[j][0]) for j in placed if sizes[j][1] <= last and first <= sizes[j][2]
+        )
+        offset = 0
+        for begin, finish in alive:
+            if offset + size <= begin:
+                break
+            offset = max(offset, finish)
+        offsets[i] = offset
+        placed.append(i)
+    return offsets, max((offsets[i] + sizes[i][0] for i in order), default=0)

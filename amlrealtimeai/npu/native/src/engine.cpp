@@ -1,0 +1,135 @@
+// The C interface: create an engine from a plan, run it, destroy it. Nothing is shared between engines.
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+// Placement new, without the C++ library.
+inline void* operator new(size_t, void* place) noexcept { return place; }
+
+#include "layers.h"
+#include "pool.h"
+
+namespace {
+
+constexpr int kInterfaceVersion = 1;
+
+const Isa* const* all_isas() {
+  static const Isa* const isas[] = {
+#if defined(__x86_64__)
+      &avx512vnni_isa(),
+#endif
+      &generic_isa(),
+      nullptr,
+  };
+  return isas;
+}
+
+const Isa* find_isa(const char* name) {
+  for (const Isa* const* isa = all_isas(); *isa; ++isa)
+    if ((*isa)->available() && (!*name || !strcmp(name, (*isa)->name))) return *isa;
+  return nullptr;
+}
+
+int64_t now() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return int64_t(t.tv_sec) * 1000000000 + t.tv_nsec;
+}
+
+struct Engine {
+  Plan plan;
+  const Isa* isa;
+  Pool pool;
+  char* arena = nullptr;
+  float* scratch = nullptr;
+  pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+  Engine(const Plan& p, const Isa* i, int threads) : plan(p), isa(i), pool(threads) {
+    arena = static_cast<char*>(aligned_alloc(64, (plan.arena_bytes + 63) / 64 * 64));
+    scratch = static_cast<float*>(aligned_alloc(64, (threads * plan.scratch_floats * sizeof(float) + 63) / 64 * 64));
+    if (arena) memset(arena, 0, plan.arena_bytes);
+  }
+  ~Engine() {
+    free(arena);
+    free(scratch);
+  }
+  bool complete() const { return arena && scratch && pool.complete(); }
+};
+
+struct Job {
+  const Context* context;
+  const Step* step;
+};
+
+void run_job(void* job, int item, int worker) {
+  const Job& j = *static_cast<Job*>(job);
+  run_item(*j.context, *j.step, item, worker);
+}
+
+void copy_out(const Context& context, const Output& output, int64_t image, float* to) {
+  const View v(context, output.tensor);
+  const Tensor& t = *v.tensor;
+  const int64_t pixels = int64_t(t.height) * t.width;
+  to += image * pixels * t.channels;
+  for (int64_t i = 0; i < pixels; ++i)
+    memcpy(to + i * t.channels, v.floats + i * t.float_stride, t.channels * sizeof(float));
+}
+
+}  // namespace
+
+#if defined(_WIN32)
+#define EXPORT extern "C" __declspec(dllexport)
+#else
+#define EXPORT extern "C" __attribute__((visibility("default")))
+#endif
+
+EXPORT int npu_interface_version() { return kInterfaceVersion; }
+
+// Name of the instruction set number `index` of this library, fastest first; null behind the last.
+EXPORT const char* npu_isa_name(int index) {
+  const Isa* isa = all_isas()[index];
+  return isa ? isa->name : nullptr;
+}
+
+EXPORT int npu_isa_available(const char* name) { return find_isa(name) != nullptr; }
+
+// Null when the instruction set is not available or memory or threads are short. The plan's pointers have to outlive it.
+EXPORT void* npu_create(const Plan* plan, int threads, const char* isa_name) {
+  const Isa* isa = find_isa(isa_name);
+  if (!isa) return nullptr;
+  Engine* engine = static_cast<Engine*>(aligned_alloc(64, (sizeof(Engine) + 63) / 64 * 64));
+  if (!engine) return nullptr;
+  new (static_cast<void*>(engine)) Engine(*plan, isa, threads);
+  if (engine->complete()) return engine;
+  engine->~Engine();
+  free(engine);
+  return nullptr;
+}
+
+EXPORT const char* npu_engine_isa(void* handle) { return static_cast<Engine*>(handle)->isa->name; }
+
+// input: [batch][height][width][channels]; outputs: one array each; nanoseconds: null, or one sum for each step.
+EXPORT void npu_run(void* handle, const float* input, float* const* outputs, int64_t batch, int64_t* nanoseconds) {
+  Engine& e = *static_cast<Engine*>(handle);
+  pthread_mutex_lock(&e.mutex);
+  const Tensor& in = e.plan.tensors[e.plan.input];
+  const int64_t image_floats = int64_t(in.height) * in.width * in.channels;
+  for (int64_t image = 0; image < batch; ++image) {
+    const Context context{&e.plan, e.isa, e.arena, input + image * image_floats, e.scratch};
+    for (int i = 0; i < e.plan.step_count; ++i) {
+      const int64_t begin = nanoseconds ? now() : 0;
+      Job job{&context, &e.plan.steps[i]};
+      e.pool.run(item_count(context, *job.step), run_job, &job);
+      if (nanoseconds) nanoseconds[i] += now() - begin;
+    }
+    for (int i = 0; i < e.plan.output_count; ++i) copy_out(context, e.plan.outputs[i], image, outputs[i]);
+  }
+  pthread_mutex_unlock(&e.mutex);
+}
+
+EXPORT void npu_destroy(void* handle) {
+  Engine* engine = static_cast<Engine*>(handle);
+  engine->~Engine();
+  free(engine);
+}

@@ -1,0 +1,47 @@
+// The two primitives that exist once per instruction set, with one signature; `layers.cpp` knows no instruction set.
+#pragma once
+#include "plan.h"
+
+// One register tile: up to 7 neighbouring output pixels x 32 output channels, over all taps and blocks.
+struct Tile {
+  const uint8_t* mantissas;        // of the first pixel at tap offset 0
+  const int32_t* steps;
+  ptrdiff_t pixel_bytes, pixel_steps;            // from output pixel to output pixel
+  const ptrdiff_t *tap_bytes, *tap_steps;        // offset of each tap
+  int taps, blocks, length, block_steps;         // block_steps: 1, or 0 when the whole tensor has one step
+  bool is_signed;
+  const uint8_t* weights;          // one panel
+  float* totals;                   // [pixel][total_stride]
+  ptrdiff_t total_stride;
+};
+
+// Bias, residual, ReLU, then store as floats, quantise, or both. Works in place on `values`.
+struct Finish {
+  float* values;                   // [pixel][value_stride], from channel 0 of the range on
+  ptrdiff_t value_stride;
+  int pixels, channels;            // channels: whole blocks, a multiple of 4
+  const float* bias;               // may be null, as the next three
+  const float* residual;
+  float* floats;
+  uint8_t* mantissas;
+  int32_t* steps;
+  ptrdiff_t residual_stride, float_stride, pixel_bytes, pixel_steps;
+  int length;
+  bool relu, is_signed;
+  int mantissa_bits, lowest_exponent, highest_exponent;
+};
+
+struct Isa {
+  const char* name;
+  bool (*available)();
+  void (*tile)(const Tile&, int pixels);
+  void (*finish)(const Finish&);
+  void (*maximum)(float* best, const float* candidate, int count);  // best = candidate > best ? candidate : best
+  void (*add)(float* total, const float* term, int count);
+  void (*multiply)(float* values, const float* factors, int count);
+};
+
+const Isa& generic_isa();
+#if defined(__x86_64__)
+const Isa& avx512vnni_isa();
+#endif

@@ -1,0 +1,242 @@
+#include "layers.h"
+
+View::View(const Context& context, int index) : tensor(&context.plan->tensors[index]) {
+  floats = !tensor->has_floats      ? nullptr
+           : tensor->floats < 0     ? const_cast<float*>(context.input)
+                                    : reinterpret_cast<float*>(context.arena + tensor->floats);
+  mantissas = tensor->blocks ? reinterpret_cast<uint8_t*>(context.arena + tensor->mantissas) : nullptr;
+  steps = tensor->blocks ? reinterpret_cast<int32_t*>(context.arena + tensor->steps) : nullptr;
+}
+
+namespace {
+
+constexpr int kItems = 24;    // aimed at for each step: enough to share, few enough to keep their cost small
+constexpr int kMaxTaps = 512;
+
+int least(int a, int b) { return a < b ? a : b; }
+
+int padded_channels(const Tensor& t) { return t.blocks && !t.whole ? t.blocks * t.length : t.channels; }
+
+int rows_per_item(const Tensor& t, int groups) {
+  const int wanted = (kItems + groups - 1) / groups;
+  const int rows = t.height / wanted;
+  return rows < 1 ? 1 : rows;
+}
+
+int row_items(const Tensor& t, int groups) {
+  const int rows = rows_per_item(t, groups);
+  return (t.height + rows - 1) / rows;
+}
+
+// Stores `pixels` pixels of row y from x on, `channels` channels from `channel` on, which lie in `values`.
+Finish finish_for(const Context& context, const View& to, int y, int x, int pixels, int channel, int channels) {
+  const Tensor& t = *to.tensor;
+  Finish f{};
+  f.pixels = pixels;
+  f.channels = channels;
+  f.length = t.length;
+  f.is_signed = t.is_signed;
+  f.mantissa_bits = context.plan->mantissa_bits;
+  f.lowest_exponent = context.plan->lowest_exponent;
+  f.highest_exponent = context.plan->highest_exponent;
+  if (to.floats) {
+    f.floats = to.floats_at(y, x) + channel;
+    f.float_stride = t.float_stride;
+  }
+  if (to.mantissas) {
+    f.mantissas = to.mantissas + to.pixel(y, x) * t.pixel_bytes + channel;
+    f.pixel_bytes = t.pixel_bytes;
+    f.steps = to.steps + to.pixel(y, x) * t.blocks + channel / t.length;
+    f.pixel_steps = t.blocks;
+  }
+  return f;
+}
+
+void clear_pixels(const View& v, ptrdiff_t first, ptrdiff_t count) {
+  const Tensor& t = *v.tensor;
+  __builtin_memset(v.mantissas + first * t.pixel_bytes, t.is_signed ? 128 : 0, count * t.pixel_bytes);
+  if (!t.whole) __builtin_memset(v.steps + first * t.blocks, 0, count * t.blocks * sizeof(int32_t));
+}
+
+void clear_halo(const View& v) {
+  const Tensor& t = *v.tensor;
+  if (!v.mantissas || t.top + t.left + t.bottom + t.right == 0) return;
+  const ptrdiff_t row = v.row_pixels();
+  clear_pixels(v, 0, t.top * row + t.left);
+  for (int y = 0; y + 1 < t.height; ++y) clear_pixels(v, v.pixel(y, t.width), t.left + t.right);
+  clear_pixels(v, v.pixel(t.height - 1, t.width), t.right + t.bottom * row);
+}
+
+void convolve(const Context& context, const Step& step, int item, float* scratch) {
+  const View from(context, step.source), to(context, step.destination);
+  const Tensor &in = *from.tensor, &out = *to.tensor;
+  const int items = row_items(out, step.groups), rows = rows_per_item(out, step.groups);
+  const int group = item / items, first_row = item % items * rows;
+  const int channel = group * step.group_channels;
+  const int whole = (padded_channels(out) + 3) / 4 * 4;
+  const int channels = least(step.group_channels, whole - channel);
+  const ptrdiff_t stride = (step.group_channels + kPanel - 1) / kPanel * kPanel;
+  const ptrdiff_t pixel_steps = in.whole ? 0 : in.blocks;
+
+  ptrdiff_t tap_bytes[kMaxTaps], tap_steps[kMaxTaps];
+  for (int tap = 0; tap < step.taps; ++tap) {
+    const int down = step.rows ? tap : tap / step.kernel_w, right = step.rows ? 0 : tap % step.kernel_w;
+    const ptrdiff_t pixel = (down * step.dilation_h + in.top - step.pad_top) * from.row_pixels() +
+                            right * step.dilation_w + in.left - step.pad_left;
+    tap_bytes[tap] = pixel * in.pixel_bytes;
+    tap_steps[tap] = pixel * pixel_steps;
+  }
+
+  Tile tile{};
+  tile.pixel_bytes = ptrdiff_t(step.stride_w) * in.pixel_bytes;
+  tile.pixel_steps = step.stride_w * pixel_steps;
+  tile.tap_bytes = tap_bytes;
+  tile.tap_steps = tap_steps;
+  tile.taps = step.taps;
+  tile.blocks = step.blocks;
+  tile.length = step.length;
+  tile.block_steps = in.whole ? 0 : 1;
+  tile.is_signed = in.is_signed;
+  tile.total_stride = stride;
+  const int block_bytes = (in.is_signed ? 2 : 1) * kPanel * 4 + step.length * kPanel;
+  const ptrdiff_t panel_bytes = ptrdiff_t(step.taps) * step.blocks * block_bytes;
+  const View* residual = nullptr;
+  const View other(context, step.residual < 0 ? step.source : step.residual);
+  if (step.residual >= 0) residual = &other;
+
+  for (int y = first_row; y < least(first_row + rows, out.height); ++y) {
+    for (int x = 0; x < out.width; x += kPixels) {
+      const int pixels = least(kPixels, out.width - x);
+      const ptrdiff_t corner = ptrdiff_t(y) * step.stride_h * from.row_pixels() + ptrdiff_t(x) * step.stride_w;
+      tile.mantissas = from.mantissas + corner * in.pixel_bytes;
+      tile.steps = from.steps + corner * pixel_steps;
+      for (int c = 0; c < channels; c += kPanel) {
+        tile.weights = step.weights + group * step.group_bytes + c / kPanel * panel_bytes;
+        tile.totals = scratch + c;
+        context.isa->tile(tile, pixels);
+      }
+      Finish f = finish_for(context, to, y, x, pixels, channel, channels);
+      f.values = scratch;
+      f.value_stride = stride;
+      f.bias = step.bias ? step.bias + channel : nullptr;
+      f.relu = step.relu;
+      if (residual) {
+        f.residual = residual->floats_at(y, x) + channel;
+        f.residual_stride = residual->tensor->float_stride;
+      }
+      context.isa->finish(f);
+    }
+  }
+}
+
+// Pools one output pixel into `values`.
+void pool_pixel(const Context& context, const Step& step, const View& from, int y, int x, float* values) {
+  const Tensor& in = *from.tensor;
+  const bool maximum = step.kind == kMaxPool;
+  const int channels = in.channels;
+  for (int c = 0; c < channels; ++c) values[c] = maximum ? -__builtin_inff() : 0.0f;
+  for (int ky = 0; ky < step.kernel_h; ++ky) {
+    const int row = y * step.stride_h - step.pad_top + ky * step.dilation_h;
+    if (row < 0 || row >= in.height) continue;
+    for (int kx = 0; kx < step.kernel_w; ++kx) {
+      const int column = x * step.stride_w - step.pad_left + kx * step.dilation_w;
+      if (column < 0 || column >= in.width) continue;
+      (maximum ? context.isa->maximum : context.isa->add)(values, from.floats_at(row, column), channels);
+    }
+  }
+  if (maximum) return;
+  const float reciprocal = 1.0f / float(step.kernel_h * step.kernel_w);
+  for (int c = 0; c < channels; ++c) values[c] *= reciprocal;
+}
+
+// Applies the operations of a pointwise step to one pixel in `values`.
+void compute_pixel(const Context& context, const Step& step, int y, int x, float* values, int padded) {
+  for (int i = 0; i < step.operations; ++i) {
+    const Operation& o = context.plan->operations[step.first_operation + i];
+    const View* other = nullptr;
+    const View tensor(context, o.tensor < 0 ? step.destination : o.tensor);
+    if (o.tensor >= 0) other = &tensor;
+    switch (o.kind) {
+      case kCopy:
+        __builtin_memcpy(values + o.channel, other->floats_at(y, x), other->tensor->channels * sizeof(float));
+        break;
+      case kMultiply: context.isa->multiply(values, o.constant, padded); break;
+      case kAdd: context.isa->add(values, o.constant, padded); break;
+      case kAddTensor: context.isa->add(values, other->floats_at(y, x), other->tensor->channels); break;
+      case kRelu:
+        for (int c = 0; c < padded; ++c) values[c] = values[c] > 0.0f ? values[c] : 0.0f;
+        break;
+    }
+  }
+}
+
+void run_rows(const Context& context, const Step& step, int item, float* scratch) {
+  const View from(context, step.source), to(context, step.destination);
+  const Tensor& out = *to.tensor;
+  const int rows = rows_per_item(out, 1), padded = padded_channels(out);
+  const ptrdiff_t stride = (padded + 15) / 16 * 16;
+  __builtin_memset(scratch, 0, kPixels * stride * sizeof(float));
+  for (int y = item * rows; y < least((item + 1) * rows, out.height); ++y) {
+    for (int x = 0; x < out.width; x += kPixels) {
+      const int pixels = least(kPixels, out.width - x);
+      for (int p = 0; p < pixels; ++p) {
+        float* values = scratch + p * stride;
+        if (step.kind == kPointwise) compute_pixel(context, step, y, x + p, values, padded);
+        else pool_pixel(context, step, from, y, x + p, values);
+      }
+      Finish f = finish_for(context, to, y, x, pixels, 0, padded);
+      f.values = scratch;
+      f.value_stride = stride;
+      context.isa->finish(f);
+    }
+  }
+}
+
+// One step for the whole tensor: the largest magnitude first, then every mantissa.
+void quantize_whole(const Context& context, const Step& step) {
+  const View v(context, step.destination);
+  const Tensor& t = *v.tensor;
+  const ptrdiff_t row = ptrdiff_t(t.width) * t.channels;
+  int32_t largest = 0;
+  for (ptrdiff_t i = 0; i < t.height * row; ++i) {
+    const int32_t bits = __builtin_bit_cast(int32_t, v.floats[i]) & 0x7fffffff;
+    largest = bits > largest ? bits : largest;
+  }
+  int exponent = (largest >> 23) - 127;
+  exponent = exponent < context.plan->lowest_exponent ? context.plan->lowest_exponent : exponent;
+  exponent = exponent > context.plan->highest_exponent ? context.plan->highest_exponent : exponent;
+  const int shift = exponent - (context.plan->mantissa_bits - 1);
+  const float inverse = __builtin_bit_cast(float, (127 - shift) << 23);
+  const float limit = float((1 << context.plan->mantissa_bits) - 1);
+  for (int y = 0; y < t.height; ++y) {
+    const float* values = v.floats + y * row;
+    uint8_t* mantissas = v.mantissas + v.pixel(y, 0) * t.pixel_bytes;
+    for (ptrdiff_t i = 0; i < row; ++i) {
+      float scaled = values[i] * inverse;
+      scaled = scaled > limit ? limit : scaled;
+      scaled = scaled < -limit ? -limit : scaled;
+      mantissas[i] = uint8_t(int((scaled + 12582912.0f) - 12582912.0f) + (t.is_signed ? 128 : 0));
+    }
+  }
+  *v.steps = shift * (1 << 23);
+}
+
+int work_items(const Context& context, const Step& step) {
+  const Tensor& out = context.plan->tensors[step.destination];
+  if (step.kind == kQuantizeWhole) return 1;
+  return step.kind == kConv ? step.groups * row_items(out, step.groups) : row_items(out, 1);
+}
+
+}  // namespace
+
+int item_count(const Context& context, const Step& step) { return work_items(context, step) + 1; }
+
+void run_item(const Context& context, const Step& step, int item, int worker) {
+  float* scratch = context.scratch + worker * context.plan->scratch_floats;
+  if (item == work_items(context, step)) return clear_halo(View(context, step.destination));
+  switch (step.kind) {
+    case kConv: return convolve(context, step, item, scratch);
+    case kQuantizeWhole: return quantize_whole(context, step);
+    default: return run_rows(context, step, item, scratch);
+  }
+}

@@ -1,0 +1,66 @@
+// What Python hands over (amlrealtimeai/npu/native/layout.py mirrors these structs) and what every file here shares.
+//
+// The ladder, from the slow definition to the fast code; every rung gives the same bits:
+//   npu/reference.py      NumPy, one operation per function: the specification
+//   isa_generic.cpp       the same arithmetic on packed data in plain C++
+//   isa_avx512vnni.cpp    the same data, 7 pixels x 32 channels at a time in registers
+//   layers.cpp            how a layer is cut into such tiles; engine.cpp: how layers follow each other
+//
+// A tensor lives in one arena as floats (for residuals, pools, outputs), as mantissas with steps (for matrices), or both.
+// Mantissas of tensors that can be negative are stored with +128, because the dot product instructions take an unsigned
+// operand; `start` in the packed weights takes the surplus off again, exactly.
+// A step is the power of two of one mantissa unit, stored shifted to a float's exponent field, so that the scale
+// 2^(step of activation + step of weight) is one integer addition (the weight's half carries the exponent bias).
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+constexpr int kPanel = 32;  // output channels of one tile
+constexpr int kPixels = 7;  // output pixels of one tile: the widths of these networks are multiples of 7
+
+struct Tensor {
+  int32_t height, width, channels;
+  int32_t float_stride;               // floats from pixel to pixel; padding lanes hold zeros
+  int32_t has_floats;
+  int32_t length, blocks;             // mantissas per block, blocks per pixel; blocks == 0: has no mantissas
+  int32_t pixel_bytes;                // mantissas from pixel to pixel
+  int32_t whole;                      // one step for the whole tensor
+  int32_t is_signed;                  // mantissas are stored with +128
+  int32_t top, left, bottom, right;   // halo of zeros around the mantissas, so that padding needs no branches
+  int64_t floats, mantissas, steps;   // byte offsets in the arena; floats < 0: the caller's input array
+};
+
+enum StepKind : int32_t { kConv, kMaxPool, kAvgPool, kPointwise, kQuantizeWhole };
+
+struct Step {
+  int32_t kind, source, destination, residual;  // tensor indices; residual -1: none
+  int32_t relu;
+  int32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+  int32_t taps, blocks, length, rows;           // of the matrix; rows: one tap per kernel row
+  int32_t group_channels, groups;               // channels are worked on in groups of whole blocks
+  int32_t first_operation, operations;          // of a pointwise step
+  int64_t group_bytes;
+  const uint8_t* weights;  // [group][panel][tap][block]: 32 steps, 32 starts if signed, [length / 4][32][4] mantissas
+  const float* bias;       // padded with zeros like the channels
+};
+
+enum OperationKind : int32_t { kCopy, kMultiply, kAdd, kAddTensor, kRelu };
+
+struct Operation {        // of a pointwise step, in order; copies come first and fill the channels from `channel` on
+  int32_t kind, tensor, channel, reserved;
+  const float* constant;  // padded with zeros
+};
+
+struct Output {
+  int32_t tensor, reserved;
+};
+
+struct Plan {
+  const Tensor* tensors;
+  const Step* steps;
+  const Operation* operations;
+  const Output* outputs;
+  int32_t tensor_count, step_count, output_count, input;
+  int32_t mantissa_bits, lowest_exponent, highest_exponent, reserved;
+  int64_t arena_bytes, scratch_floats;
+};

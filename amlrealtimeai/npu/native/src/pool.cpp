@@ -1,0 +1,118 @@
+#include "pool.h"
+
+#include <sched.h>
+#include <stdlib.h>
+
+namespace {
+
+constexpr int kSpins = 300;
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+template <class T>
+inline T read(const T& value) {
+  T result;
+  __atomic_load(&value, &result, __ATOMIC_SEQ_CST);
+  return result;
+}
+
+}  // namespace
+
+Pool::Pool(int workers) : workers_(workers) {
+  shares_ = static_cast<Share*>(aligned_alloc(64, workers * sizeof(Share)));
+  for (int i = 0; i < workers; ++i) shares_[i].word = 0;
+  starts_ = static_cast<Start*>(calloc(workers, sizeof(Start)));
+  threads_ = static_cast<pthread_t*>(calloc(workers, sizeof(pthread_t)));
+  for (int i = 1; i < workers; ++i) {
+    starts_[i] = {this, i};
+    if (pthread_create(&threads_[i], nullptr, main, &starts_[i])) break;
+    ++started_;
+  }
+}
+
+Pool::~Pool() {
+  pthread_mutex_lock(&mutex_);
+  __atomic_store_n(&stop_, true, __ATOMIC_SEQ_CST);
+  pthread_cond_broadcast(&wake_);
+  pthread_mutex_unlock(&mutex_);
+  for (int i = 1; i <= started_; ++i) pthread_join(threads_[i], nullptr);
+  free(shares_);
+  free(starts_);
+  free(threads_);
+}
+
+void Pool::run(int items, Work work, void* context) {
+  if (items <= 1 || workers_ == 1) {
+    for (int i = 0; i < items; ++i) work(context, i, 0);
+    return;
+  }
+  const uint32_t generation = generation_ + 1;
+  work_ = work;
+  context_ = context;
+  __atomic_store_n(&remaining_, items, __ATOMIC_SEQ_CST);
+  for (int i = 0; i < workers_; ++i) {
+    const uint64_t next = uint64_t(items) * i / workers_, end = uint64_t(items) * (i + 1) / workers_;
+    __atomic_store_n(&shares_[i].word, uint64_t(generation) << 32 | end << 16 | next, __ATOMIC_SEQ_CST);
+  }
+  __atomic_store_n(&generation_, generation, __ATOMIC_SEQ_CST);
+  if (read(sleepers_)) {
+    pthread_mutex_lock(&mutex_);
+    pthread_cond_broadcast(&wake_);
+    pthread_mutex_unlock(&mutex_);
+  }
+  help(generation, 0);
+  for (int spins = 0; read(remaining_); ++spins) spins < kSpins ? pause() : void(sched_yield());
+}
+
+void Pool::help(uint32_t generation, int worker) {
+  for (int i = 0; i < workers_; ++i) {
+    Share& share = shares_[(worker + i) % workers_];
+    for (int item; claim(share, generation, &item);) {
+      work_(context_, item, worker);
+      __atomic_sub_fetch(&remaining_, 1, __ATOMIC_SEQ_CST);
+    }
+  }
+}
+
+bool Pool::claim(Share& share, uint32_t generation, int* item) {
+  uint64_t word = read(share.word);
+  for (;;) {
+    const uint32_t next = word & 0xffff, end = word >> 16 & 0xffff;
+    if (word >> 32 != generation || next >= end) return false;
+    if (__atomic_compare_exchange_n(&share.word, &word, word + 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+      *item = int(next);
+      return true;
+    }
+  }
+}
+
+uint32_t Pool::wait_for_step(uint32_t seen) {
+  for (int spins = 0; spins < kSpins; ++spins) {
+    const uint32_t generation = read(generation_);
+    if (generation != seen || read(stop_)) return generation;
+    pause();
+  }
+  pthread_mutex_lock(&mutex_);
+  __atomic_add_fetch(&sleepers_, 1, __ATOMIC_SEQ_CST);
+  while (read(generation_) == seen && !read(stop_)) pthread_cond_wait(&wake_, &mutex_);
+  __atomic_sub_fetch(&sleepers_, 1, __ATOMIC_SEQ_CST);
+  pthread_mutex_unlock(&mutex_);
+  return read(generation_);
+}
+
+void* Pool::main(void* start) {
+  Pool& pool = *static_cast<Start*>(start)->pool;
+  const int worker = static_cast<Start*>(start)->worker;
+  for (uint32_t seen = 0;;) {
+    const uint32_t generation = pool.wait_for_step(seen);
+    if (read(pool.stop_)) return nullptr;
+    pool.help(generation, worker);
+    seen = generation;
+  }
+}
