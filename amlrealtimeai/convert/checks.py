@@ -1,0 +1,176 @@
+"""The comparison that ends every conversion: each stage on TensorFlow's own values, then the whole, end to end."""
+
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from amlrealtimeai.convert.graph import Graph, session_config
+from amlrealtimeai.convert.partition import Cut
+from amlrealtimeai.convert.quiet import tensorflow
+from amlrealtimeai.convert.report import Check
+from amlrealtimeai.convert.saved_model import SavedModel
+from amlrealtimeai.errors import ConversionError
+from amlrealtimeai.npu.formats import BlockFormat
+from amlrealtimeai.serving.converted import ConvertedModel
+
+HOST_BOUND = 1e-4
+QUANTISED_BOUND = 1e-2
+_LARGEST = "of the largest value"
+
+
+def sample_inputs(model: SavedModel) -> dict[str, np.ndarray]:
+    """Two seeded items for every input: a JPEG and a PNG of smooth shapes and noise, or numbers like centred pixels."""
+    random = np.random.default_rng(7)
+    return {tensor: _sample(model.graph, tensor, random) for tensor in model.inputs}
+
+
+def _sample(graph: Graph, tensor: str, random: np.random.Generator) -> np.ndarray:
+    dtype = graph.tensor(tensor).dtype.base_dtype
+    if dtype.name == "string":
+        return np.array([_image(random, 320, 240, "JPEG"), _image(random, 250, 301, "PNG")], dtype=object)
+    shape = [size or 2 for size in graph.shape(tensor) or [2]]
+    values = random.uniform(-110, 140, shape)
+    if len(shape) == 4 and shape[1] > 4 and shape[2] > 4:
+        values = np.stack([_pixels(random, shape[2], shape[1], shape[3]) for _ in range(shape[0])]) - 117.0
+    return values.astype(dtype.as_numpy_dtype)
+
+
+def _pixels(random: np.random.Generator, width: int, height: int, channels: int = 3) -> np.ndarray:
+    """uint8-ranged float pixels: a gradient with two discs, plus noise."""
+    y, x = np.mgrid[0:height, 0:width]
+    planes = np.stack([(x * (c + 1) + y * (2 - c % 3)) * 255.0 / (3 * (width + height)) for c in range(channels)], -1)
+    for _ in range(2):
+        cx, cy, radius = random.uniform(0, width), random.uniform(0, height), random.uniform(0.1, 0.4) * height
+        planes[(x - cx) ** 2 + (y - cy) ** 2 < radius**2] = random.uniform(0, 255, channels)
+    return np.clip(planes + random.normal(0, 12, planes.shape), 0, 255)
+
+
+def _image(random: np.random.Generator, width: int, height: int, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(_pixels(random, width, height).astype(np.uint8)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def run_tensorflow(graph: Graph, feed: dict[str, np.ndarray], tensors: Sequence[str]) -> dict[str, np.ndarray]:
+    """TensorFlow's values of `tensors`; `feed` overrides tensors by name."""
+    tf = tensorflow()
+    fetch = [tensor for tensor in dict.fromkeys(tensors) if tensor not in feed]
+    with tf.compat.v1.Session(graph=graph.tf_graph(), config=session_config()) as session:
+        values = session.run(fetch, feed)
+    return {**feed, **{tensor: np.asarray(value) for tensor, value in zip(fetch, values, strict=True)}}
+
+
+def check_converted(
+    model: SavedModel, reference: Graph, float_graph: Graph, cuts: Sequence[Cut], converted: ConvertedModel
+) -> list[Check]:
+    """Compare every stage and the whole with TensorFlow; ConversionError at the first that differs.
+
+    `reference` is the graph to equal: with quantisers when the NPU uses their format, otherwise `float_graph`.
+    """
+    feed = sample_inputs(model)
+    edges = [tensor for cut in cuts for tensor in (*cut.inputs, *cut.outputs)]
+    values = run_tensorflow(reference, feed, [*edges, *model.outputs])
+    checks: list[Check] = []
+    for cut, stage in zip(cuts, converted.stages, strict=True):
+        wires = stage.definition
+        results = stage.run({n: values[tensor] for n, tensor in wires.inputs.items()}, list(wires.outputs))
+        for name, tensor in wires.outputs.items():
+            expected = values[tensor]
+            checks.append(_check_stage(cut, tensor, expected, results[name], reference is float_graph))
+    answer = converted.predict(feed)
+    for alias, spec in converted.signature.outputs.items():
+        checks.append(_end_to_end(alias, values[spec.tensor], answer.outputs[alias]))
+    return checks
+
+
+def _check_stage(cut: Cut, tensor: str, expected: np.ndarray, got: np.ndarray, is_float: bool) -> Check:
+    label = f"{cut.name} {tensor}" if len(cut.outputs) > 1 else cut.name
+    _require_like(cut, tensor, expected, got)
+    if cut.kind == "npu" and is_float:
+        bound = signal_bound(cut.details["format"], cut.details["depth"])
+        check = Check(label, "the float graph", signal_to_noise(expected, got), bound, "dB")
+        return _require(check.measured >= bound, check, cut, tensor, expected, got)
+    bound = {"preprocess": 0.0, "npu": QUANTISED_BOUND, "onnx": HOST_BOUND}[cut.kind]
+    against = "the quantised graph" if cut.kind == "npu" else "TensorFlow"
+    check = Check(label, against, relative_error(expected, got), bound, _LARGEST)
+    return _require(check.measured <= bound, check, cut, tensor, expected, got)
+
+
+def _end_to_end(alias: str, expected: np.ndarray, got: np.ndarray) -> Check:
+    if got.shape != expected.shape:
+        raise ConversionError(f"output {alias!r}: expected the shape {expected.shape} of TensorFlow, got {got.shape}")
+    return Check(f"output {alias}", "TensorFlow, end to end", relative_error(expected, got), None, _LARGEST)
+
+
+def relative_error(expected: np.ndarray, got: np.ndarray) -> float:
+    """Greatest difference over the greatest magnitude; 0 for equal, infinity for NaN or unequal text."""
+    if expected.dtype.kind not in "fiub":
+        return 0.0 if np.array_equal(expected, got) else math.inf
+    if np.array_equal(expected, got):
+        return 0.0
+    wide = expected.astype(np.float64)
+    difference = np.abs(got.astype(np.float64) - wide)
+    error = float(difference.max() / max(np.abs(wide).max(), np.finfo(np.float32).tiny))
+    return error if math.isfinite(error) else math.inf
+
+
+def signal_to_noise(expected: np.ndarray, got: np.ndarray) -> float:
+    """10 log10(signal energy / error energy) in dB, in float64."""
+    wide = expected.astype(np.float64)
+    noise = float(np.square(got.astype(np.float64) - wide).sum())
+    if not math.isfinite(noise):
+        return -math.inf
+    return math.inf if noise == 0 else 10 * math.log10(max(float(np.square(wide).sum()), 1e-300) / noise)
+
+
+def signal_bound(fmt: BlockFormat, depth: int) -> float:
+    """Smallest believable signal-to-noise ratio in dB of an unquantised network in `fmt`, `depth` convolutions deep.
+
+    Rounding to m magnitude bits gives 6.02 m + 4.8 dB for an element as large as its block's exponent; elements far
+    below it lose about 12 dB more. Weights and activations of each convolution add noise: - 10 log10(2 depth). 3 dB of
+    margin. Below 1 dB the bound would say nothing: a wrong network is near or below 0 dB.
+    """
+    return max(1.0, 6.02 * fmt.mantissa_bits + 4.8 - 12.0 - 10 * math.log10(2 * max(depth, 1)) - 3.0)
+
+
+def _require_like(cut: Cut, tensor: str, expected: np.ndarray, got: np.ndarray) -> None:
+    if got.shape != expected.shape or got.dtype.kind != expected.dtype.kind:
+        raise ConversionError(
+            f"the converted stage {cut.name!r} differs from TensorFlow at {tensor}: expected {expected.dtype} "
+            f"{list(expected.shape)}, got {got.dtype} {list(got.shape)}. "
+            "This is a defect of the converter; please report it with the SavedModel."
+        )
+
+
+def _require(passed: bool, check: Check, cut: Cut, tensor: str, expected: np.ndarray, got: np.ndarray) -> Check:
+    if passed:
+        return check
+    raise ConversionError(
+        f"the converted stage {cut.name!r} differs from {check.against} at {tensor}: {check}. {_worst(expected, got)} "
+        f"No file was written. {_advice(cut)}"
+    )
+
+
+def _worst(expected: np.ndarray, got: np.ndarray) -> str:
+    if expected.dtype.kind not in "fiub":
+        index: Any = tuple(int(i) for i in np.argwhere(expected != got)[0])
+    else:
+        difference = np.abs(got.astype(np.float64) - expected.astype(np.float64))
+        index = tuple(int(i) for i in np.unravel_index(np.argmax(np.nan_to_num(difference, nan=math.inf)), got.shape))
+    return f"Worst element {list(index)}: expected {expected[index]!r}, got {got[index]!r}."
+
+
+def _advice(cut: Cut) -> str:
+    return {
+        "preprocess": "Images have to be decoded with dct_method='INTEGER_ACCURATE'; build the graph with "
+        "amlrealtimeai.accel.models.utils.preprocess_array.",
+        "npu": "Check that the weights were restored, or try a wider number format.",
+        "onnx": "Rewrite the stage with simpler TensorFlow ops.",
+    }[cut.kind]
+
+
+__all__: Sequence[str] = ("check_converted", "relative_error", "run_tensorflow", "signal_bound", "signal_to_noise")

@@ -1,0 +1,251 @@
+"""SavedModel -> converted model: load, cut, convert every stage, write, compare with TensorFlow."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import amlrealtimeai
+from amlrealtimeai import npu
+from amlrealtimeai.convert import partition, to_onnx
+from amlrealtimeai.convert.checks import check_converted
+from amlrealtimeai.convert.graph import Graph, drop_quantisers
+from amlrealtimeai.convert.partition import Cut
+from amlrealtimeai.convert.quiet import quiet
+from amlrealtimeai.convert.report import ConversionReport, StageReport
+from amlrealtimeai.convert.saved_model import SavedModel, load
+from amlrealtimeai.errors import AmlRealtimeAiError, ConversionError, InvalidInputError
+from amlrealtimeai.npu.formats import BlockFormat, as_format
+from amlrealtimeai.serving.converted import ConvertedModel, write_converted
+from amlrealtimeai.serving.definition import FORMAT, FORMAT_VERSION
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass
+class _Stage:
+    """A converted stage: its entry in service_def.json, its file, its line in the report."""
+
+    definition: dict[str, Any]
+    file: bytes | None
+    report: StageReport
+
+
+@dataclass
+class _Steps:
+    """Tells `progress` where the conversion is, and keeps the time of every step."""
+
+    progress: Progress | None
+    start: float = field(default_factory=time.perf_counter)
+    times: list[tuple[str, float]] = field(default_factory=list)
+
+    def begin(self, step: str, fraction: float) -> None:
+        self.times.append((step, time.perf_counter()))
+        if self.progress is not None:
+            self.progress(step, fraction)
+
+    def finish(self) -> tuple[tuple[str, float], ...]:
+        self.begin("done", 1.0)
+        ends = [when for _, when in self.times[1:]]
+        return tuple((step, end - when) for (step, when), end in zip(self.times, ends, strict=False))
+
+
+def convert_saved_model(
+    model_dir: str | Path,
+    input_node: str | Sequence[str],
+    outputs_nodes: str | Sequence[str],
+    out_path: str | Path,
+    *,
+    name: str,
+    config: str = "bw_a10",
+    fmt: str | BlockFormat | None = None,
+    require_fpga: bool = True,
+    progress: Progress | None = None,
+) -> ConversionReport:
+    """Convert a SavedModel into the file `out_path`, which serving.converted.ConvertedModel runs without TensorFlow.
+
+    model_dir: a SavedModel folder (tag "serve"). input_node: the image input, a tensor name or a signature alias.
+    outputs_nodes: a name, a comma-separated string or a list. name: of the model, stored in the file.
+    config: name of an NpuConfig. fmt: number format of the NPU; None takes the one that the graph was quantised with,
+    else the config's. require_fpga: True makes it an error when nothing can run on the NPU; False then runs everything
+    on the host. progress: called as progress(step, fraction) with fraction rising from 0 to 1.
+
+    The result is loaded and compared with TensorFlow on a sample before `out_path` appears. Raises NotFoundError,
+    InvalidInputError (arguments) or ConversionError (an op that cannot be converted, a result that differs).
+    The caller's default graph, sessions and Keras state are not touched.
+    """
+    steps = _Steps(progress)
+    chosen = None if fmt is None else as_format(fmt)
+    target = _checked_target(out_path)
+    with quiet():
+        steps.begin("load", 0.0)
+        model = load(model_dir, input_node, outputs_nodes)
+        float_graph, _ = drop_quantisers(model.graph)
+        cuts, stages, host_graph = _convert_stages(model, float_graph, config, chosen, require_fpga, steps)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.unchecked")
+        try:
+            steps.begin("write", 0.75)
+            files = {stage.definition["file"]: stage.file for stage in stages if stage.file is not None}
+            write_converted(temporary, _definition(name, model, stages), files)
+            steps.begin("compare", 0.8)
+            checks = check_converted(model, host_graph, float_graph, cuts, ConvertedModel.load(temporary))
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    times = steps.finish()
+    formats = [str(cut.details["format"]) for cut in cuts if cut.kind == "npu"]
+    return ConversionReport(
+        name=name,
+        path=target,
+        stages=tuple(stage.report for stage in stages),
+        checks=tuple(checks),
+        seconds=time.perf_counter() - steps.start,
+        size=target.stat().st_size,
+        number_format=formats[0] if formats else "",
+        listing_head=next((cut.details["listing"] for cut in cuts if cut.kind == "npu"), ""),
+        steps=times,
+    )
+
+
+def _checked_target(out_path: str | Path) -> Path:
+    target = Path(out_path)
+    if not target.parent.is_dir():
+        raise InvalidInputError(f"expected an existing folder for {target.name}, got {target.parent}; make it first")
+    return target
+
+
+def _convert_stages(
+    model: SavedModel,
+    float_graph: Graph,
+    config: str,
+    chosen: BlockFormat | None,
+    require_fpga: bool,
+    steps: _Steps,
+) -> tuple[list[Cut], list[_Stage], Graph]:
+    """Cuts, converted stages, and the graph that they have to equal."""
+    try:
+        cuts = partition.plan_stages(model, float_graph, require_fpga)
+        reference = _choose_formats(model, float_graph, cuts, config, chosen)
+        return cuts, _convert_all(model.graph, float_graph, cuts, config, steps), reference
+    except ConversionError:
+        if require_fpga:
+            raise
+    # Without the NPU there is nothing to quantise: the host runs the float network.
+    cuts = partition.plan_host(model)
+    return cuts, _convert_all(float_graph, float_graph, cuts, config, steps), float_graph
+
+
+def _choose_formats(
+    model: SavedModel, float_graph: Graph, cuts: list[Cut], config: str, chosen: BlockFormat | None
+) -> Graph:
+    """Note each NPU stage's format in its cut; the graph to compare with is the quantised one where formats agree."""
+    if config not in npu.configs:
+        raise InvalidInputError(f"unknown NPU configuration {config!r}; presets: {', '.join(npu.configs)}")
+    exact = True
+    for cut in cuts:
+        if cut.kind != "npu":
+            continue
+        numbers = cut.details.get("format") if cut.details.get("quantized") else None
+        noted = _preset(BlockFormat(**numbers)) if numbers else None
+        cut.details["format"] = chosen or noted or npu.configs[config].number_format
+        exact = exact and noted is not None and _numbers(cut.details["format"]) == _numbers(noted)
+    return model.graph if exact else float_graph
+
+
+def _numbers(fmt: BlockFormat) -> tuple[int, int, int]:
+    return fmt.block, fmt.mantissa_bits, fmt.exponent_bits
+
+
+def _preset(fmt: BlockFormat) -> BlockFormat:
+    """The preset with the same numbers, which has a name."""
+    return next((preset for preset in npu.formats.values() if _numbers(preset) == _numbers(fmt)), fmt)
+
+
+def _convert_all(graph: Graph, float_graph: Graph, cuts: list[Cut], config: str, steps: _Steps) -> list[_Stage]:
+    stages = []
+    for index, cut in enumerate(cuts):
+        start = time.perf_counter()
+        convert = {"preprocess": _preprocess_stage, "onnx": _host_stage, "npu": _npu_stage}[cut.kind]
+        steps.begin(f"convert {cut.name}", 0.15 + 0.6 * index / len(cuts))
+        definition, file, detail = convert(graph, float_graph, cut, config)
+        edges = [{tensor: _static(graph, tensor) for tensor in side} for side in (cut.inputs, cut.outputs)]
+        seconds = time.perf_counter() - start
+        report = StageReport(cut.kind, cut.name, edges[0], edges[1], seconds, len(file or b""), detail)
+        stages.append(_Stage({"type": cut.kind, "name": cut.name, **definition}, file, report))
+    return stages
+
+
+def _preprocess_stage(graph: Graph, float_graph: Graph, cut: Cut, config: str) -> tuple[dict[str, Any], None, str]:
+    wires = {"inputs": {"images": cut.inputs[0]}, "outputs": {"output": cut.outputs[0]}}
+    return {**wires, "parameters": dict(cut.details)}, None, "decode, resize, centre"
+
+
+def _host_stage(graph: Graph, float_graph: Graph, cut: Cut, config: str) -> tuple[dict[str, Any], bytes, str]:
+    data, inputs = to_onnx.convert_host(graph, cut.name, cut.inputs, cut.outputs)
+    outputs = {tensor: tensor for tensor in cut.outputs}
+    return {"file": f"{cut.name}.onnx", "inputs": inputs, "outputs": outputs}, data, "ONNX, float32"
+
+
+def _npu_stage(graph: Graph, float_graph: Graph, cut: Cut, config: str) -> tuple[dict[str, Any], bytes, str]:
+    partition.check_featurizer(float_graph, cut)
+    onnx_model = to_onnx.convert_featurizer(float_graph, cut.inputs, cut.outputs)
+    cut.details["depth"] = sum(node.op_type == "Conv" for node in onnx_model.graph.node)
+    fmt = cut.details["format"]
+    try:
+        program = npu.compile(onnx_model, config=config, fmt=fmt)
+    except ConversionError:
+        raise
+    except AmlRealtimeAiError as error:
+        raise ConversionError(f"the NPU compiler refused the featurizer {', '.join(cut.outputs)}: {error}") from error
+    cut.details["listing"] = "\n".join(program.listing().splitlines()[:12])
+    definition = {
+        "file": f"{cut.name}.npu",
+        "inputs": {port: port for port, _ in program.inputs},
+        "outputs": {port: port for port, _ in program.outputs},
+    }
+    return definition, _saved(program), f"{len(program.chains)} chains, {fmt.name or fmt}"
+
+
+def _saved(program: Any) -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="amlrealtimeai-") as folder:
+        path = Path(folder) / "program.npu"
+        program.save(path)
+        return path.read_bytes()
+
+
+def _static(graph: Graph, tensor: str) -> tuple[int | None, ...] | None:
+    shape = graph.known_shape(tensor)
+    return None if shape is None else tuple(shape)
+
+
+def _definition(name: str, model: SavedModel, stages: list[_Stage]) -> dict[str, Any]:
+    inputs = {_input_alias(model, tensor): _spec(model.graph, tensor) for tensor in model.inputs}
+    outputs = {_output_alias(model, tensor): _spec(model.graph, tensor) for tensor in model.outputs}
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "name": name,
+        "created_with": amlrealtimeai.__version__,
+        "signature": {"name": "serving_default", "inputs": inputs, "outputs": outputs},
+        "pipeline": [stage.definition for stage in stages],
+    }
+
+
+def _input_alias(model: SavedModel, tensor: str) -> str:
+    return model.input_aliases.get(tensor) or ("images" if len(model.inputs) == 1 else tensor)
+
+
+def _output_alias(model: SavedModel, tensor: str) -> str:
+    return model.output_aliases.get(tensor) or ("output_alias" if len(model.outputs) == 1 else tensor)
+
+
+def _spec(graph: Graph, tensor: str) -> dict[str, Any]:
+    shape = graph.shape(tensor)
+    if shape is None:
+        raise ConversionError(f"the rank of {tensor!r} is unknown; give it a shape with set_shape before exporting")
+    dtype = graph.tensor(tensor).dtype.base_dtype.name
+    return {"tensor": tensor, "dtype": dtype, "shape": [None, *shape[1:]] if shape else []}

@@ -1,0 +1,299 @@
+"""A frozen TensorFlow graph as plain nodes: who feeds whom, cutting, rewiring, folding of constants."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from amlrealtimeai.convert.quiet import tensorflow
+from amlrealtimeai.errors import ConversionError
+
+ALIAS_OPS = frozenset({"Identity", "StopGradient", "Snapshot", "PreventGradient", "CheckNumerics", "EnsureShape"})
+_LOOP_OPS = frozenset({"Enter", "RefEnter", "Exit", "NextIteration", "LoopCond"})
+_NEVER_CONSTANT = _LOOP_OPS | {
+    "Placeholder",
+    "PlaceholderV2",
+    "PlaceholderWithDefault",
+    "Switch",
+    "Merge",
+    "VarHandleOp",
+}
+_STATEFUL = re.compile(r"Random|Multinomial|TruncatedNormal|Queue|Iterator|HashTable|PyFunc|Print|Assert|NoOp|Variable")
+_QUANTISER_END = re.compile(r"^(?P<scope>(?:.*/)?bfp_quantize(?:_\d+)?)/output$")
+
+
+def tensor_name(name: str) -> str:
+    """Canonical tensor name: "a" and "a:0" are both "a:0"."""
+    return name if ":" in name else f"{name}:0"
+
+
+def node_name(tensor: str) -> str:
+    """Name of the node that makes `tensor`."""
+    return tensor.removeprefix("^").split(":", 1)[0]
+
+
+class Graph:
+    """Nodes of one GraphDef by name; edits change this copy only."""
+
+    def __init__(self, graph_def: Any):
+        self.graph_def = type(graph_def)()
+        self.graph_def.CopyFrom(graph_def)
+        self.nodes: dict[str, Any] = {node.name: node for node in self.graph_def.node}
+        self._shapes: Any = None
+
+    def inputs(self, node: Any) -> list[str]:
+        """Data inputs of `node` as canonical tensor names; control inputs are left out."""
+        return [tensor_name(name) for name in node.input if not name.startswith("^")]
+
+    def has_tensor(self, tensor: str) -> bool:
+        """True when the graph has this tensor."""
+        if node_name(tensor) not in self.nodes:
+            return False
+        try:
+            self.tensor(tensor)
+        except (KeyError, ValueError):
+            return False
+        return True
+
+    def tensor(self, tensor: str) -> Any:
+        """The tf.Tensor of that name, for its shape and dtype."""
+        return self.tf_graph().get_tensor_by_name(tensor)
+
+    def tf_graph(self) -> Any:
+        """The tf.Graph of these nodes, imported once."""
+        if self._shapes is None:
+            tf = tensorflow()
+            self._shapes = tf.Graph()
+            with self._shapes.as_default():
+                tf.import_graph_def(self.graph_def, name="")
+        return self._shapes
+
+    def shape(self, tensor: str) -> list[int | None] | None:
+        """Static shape, None for unknown dimensions; None when even the rank is unknown."""
+        shape = self.tensor(tensor).shape
+        return None if shape.rank is None else list(shape.as_list())
+
+    def known_shape(self, tensor: str) -> list[int | None] | None:
+        """Static shape, also when only the EnsureShape that reads `tensor` tells it."""
+        shape = self.shape(tensor)
+        if shape is None or None in shape[1:]:
+            for reader in self.tensor(tensor).consumers():
+                if reader.type == "EnsureShape":
+                    return self.shape(reader.outputs[0].name)
+        return shape
+
+    def ensure_shape(self, tensor: str, shape: list[int | None]) -> None:
+        """Let every reader of the float32 `tensor` know its shape, which GraphDefs lose when it was set from Python."""
+        tf = tensorflow()
+        name = f"{node_name(tensor)}/known_shape"
+        rewire(self, lambda source: f"{name}:0" if source == tensor else source)
+        node = self.graph_def.node.add(name=name, op="EnsureShape", input=[tensor.removesuffix(":0")])
+        node.attr["T"].type = tf.float32.as_datatype_enum
+        node.attr["shape"].shape.CopyFrom(tf.TensorShape(shape).as_proto())
+        self.nodes[name] = node
+        self._shapes = None
+
+    def ancestors(self, tensors: Iterable[str], stop: Iterable[str] = (), control: bool = False) -> list[str]:
+        """Names of the nodes that `tensors` need, inputs first; `stop` tensors count as given."""
+        given = set(stop)
+        order: list[str] = []
+        seen: set[str] = set()
+        stack = [(tensor, False) for tensor in reversed([t for t in tensors if t not in given])]
+        while stack:
+            tensor, done = stack.pop()
+            name = node_name(tensor)
+            if done:
+                order.append(name)
+                continue
+            if name in seen or name not in self.nodes:
+                continue
+            seen.add(name)
+            stack.append((tensor, True))
+            node = self.nodes[name]
+            sources = [tensor_name(n.removeprefix("^")) for n in node.input] if control else self.inputs(node)
+            stack.extend((source, False) for source in reversed(sources) if source not in given)
+        return order
+
+    def consumers(self, names: Iterable[str] | None = None) -> dict[str, list[str]]:
+        """Tensor -> names of the nodes that read it, among `names` (default: all nodes)."""
+        readers: dict[str, list[str]] = {}
+        for name in self.nodes if names is None else names:
+            for tensor in self.inputs(self.nodes[name]):
+                readers.setdefault(tensor, []).append(name)
+        return readers
+
+    def resolve(self, tensor: str, stop: Iterable[str] = ()) -> str:
+        """Follow Identity-like nodes back to the tensor that carries the same value; `stop` tensors end the walk."""
+        ends = set(stop)
+        while tensor not in ends:
+            node = self.nodes[node_name(tensor)]
+            if node.op in ALIAS_OPS:
+                tensor = self.inputs(node)[0]
+            elif node.op == "IdentityN":
+                tensor = self.inputs(node)[int(tensor.split(":")[1])]
+            else:
+                break
+        return tensor
+
+    def constants(self, names: Iterable[str]) -> set[str]:
+        """Those of `names` (inputs first) whose value depends on constants only."""
+        known: set[str] = set()
+        for name in names:
+            node = self.nodes[name]
+            if node.op == "Const" or (
+                node.input
+                and node.op not in _NEVER_CONSTANT
+                and not _STATEFUL.search(node.op)
+                and all(node_name(source) in known for source in self.inputs(node))
+                and self.inputs(node)
+            ):
+                known.add(name)
+        return known
+
+    def evaluate(self, tensors: Iterable[str]) -> dict[str, np.ndarray]:
+        """Node name -> value of constant tensors (:0); those that only pass a Const on need no session."""
+        tf = tensorflow()
+        values: dict[str, np.ndarray] = {}
+        fetch: list[str] = []
+        for tensor in sorted(tensors):
+            source = self.nodes[node_name(self.resolve(tensor))]
+            if source.op == "Const":
+                values[node_name(tensor)] = tf.make_ndarray(source.attr["value"].tensor)
+            else:
+                fetch.append(tensor)
+        if fetch:
+            with tf.compat.v1.Session(graph=self.tf_graph(), config=session_config()) as session:
+                results = session.run(fetch)
+            values |= {node_name(tensor): np.asarray(value) for tensor, value in zip(fetch, results, strict=True)}
+        return values
+
+
+def set_constant(node: Any, value: np.ndarray) -> None:
+    """Turn `node` into a Const with that value."""
+    tf = tensorflow()
+    node.op = "Const"
+    del node.input[:]
+    node.attr.clear()
+    node.attr["dtype"].type = tf.as_dtype(value.dtype if value.dtype != object else tf.string).as_datatype_enum
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+
+
+def rewire(graph: Graph, target: Callable[[str], str]) -> None:
+    """Replace every data input by `target(input)`."""
+    for node in graph.graph_def.node:
+        for index, name in enumerate(node.input):
+            if not name.startswith("^"):
+                new = target(tensor_name(name))
+                if new != tensor_name(name):
+                    node.input[index] = new.removesuffix(":0")
+    graph._shapes = None
+
+
+def drop_quantisers(graph: Graph) -> tuple[Graph, int]:
+    """Copy of the graph in which every "<scope>/bfp_quantize" passes its input through, and how many there were."""
+    float_graph = Graph(graph.graph_def)
+    bypass: dict[str, str] = {}
+    for name in graph.nodes:
+        match = _QUANTISER_END.match(name)
+        if match is None:
+            continue
+        start = graph.nodes.get(f"{match['scope']}/input")
+        if start is None or not graph.inputs(start):
+            raise ConversionError(
+                f"the quantiser scope {match['scope']!r} has an output but no node {match['scope']}/input; "
+                "expected both ends, as accel.models writes them. Export the model again."
+            )
+        bypass[tensor_name(name)] = graph.inputs(start)[0]
+
+    def target(tensor: str) -> str:
+        while tensor in bypass:
+            tensor = bypass[tensor]
+        return tensor
+
+    rewire(float_graph, target)
+    return float_graph, len(bypass)
+
+
+def subgraph(
+    graph: Graph,
+    inputs: Mapping[str, list[int | None] | None],
+    outputs: Iterable[str],
+) -> tuple[Any, dict[str, str]]:
+    """GraphDef of what lies between `inputs` (tensor -> shape) and `outputs`, with constants folded.
+
+    Every input becomes a Placeholder of the given shape. Returns the GraphDef and the names that the inputs have in it
+    (their own, except for outputs other than :0 of a node).
+    """
+    tf = tensorflow()
+    names = graph.ancestors(outputs, stop=inputs)
+    keep_control = any(graph.nodes[name].op in _LOOP_OPS for name in names)
+    if keep_control:
+        names = graph.ancestors(outputs, stop=inputs, control=True)
+    folded, needed = _fold(graph, names, outputs)
+    renamed = {t: t if t.endswith(":0") else tensor_name(t.replace(":", "_output_")) for t in inputs}
+    result = type(graph.graph_def)()
+    result.versions.CopyFrom(graph.graph_def.versions)
+    result.library.CopyFrom(_library(graph, [name for name in names if name in needed and name not in folded]))
+    for tensor, shape in inputs.items():
+        node = result.node.add(name=node_name(renamed[tensor]), op="Placeholder")
+        node.attr["dtype"].type = graph.tensor(tensor).dtype.as_datatype_enum
+        node.attr["shape"].shape.CopyFrom(tf.TensorShape(shape).as_proto())
+    for name in names:
+        if name not in needed or tensor_name(name) in inputs:
+            continue
+        node = result.node.add()
+        if name in folded:
+            node.name = name
+            set_constant(node, folded[name])
+            continue
+        node.CopyFrom(graph.nodes[name])
+        sources = [s for s in node.input if keep_control or not s.startswith("^")]
+        del node.input[:]
+        node.input.extend(s if s.startswith("^") else renamed.get(tensor_name(s), s) for s in sources)
+        node.attr.pop("_class", None)
+        if node.op in ALIAS_OPS:
+            node.op = "Identity"
+            dtype = node.attr["T"].type
+            node.attr.clear()
+            node.attr["T"].type = dtype
+    return result, renamed
+
+
+def _library(graph: Graph, names: Iterable[str]) -> Any:
+    """The functions that the nodes `names` call, and those that these call."""
+    functions = {function.signature.name: function for function in graph.graph_def.library.function}
+    used: dict[str, None] = {}
+    pending = [graph.nodes[name] for name in names]
+    while pending:
+        for value in pending.pop().attr.values():
+            called = [value.func.name, *(f.name for f in value.list.func)]
+            for name in called:
+                if name in functions and name not in used:
+                    used[name] = None
+                    pending.extend(functions[name].node_def)
+    library = type(graph.graph_def.library)()
+    library.function.extend(functions[name] for name in used)
+    return library
+
+
+def _fold(graph: Graph, names: list[str], outputs: Iterable[str]) -> tuple[dict[str, np.ndarray], set[str]]:
+    """Values of the computed constants that the varying nodes read, and the names of the nodes that remain needed."""
+    constant = graph.constants(names)
+    varying = [name for name in names if name not in constant]
+    edge = {node_name(t) for name in varying for t in graph.inputs(graph.nodes[name])} & constant
+    edge |= {node_name(t) for t in outputs} & constant
+    computed = {name for name in edge if graph.nodes[name].op != "Const"}
+    # A constant node with several outputs (Split of a Const) stays as it is, with all that it needs.
+    single = {name for name in computed if graph.nodes[name].op not in ("Split", "SplitV", "Unpack", "IdentityN")}
+    needed = set(varying) | edge | set(graph.ancestors([tensor_name(name) for name in computed - single]))
+    return graph.evaluate(tensor_name(name) for name in single), needed
+
+
+def session_config() -> Any:
+    """One-shot sessions: no graph optimiser (it would cost more than the run) and the CPU only."""
+    tf = tensorflow()
+    config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    config.graph_options.optimizer_options.opt_level = -1
+    return config

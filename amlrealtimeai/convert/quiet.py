@@ -1,0 +1,55 @@
+"""TensorFlow and tf2onnx without their log noise, and one lock around what they keep in globals."""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# tf2onnx keeps its functions and opset in module globals: one conversion at a time in a process.
+TF2ONNX_LOCK = threading.RLock()
+_LOGGERS = ("tensorflow", "tf2onnx")
+
+
+def tensorflow() -> Any:
+    """The tensorflow module, imported on first use (about 8 s) with its start-up chatter turned down."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    import tensorflow as tf
+
+    return tf
+
+
+class _ThisThread(logging.Filter):
+    """Keep this thread's records out of the log and remember its errors; other threads are not disturbed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()
+        self.errors: list[str] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.thread != self.thread:
+            return True
+        if record.levelno >= logging.ERROR:
+            self.errors.append(record.getMessage())
+        return False
+
+
+@contextmanager
+def quiet() -> Iterator[list[str]]:
+    """Silence this thread's TensorFlow and tf2onnx records; yields the list that collects their errors."""
+    tensorflow()
+    import tf2onnx  # noqa: F401  (its loggers have to exist before they can be silenced)
+
+    silencer = _ThisThread()
+    names = [n for n in logging.root.manager.loggerDict if n.split(".")[0] in _LOGGERS]
+    loggers = [logging.getLogger(name) for name in {*names, *_LOGGERS}]
+    for logger in loggers:
+        logger.addFilter(silencer)
+    try:
+        yield silencer.errors
+    finally:
+        for logger in loggers:
+            logger.removeFilter(silencer)

@@ -1,0 +1,93 @@
+"""What a conversion did, how long it took, and how far its result is from TensorFlow's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+Shape = tuple[int | None, ...] | None
+
+
+def shape_text(shape: Sequence[int | None] | None) -> str:
+    """A shape as people write it: [?, 224, 224, 3]."""
+    return "?" if shape is None else "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """One stage: kind "preprocess", "npu" or "onnx"; shapes at its edges by tensor name; bytes of its file."""
+
+    kind: str
+    name: str
+    inputs: dict[str, Shape]
+    outputs: dict[str, Shape]
+    seconds: float
+    size: int
+    detail: str
+
+    def edges(self) -> str:
+        """Shapes in -> shapes out; more than two outputs are counted."""
+        ins, outs = ([shape_text(shape) for shape in side.values()] for side in (self.inputs, self.outputs))
+        return " + ".join(ins) + " -> " + (" + ".join(outs) if len(outs) <= 2 else f"{len(outs)} tensors")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison with TensorFlow on a sample. `measured` in `unit`, and the `bound` that it had to keep.
+
+    unit "of the largest value": greatest difference / greatest magnitude, at most `bound`.
+    unit "dB": signal-to-noise ratio, at least `bound`. bound None: for information only.
+    """
+
+    stage: str
+    against: str
+    measured: float
+    bound: float | None
+    unit: str
+
+    def __str__(self) -> str:
+        number = f"{self.measured:.1f} dB" if self.unit == "dB" else f"{self.measured:.1e} {self.unit}"
+        if self.measured == 0.0 and self.unit != "dB":
+            number = "equal to the bit"
+        sign = "at least" if self.unit == "dB" else "at most"
+        limit = "" if self.bound is None else f" ({sign} {self.bound:g})"
+        return f"{self.stage} against {self.against}: {number}{limit}"
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """The result of convert_saved_model. `seconds` of wall time in all, `size` of the file in bytes."""
+
+    name: str
+    path: Path
+    stages: tuple[StageReport, ...]
+    checks: tuple[Check, ...]
+    seconds: float
+    size: int
+    number_format: str = ""
+    listing_head: str = ""
+    steps: tuple[tuple[str, float], ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {self.path.name}, {self.size / 2**20:.1f} MiB, converted in {self.seconds:.1f} s"]
+        width = max(len(stage.name) for stage in self.stages)
+        for stage in self.stages:
+            lines.append(
+                f"  {stage.name:<{width}}  {stage.kind:<10} {stage.edges()}  {stage.detail}  {stage.seconds:.2f} s"
+            )
+        lines.append("compared with TensorFlow on a sample")
+        lines += [f"  {check}" for check in self.checks]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{escape(s.name)}</td><td>{s.kind}</td><td>{escape(s.edges())}</td><td>{escape(s.detail)}</td>"
+            f"<td>{s.size / 2**20:.1f}</td><td>{s.seconds:.2f}</td></tr>"
+            for s in self.stages
+        )
+        checks = "".join(f"<li>{escape(str(check))}</li>" for check in self.checks)
+        return (
+            f"<p><b>{escape(self.name)}</b>: {escape(self.path.name)}, {self.size / 2**20:.1f} MiB, "
+            f"converted in {self.seconds:.1f} s</p><table><tr><th>stage</th><th>runs as</th><th>shapes</th><th></th>"
+            f"<th>MiB</th><th>s</th></tr>{rows}</table><p>Compared with TensorFlow on a sample:</p><ul>{checks}</ul>"
+        )

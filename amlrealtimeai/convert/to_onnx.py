@@ -1,0 +1,152 @@
+"""TensorFlow subgraphs to ONNX by tf2onnx, without its optimiser and without carrying the large weights through it."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from amlrealtimeai.convert.graph import Graph, node_name, subgraph, tensor_name
+from amlrealtimeai.convert.quiet import TF2ONNX_LOCK, quiet, tensorflow
+from amlrealtimeai.errors import ConversionError
+
+OPSET = 15
+# tf2onnx logs an error for some of these and writes a model that cannot run, so they are refused by name beforehand.
+_HOST_REFUSED = re.compile(r"Decode\w+|\w*PyFunc\w*|Parse\w*Example\w*|ReadFile")
+_HINTS = {
+    "Decode": "Decode images with amlrealtimeai.accel.models.utils.preprocess_array, which converts.",
+    "PyFunc": "Python code cannot leave the notebook; write it with TensorFlow ops.",
+    "EagerPyFunc": "Python code cannot leave the notebook; write it with TensorFlow ops.",
+}
+
+
+def convert_host(
+    graph: Graph, name: str, inputs: Sequence[str], outputs: Sequence[str]
+) -> tuple[bytes, dict[str, str]]:
+    """ONNX file of a host stage with a free batch dimension, and {ONNX input: tensor}.
+
+    Raises ConversionError naming the op and the node that tf2onnx or ONNX Runtime cannot take.
+    """
+    shapes = {tensor: _free_batch(graph.known_shape(tensor)) for tensor in inputs}
+    graph_def, renamed = subgraph(graph, shapes, outputs)
+    for node in graph_def.node:
+        if _HOST_REFUSED.fullmatch(node.op):
+            raise ConversionError(_refusal(name, node.op, node.name))
+    model = _tf2onnx(graph_def, name, list(renamed.values()), outputs)
+    data = model.SerializeToString()
+    _require_loadable(data, name)
+    return data, {onnx_name: tensor for tensor, onnx_name in renamed.items()}
+
+
+def convert_featurizer(graph: Graph, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+    """onnx.ModelProto of the float featurizer: batch 1, static shapes, as tf2onnx maps it."""
+    shapes = {tensor: image_shape(graph, tensor) for tensor in inputs}
+    graph_def, renamed = subgraph(graph, shapes, outputs)
+    return _tf2onnx(graph_def, "featurizer", list(renamed.values()), outputs)
+
+
+def image_shape(graph: Graph, tensor: str) -> list[int | None]:
+    """[1, height, width, channels] of the NPU's input; ConversionError when it is not static."""
+    shape = graph.known_shape(tensor)
+    if shape is None or len(shape) != 4 or any(size is None for size in shape[1:]):
+        raise ConversionError(
+            f"the NPU needs an image of fixed size: expected {tensor} of shape [batch, height, width, channels], "
+            f"got {shape if shape is not None else 'unknown'}. Give the placeholder its shape, "
+            "for example [None, 224, 224, 3]."
+        )
+    if graph.tensor(tensor).dtype.base_dtype.name != "float32":
+        raise ConversionError(f"the NPU needs float32 images, got {graph.tensor(tensor).dtype.name} at {tensor}")
+    return [1, *shape[1:]]
+
+
+def _free_batch(shape: list[int | None] | None) -> list[int | None] | None:
+    return [None, *shape[1:]] if shape else shape
+
+
+def _tf2onnx(graph_def: Any, stage: str, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+    """onnx.ModelProto as tf2onnx maps it.
+
+    Its optimiser is not run: it copies every weight in each of its passes (14 of 17 s for a ResNet-50) and folds batch
+    normalisation in float32; npu.compile and ONNX Runtime do their own.
+    """
+    tf = tensorflow()
+    from tf2onnx.tfonnx import process_tf_graph
+
+    weights = _take_weights(graph_def)
+    with TF2ONNX_LOCK, quiet() as errors, tf.Graph().as_default() as scratch:
+        try:
+            tf.import_graph_def(graph_def, name="")
+            converted = process_tf_graph(
+                scratch,
+                opset=OPSET,
+                input_names=[*inputs, *map(tensor_name, weights)],
+                output_names=[tensor_name(name) for name in outputs],
+            )
+            model = converted.make_model("amlrealtimeai")
+        except Exception as error:
+            raise ConversionError(_explain(stage, graph_def, [*errors, str(error)])) from error
+    unsupported = [text for text in errors if "not supported" in text or "Unsupported" in text or "Failed" in text]
+    if unsupported:
+        raise ConversionError(_explain(stage, graph_def, unsupported))
+    return _put_weights(model, weights)
+
+
+def _take_weights(graph_def: Any) -> dict[str, Any]:
+    """Turn the large weights of Conv2D and MatMul into placeholders, in place; returns node name -> their values."""
+    tf = tensorflow()
+    readers: dict[str, set[tuple[str, int]]] = {}
+    for node in graph_def.node:
+        for index, source in enumerate(node.input):
+            readers.setdefault(node_name(source), set()).add((node.op, index))
+    weights = {}
+    for node in graph_def.node:
+        value = node.attr["value"].tensor if node.op == "Const" else None
+        if value is None or not readers.get(node.name, {("", 0)}) <= {("Conv2D", 1), ("MatMul", 1)}:
+            continue
+        weights[node.name] = tf.make_ndarray(value)
+        dtype, shape = value.dtype, value.tensor_shape
+        node.op = "Placeholder"
+        node.attr["shape"].shape.CopyFrom(shape)
+        node.attr["dtype"].type = dtype
+        del node.attr["value"]
+    return weights
+
+
+def _put_weights(model: Any, weights: dict[str, Any]) -> Any:
+    """Make the graph inputs that stand for weights initializers."""
+    from onnx import numpy_helper
+
+    values = {tensor_name(name): value for name, value in weights.items()}
+    kept = [value for value in model.graph.input if value.name not in values]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in values.items())
+    return model
+
+
+def _explain(stage: str, graph_def: Any, messages: Sequence[str]) -> str:
+    """Message that names the node when tf2onnx's own text mentions one of the graph."""
+    text = " ".join(messages)
+    named = sorted((n for n in graph_def.node if n.name in text and n.op in text), key=lambda n: -len(n.name))
+    if named:
+        return _refusal(stage, named[0].op, named[0].name)
+    return (
+        f"the stage {stage!r} could not be converted to ONNX: {' '.join(text.split())[:500]}. "
+        "Rewrite that layer with ops that ONNX has."
+    )
+
+
+def _refusal(stage: str, op: str, node: str) -> str:
+    hint = next((text for start, text in _HINTS.items() if op.startswith(start)), "Rewrite it with ops that ONNX has.")
+    return f"the op {op} of node {node!r} in the host stage {stage!r} cannot be converted to ONNX. {hint}"
+
+
+def _require_loadable(data: bytes, stage: str) -> None:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        reason = " ".join(str(error).split())[:500]
+        raise ConversionError(f"ONNX Runtime cannot load the converted host stage {stage!r}: {reason}") from error
