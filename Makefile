@@ -1,0 +1,51 @@
+PYTHON ?= python3
+BIN := .venv/bin
+export ORT_DISABLE_TELEMETRY = 1
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help setup quickstart lab test check bench lock clean
+
+help:  ## what can be done here
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+
+setup: .venv/ready  ## install everything into .venv and build the native kernel
+
+quickstart: .venv/ready  ## the whole path once: run notebooks/00_QuickStart.ipynb and print what it found
+	@$(BIN)/python -m amlrealtimeai quickstart
+
+lab: .venv/ready  ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+test: .venv/ready-dev  ## all tests, the notebooks under nbval included
+	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
+
+check: .venv/ready-dev  ## lint and type-check
+	$(BIN)/ruff check amlrealtimeai tests benchmarks protos data
+	$(BIN)/ruff format --check amlrealtimeai tests benchmarks protos data
+	$(BIN)/mypy
+
+bench: .venv/ready-dev  ## every speed claim, measured beside its peer
+	$(BIN)/python -m benchmarks.featurizer
+	$(BIN)/python -m benchmarks.service
+
+lock: .venv/ready  ## write requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --no-header -o requirements.lock
+
+clean:  ## remove what setup made
+	rm -rf .venv .pip-requirements.txt amlrealtimeai/npu/native/npu_kernel-*
+
+.venv/bin/uv:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
+
+# What is installed is environment.yml's pip section, so the conda way and this one cannot drift apart.
+.venv/ready: environment.yml requirements.lock pyproject.toml | .venv/bin/uv
+	sed -n '/^  - pip:/,$$s/^      - //p' environment.yml > .pip-requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r .pip-requirements.txt
+	$(BIN)/python -m amlrealtimeai.npu.native.build
+	touch $@
+
+.venv/ready-dev: .venv/ready
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c requirements.lock -e '.[dev]'
+	touch $@
