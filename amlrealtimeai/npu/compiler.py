@@ -17,7 +17,8 @@ from onnx import ModelProto
 from amlrealtimeai.errors import InvalidInputError, UnsupportedError
 from amlrealtimeai.npu.config import NpuConfig, as_config
 from amlrealtimeai.npu.formats import BlockFormat, block_exponents, block_length, mantissas_of, pad_last
-from amlrealtimeai.npu.lowering import Layer, Lowering
+from amlrealtimeai.npu.layers import Layer, LayerList
+from amlrealtimeai.npu.lowering import lower
 from amlrealtimeai.npu.onnx_graph import AXES, Graph, View, load_model, normal
 from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Port, Program, Shape
 
@@ -42,22 +43,22 @@ def compile_model(
     config = config if fmt is None else config.with_format(fmt)
     document = load_model(model)
     graph = Graph(document)
-    lowering = Lowering(graph)
-    if not any(layer.op == "conv" for layer in lowering.layers):
+    found = lower(graph)
+    if not any(layer.op == "conv" for layer in found.layers):
         raise InvalidInputError("expected a model with at least one Conv, Gemm or MatMul, got none")
     label = name or (document.graph.name if isinstance(model, ModelProto) else Path(model).stem) or "program"
-    return _Compilation(config, graph, lowering).program(label)
+    return _Compilation(config, graph, found).program(label)
 
 
 class _Compilation:
     """Emits chains layer by layer; a layer is either written by its own chain or taken into that of a neighbour."""
 
-    def __init__(self, config: NpuConfig, graph: Graph, lowering: Lowering) -> None:
-        self.config, self.graph, self.lowering = config, graph, lowering
+    def __init__(self, config: NpuConfig, graph: Graph, found: LayerList) -> None:
+        self.config, self.graph = config, graph
         self.fmt = config.number_format
-        self.ports = tuple(_port(name, lowering) for name in graph.outputs)
+        self.ports = tuple(_port(name, found) for name in graph.outputs)
         self.kept = {port.tensor for port in self.ports}
-        self.layers = _fold(lowering.layers, self.kept)
+        self.layers = _fold(found.layers, self.kept)
         self.users: dict[str, list[Layer]] = {}
         for layer in self.layers:
             for tensor in layer.inputs:
@@ -69,7 +70,7 @@ class _Compilation:
         self.taken: set[Layer] = set()
         # tensors that exist only inside a later chain: what it reads and does first
         self.pending: dict[str, tuple[tuple[str, ...], list[Instruction]]] = {}
-        self.names = Counter(lowering.views.keys())
+        self.names = Counter(found.views.keys())
         self.saturated: dict[str, int] = {}
 
     def program(self, name: str) -> Program:
@@ -222,12 +223,12 @@ def _quantise(layer: Layer, blocking: str, fmt: BlockFormat) -> tuple[np.ndarray
     return mantissas_of(blocks, exponents[..., None], fmt), exponents, saturated
 
 
-def _port(name: str, lowering: Lowering) -> Port:
+def _port(name: str, found: LayerList) -> Port:
     """The output port of an ONNX value, in the layout that its axes have."""
-    view: View | None = lowering.views.get(name)
+    view: View | None = found.views.get(name)
     if view is None:
         raise InvalidInputError(f"output {name} does not depend on the input, or nothing writes it")
-    shape = lowering.shapes[view.tensor]
+    shape = found.shapes[view.tensor]
     for layout, axes in AXES.items():
         flat = layout != "nc" or shape[:2] == (1, 1)
         if len(axes) == len(view.axes) and normal(axes, shape) == view.axes and flat and not any(view.pads):

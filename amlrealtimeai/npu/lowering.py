@@ -1,16 +1,17 @@
-"""Turns the nodes of an ONNX graph into layers over height x width x channels, one function per operation."""
+"""Turns the nodes of an ONNX graph into layers, one function per operation."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from onnx import NodeProto, TensorProto
 
 from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.npu.onnx_graph import Graph, Pads, View, attributes, label, normal, reshaped, unsupported
-from amlrealtimeai.npu.program import Shape, Window
+from amlrealtimeai.npu.layers import Layer, LayerList
+from amlrealtimeai.npu.onnx_graph import AXES, Graph, Pads, View, attributes, label, normal, reshaped, unsupported
+from amlrealtimeai.npu.program import Window
 
-_NCHW, _NHWC, _NC = ("n", "c", "h", "w"), ("n", "h", "w", "c"), ("n", "c")
+_NCHW = AXES["nchw"]
 _NEAREST = {
     "ConvTranspose": "Conv",
     "Softmax": "a featurizer that ends before it; the classifier runs on the host",
@@ -19,197 +20,88 @@ _NEAREST = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """One operation: conv, affine, add, relu, max, avg or concat.
-
-    conv: weights float32 [outputs, kernel height, kernel width, channels]; the result is x*weights*gain + bias.
-    affine: the result is (x - mean)*gain + bias. gain, bias and mean are float64 [channels] or None.
-    """
-
-    op: str
-    name: str
-    inputs: tuple[str, ...]
-    output: str
-    shape: Shape
-    window: Window | None = None
-    weights: np.ndarray | None = None
-    gain: np.ndarray | None = None
-    bias: np.ndarray | None = None
-    mean: np.ndarray | None = None
-
-    def then(self, affine: "Layer") -> "Layer":
-        """This layer followed by `affine`, as one layer that writes what `affine` wrote."""
-        gain, bias = self.gain, self.bias
-        if affine.mean is not None:
-            bias = -affine.mean if bias is None else bias - affine.mean
-        if affine.gain is not None:
-            gain = affine.gain if gain is None else gain * affine.gain
-            bias = None if bias is None else bias * affine.gain
-        if affine.bias is not None:
-            bias = affine.bias if bias is None else bias + affine.bias
-        return replace(self, gain=gain, bias=bias, output=affine.output)
-
-
-class Lowering:
-    """Walks the nodes of `graph`; afterwards `layers`, `shapes` and `views` describe it."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.layers: list[Layer] = []
-        self.views: dict[str, View] = {graph.input.tensor: graph.input}
-        self.shapes: dict[str, Shape] = {graph.input.tensor: graph.input_shape}
-        self._nonnegative: set[str] = set()
-        for node in graph.nodes:
-            self._lower(node)
-
-    def _lower(self, node: NodeProto) -> None:
+def lower(graph: Graph) -> LayerList:
+    """Every node of `graph` as layers. Raises UnsupportedError, InvalidInputError."""
+    layers = LayerList(graph)
+    for node in graph.nodes:
         if node.domain not in ("", "ai.onnx"):
             raise unsupported(node, f"operations of domain {node.domain} are unknown", "standard ONNX operations")
-        if self.graph.fold(node):
-            return
+        if graph.fold(node):
+            continue
         handler = _HANDLERS.get(node.op_type)
         if handler is None:
             nearest = _NEAREST.get(node.op_type, ", ".join(sorted(_HANDLERS)))
             raise unsupported(node, "the NPU has no such operation", nearest)
-        handler(self, node)
-
-    def view(self, node: NodeProto, number: int = 0) -> View:
-        """The view of a node's input that depends on the graph's input."""
-        name = node.input[number]
-        if self.graph.constant(name) is not None:
-            raise unsupported(node, f"its operand {name} is a constant", "constants in the place of weights")
-        if name not in self.views:
-            raise InvalidInputError(f"node {label(node)} ({node.op_type}) reads {name}, which nothing before it writes")
-        return self.views[name]
-
-    def plain_view(self, node: NodeProto, number: int = 0) -> View:
-        """The same, for operations that cannot take over pending padding."""
-        view = self.view(node, number)
-        if any(view.pads):
-            raise unsupported(node, "it reads the result of a Pad", "Pad before Conv, MaxPool")
-        return view
-
-    def image_view(self, node: NodeProto) -> View:
-        """The first input, which must be NCHW."""
-        view = self.view(node)
-        if view.axes != normal(_NCHW, self.shapes[view.tensor]) or len(view.axes) != 4:
-            raise unsupported(node, f"its input has the axes {list(view.axes)}", "inputs in NCHW order (Transpose)")
-        return view
-
-    def weights(self, node: NodeProto, number: int, what: str) -> np.ndarray | None:
-        """Constant input `number` as float32; None where it is absent. Refuses values that are computed or infinite."""
-        if number >= len(node.input) or not node.input[number]:
-            return None
-        value = self.graph.constant(node.input[number])
-        if value is None:
-            raise unsupported(node, f"its {what} {node.input[number]} is computed", f"constant {what}")
-        value = np.asarray(value, np.float32)
-        if not np.isfinite(value).all():
-            raise InvalidInputError(f"node {label(node)} ({node.op_type}): its {what} holds NaN or infinity")
-        return value
-
-    def required(self, node: NodeProto, number: int, what: str) -> np.ndarray:
-        """Like `weights`, for inputs that must be there."""
-        value = self.weights(node, number, what)
-        if value is None:
-            raise InvalidInputError(f"node {label(node)} ({node.op_type}): it has no {what}")
-        return value
-
-    def integers(self, node: NodeProto, name: str, number: int) -> list[int] | None:
-        """A list that is an attribute in old opsets and a constant input in new ones."""
-        given = attributes(node).get(name)
-        if given is not None:
-            return list(given)
-        if number >= len(node.input) or not node.input[number]:
-            return None
-        value = self.graph.constant(node.input[number])
-        if value is None:
-            raise unsupported(node, f"its {name} are computed from data", f"constant {name}")
-        return [int(i) for i in value.reshape(-1)]
-
-    def add_layer(self, layer: Layer, axes: tuple[str, ...]) -> None:
-        """Append a layer whose result is seen with `axes` (letters of size 1 still in)."""
-        self.layers.append(layer)
-        self.shapes[layer.output] = layer.shape
-        self.views[layer.output] = View(layer.output, normal(axes, layer.shape))
-
-    def mark_nonnegative(self, node: NodeProto, *tensors: str) -> None:
-        """The node's result is not negative if all of `tensors` are not (none given: always)."""
-        if all(tensor in self._nonnegative for tensor in tensors):
-            self._nonnegative.add(node.output[0])
-
-    def is_nonnegative(self, tensor: str) -> bool:
-        """Whether the tensor is known to hold no negative value."""
-        return tensor in self._nonnegative
+        handler(layers, node)
+    return layers
 
 
-def _pass(lowering: Lowering, node: NodeProto) -> None:
+def _pass(found: LayerList, node: NodeProto) -> None:
     values = attributes(node)
     if node.op_type == "Cast" and values["to"] != TensorProto.FLOAT:
         raise unsupported(node, f"it casts to {TensorProto.DataType.Name(values['to'])}", "Cast to FLOAT (a no-op)")
-    lowering.views[node.output[0]] = lowering.view(node)
+    found.views[node.output[0]] = found.view(node)
 
 
-def _transpose(lowering: Lowering, node: NodeProto) -> None:
-    view = lowering.view(node)
+def _transpose(found: LayerList, node: NodeProto) -> None:
+    view = found.view(node)
     order = attributes(node).get("perm") or list(range(len(view.axes)))[::-1]
-    lowering.views[node.output[0]] = replace(view, axes=tuple(view.axes[i] for i in order))
+    found.views[node.output[0]] = replace(view, axes=tuple(view.axes[i] for i in order))
 
 
-def _reshape_to(lowering: Lowering, node: NodeProto, target: list[int]) -> None:
-    view = lowering.plain_view(node)
-    axes = reshaped(view.axes, lowering.shapes[view.tensor], target)
+def _reshape_to(found: LayerList, node: NodeProto, target: list[int]) -> None:
+    view = found.plain_view(node)
+    axes = reshaped(view.axes, found.shapes[view.tensor], target)
     if axes is None:
         raise unsupported(
             node, f"it regroups {list(view.axes)} as {target}", "reshapes that flatten, or add and drop axes of size 1"
         )
-    lowering.views[node.output[0]] = replace(view, axes=axes)
+    found.views[node.output[0]] = replace(view, axes=axes)
 
 
-def _reshape(lowering: Lowering, node: NodeProto) -> None:
-    target = lowering.integers(node, "shape", 1)
+def _reshape(found: LayerList, node: NodeProto) -> None:
+    target = found.integers(node, "shape", 1)
     if target is None:
         raise InvalidInputError(f"node {label(node)} (Reshape) has no shape")
-    _reshape_to(lowering, node, target)
+    _reshape_to(found, node, target)
 
 
-def _flatten(lowering: Lowering, node: NodeProto) -> None:
+def _flatten(found: LayerList, node: NodeProto) -> None:
     axis = attributes(node).get("axis", 1)
-    if axis not in (1, 1 - len(lowering.view(node).axes)):
+    if axis not in (1, 1 - len(found.view(node).axes)):
         raise unsupported(node, f"it flattens from axis {axis}", "Flatten with axis 1")
-    _reshape_to(lowering, node, [0, -1])
+    _reshape_to(found, node, [0, -1])
 
 
-def _squeeze(lowering: Lowering, node: NodeProto) -> None:
-    view = lowering.plain_view(node)
-    axes = lowering.integers(node, "axes", 1)
+def _squeeze(found: LayerList, node: NodeProto) -> None:
+    view = found.plain_view(node)
+    axes = found.integers(node, "axes", 1)
     chosen = {i % len(view.axes) for i in axes} if axes is not None else {i for i, a in enumerate(view.axes) if not a}
     if any(view.axes[i] for i in chosen):
         raise unsupported(
             node, f"it drops axes {sorted(chosen)} of {list(view.axes)}", "axes of size 1 after the batch"
         )
-    lowering.views[node.output[0]] = replace(view, axes=tuple(a for i, a in enumerate(view.axes) if i not in chosen))
+    found.views[node.output[0]] = replace(view, axes=tuple(a for i, a in enumerate(view.axes) if i not in chosen))
 
 
-def _unsqueeze(lowering: Lowering, node: NodeProto) -> None:
-    view = lowering.plain_view(node)
-    new = lowering.integers(node, "axes", 1) or []
+def _unsqueeze(found: LayerList, node: NodeProto) -> None:
+    view = found.plain_view(node)
+    new = found.integers(node, "axes", 1) or []
     rank = len(view.axes) + len(new)
     places, old = {i % rank for i in new}, iter(view.axes)
-    lowering.views[node.output[0]] = replace(view, axes=tuple("" if i in places else next(old) for i in range(rank)))
+    found.views[node.output[0]] = replace(view, axes=tuple("" if i in places else next(old) for i in range(rank)))
 
 
-def _shape(lowering: Lowering, node: NodeProto) -> None:
-    view = lowering.plain_view(node)
-    lowering.graph.fold_shape(node, view.axes, lowering.shapes[view.tensor])
+def _shape(found: LayerList, node: NodeProto) -> None:
+    view = found.plain_view(node)
+    found.graph.fold_shape(node, view.axes, found.shapes[view.tensor])
 
 
-def _pad(lowering: Lowering, node: NodeProto) -> None:
-    view = lowering.view(node)
-    amounts = lowering.integers(node, "pads", 1) or []
-    chosen = lowering.integers(node, "axes", 3)
-    value = lowering.weights(node, 2, "padding value")
+def _pad(found: LayerList, node: NodeProto) -> None:
+    view = found.view(node)
+    amounts = found.integers(node, "pads", 1) or []
+    chosen = found.integers(node, "axes", 3)
+    value = found.weights(node, 2, "padding value")
     filler = float(value.reshape(-1)[0]) if value is not None else attributes(node).get("value", 0.0)
     if attributes(node).get("mode", "constant") != "constant" or filler != 0:
         raise unsupported(node, "it does not pad with zeros", "constant padding with 0")
@@ -223,7 +115,7 @@ def _pad(lowering: Lowering, node: NodeProto) -> None:
         if view.axes[place] not in ("h", "w") or before < 0 or after < 0:
             raise unsupported(node, f"pads {amounts} of {list(view.axes)}", "non-negative pads of height and width")
         pads[f"{view.axes[place]}0"], pads[f"{view.axes[place]}1"] = before, after
-    lowering.views[node.output[0]] = replace(view, pads=_sum(view.pads, tuple(pads.values())))
+    found.views[node.output[0]] = replace(view, pads=_sum(view.pads, tuple(pads.values())))
 
 
 def _sum(first: Pads, second: tuple[int, ...]) -> Pads:
@@ -236,16 +128,16 @@ def _pair(values: list[int] | None, default: int = 1) -> tuple[int, int]:
     return vertical, horizontal
 
 
-def _window(lowering: Lowering, node: NodeProto, kernel: tuple[int, int]) -> Window:
+def _window(found: LayerList, node: NodeProto, kernel: tuple[int, int]) -> Window:
     """The node's window with its own pads, those of a Pad before it, and those that auto_pad or ceil_mode imply."""
-    view, values = lowering.view(node), attributes(node)
+    view, values = found.view(node), attributes(node)
     strides, dilations = _pair(values.get("strides")), _pair(values.get("dilations"))
     own = tuple(values.get("pads") or (0, 0, 0, 0))
     automatic = values.get("auto_pad", "NOTSET")
     begins, ends = [], []
     for axis in range(2):
         reach = dilations[axis] * (kernel[axis] - 1) + 1
-        size = lowering.shapes[view.tensor][axis] + view.pads[axis] + view.pads[axis + 2]
+        size = found.shapes[view.tensor][axis] + view.pads[axis] + view.pads[axis + 2]
         begin, end = own[axis], own[axis + 2]
         if automatic in ("SAME_UPPER", "SAME_LOWER"):
             total = max((-(-size // strides[axis]) - 1) * strides[axis] + reach - size, 0)
@@ -261,47 +153,47 @@ def _window(lowering: Lowering, node: NodeProto, kernel: tuple[int, int]) -> Win
         begins.append(begin)
         ends.append(end)
     window = Window(kernel, strides, dilations, _sum(view.pads, (*begins, *ends)))
-    if min(window.output_size(*lowering.shapes[view.tensor][:2])) < 1:
+    if min(window.output_size(*found.shapes[view.tensor][:2])) < 1:
         raise InvalidInputError(f"node {label(node)} ({node.op_type}): its window {window} does not fit its input")
     return window
 
 
-def _conv(lowering: Lowering, node: NodeProto) -> None:
-    view = lowering.image_view(node)
-    weights = lowering.required(node, 1, "weights")
+def _conv(found: LayerList, node: NodeProto) -> None:
+    view = found.image_view(node)
+    weights = found.required(node, 1, "weights")
     if weights.ndim != 4:
         raise unsupported(node, f"its weights have {weights.ndim} axes", "two-dimensional Conv with 4")
-    channels = lowering.shapes[view.tensor][2]
+    channels = found.shapes[view.tensor][2]
     groups = attributes(node).get("group", 1)
     if groups != 1:
         raise unsupported(node, f"it has {groups} groups", "Conv with group 1 (neither grouped nor depthwise)")
     if weights.shape[1] != channels:
         raise InvalidInputError(f"node {label(node)} (Conv): weights take {weights.shape[1]} channels, not {channels}")
     kernel = (weights.shape[2], weights.shape[3])
-    _add_product(lowering, node, weights.transpose(0, 2, 3, 1), _window(lowering, node, kernel), 2, _NCHW)
+    _add_product(found, node, weights.transpose(0, 2, 3, 1), _window(found, node, kernel), 2, _NCHW)
 
 
 def _add_product(
-    lowering: Lowering, node: NodeProto, weights: np.ndarray, window: Window, bias_at: int, axes: tuple[str, ...]
+    found: LayerList, node: NodeProto, weights: np.ndarray, window: Window, bias_at: int, axes: tuple[str, ...]
 ) -> None:
-    view = lowering.view(node)
-    bias = lowering.weights(node, bias_at, "bias")
+    view = found.view(node)
+    bias = found.weights(node, bias_at, "bias")
     if bias is not None:
         bias = np.broadcast_to(bias.astype(np.float64).reshape(-1), weights.shape[:1])
-    shape = (*window.output_size(*lowering.shapes[view.tensor][:2]), weights.shape[0])
+    shape = (*window.output_size(*found.shapes[view.tensor][:2]), weights.shape[0])
     layer = Layer("conv", label(node), (view.tensor,), node.output[0], shape, window, weights, None, bias)
-    lowering.add_layer(layer, axes)
+    found.add_layer(layer, axes)
 
 
-def _dense(lowering: Lowering, node: NodeProto) -> None:
+def _dense(found: LayerList, node: NodeProto) -> None:
     """Gemm and MatMul: a convolution over the full extent of what was flattened, or 1x1 on the channels alone."""
-    view, values = lowering.plain_view(node), attributes(node)
-    matrix = lowering.required(node, 1, "weights")
+    view, values = found.plain_view(node), attributes(node)
+    matrix = found.required(node, 1, "weights")
     plain = values.get("alpha", 1.0) == 1 and values.get("beta", 1.0) == 1 and not values.get("transA")
     if matrix.ndim != 2 or not plain:
         raise unsupported(node, "it is not x @ weights + bias", "MatMul, or Gemm with alpha = beta = 1, transA = 0")
     matrix = matrix.T if not values.get("transB") else matrix  # [outputs, inputs]
-    shape = lowering.shapes[view.tensor]
+    shape = found.shapes[view.tensor]
     sizes, letters = dict(zip("hwc", shape, strict=True)), view.axes[-1]
     only_channels = letters in ("c", "")
     elsewhere = [] if only_channels else [axis for axis in view.axes[1:-1] if axis]
@@ -313,13 +205,13 @@ def _dense(lowering: Lowering, node: NodeProto) -> None:
     kernel = (1, 1) if only_channels else shape[:2]
     weights = ordered.reshape(len(matrix), *kernel, shape[2])
     axes = (*view.axes[:-1], "c") if only_channels else ("n", *("" for _ in view.axes[1:-1]), "c")
-    _add_product(lowering, node, weights, Window(kernel), 2, axes)
+    _add_product(found, node, weights, Window(kernel), 2, axes)
 
 
-def _pool(lowering: Lowering, node: NodeProto) -> None:
-    view, values = lowering.image_view(node), attributes(node)
+def _pool(found: LayerList, node: NodeProto) -> None:
+    view, values = found.image_view(node), attributes(node)
     kernel = _pair(values.get("kernel_shape"))
-    window = _window(lowering, node, kernel)
+    window = _window(found, node, kernel)
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, window.dilations, strict=True)]
     if len(node.output) > 1 and node.output[1]:
         raise unsupported(node, "its indices are used", "MaxPool with one output")
@@ -329,56 +221,56 @@ def _pool(lowering: Lowering, node: NodeProto) -> None:
         raise unsupported(node, f"its window {window} is padded and dilated", "one of the two")
     if node.op_type == "AveragePool" and any(window.pads):
         raise unsupported(node, f"it averages over padding ({window})", "AveragePool without padding")
-    if any(view.pads) and not lowering.is_nonnegative(view.tensor):
+    if any(view.pads) and not found.is_nonnegative(view.tensor):
         raise unsupported(
             node,
             "a Pad puts zeros around data that may be negative, and a zero would win the maximum there",
             "zero padding after a Relu, or the pads of MaxPool itself",
         )
-    _add_pool(lowering, node, "max" if node.op_type == "MaxPool" else "avg", window, _NCHW)
+    _add_pool(found, node, "max" if node.op_type == "MaxPool" else "avg", window, _NCHW)
 
 
-def _add_pool(lowering: Lowering, node: NodeProto, op: str, window: Window, axes: tuple[str, ...]) -> None:
-    tensor = lowering.view(node).tensor
-    shape = lowering.shapes[tensor]
+def _add_pool(found: LayerList, node: NodeProto, op: str, window: Window, axes: tuple[str, ...]) -> None:
+    tensor = found.view(node).tensor
+    shape = found.shapes[tensor]
     shape = (*window.output_size(*shape[:2]), shape[2])
-    lowering.add_layer(Layer(op, label(node), (tensor,), node.output[0], shape, window), axes)
-    lowering.mark_nonnegative(node, tensor)
+    found.add_layer(Layer(op, label(node), (tensor,), node.output[0], shape, window), axes)
+    found.mark_nonnegative(node, tensor)
 
 
-def _global_pool(lowering: Lowering, node: NodeProto) -> None:
-    view = lowering.image_view(node)
+def _global_pool(found: LayerList, node: NodeProto) -> None:
+    view = found.image_view(node)
     if any(view.pads):
         raise unsupported(node, "it reads the result of a Pad", "Pad before Conv, MaxPool")
-    window = Window(lowering.shapes[view.tensor][:2])
-    _add_pool(lowering, node, "max" if node.op_type == "GlobalMaxPool" else "avg", window, _NCHW)
+    window = Window(found.shapes[view.tensor][:2])
+    _add_pool(found, node, "max" if node.op_type == "GlobalMaxPool" else "avg", window, _NCHW)
 
 
-def _reduce(lowering: Lowering, node: NodeProto) -> None:
+def _reduce(found: LayerList, node: NodeProto) -> None:
     """ReduceMean and ReduceMax over height and width."""
-    view = lowering.plain_view(node)
-    axes = lowering.integers(node, "axes", 1)
+    view = found.plain_view(node)
+    axes = found.integers(node, "axes", 1)
     reduced = {i % len(view.axes) for i in axes} if axes is not None else set(range(len(view.axes)))
     letters = sorted("".join(view.axes[i] for i in reduced))
-    if letters != sorted("".join(normal(("h", "w"), lowering.shapes[view.tensor]))) or 0 in reduced:
+    if letters != sorted("".join(normal(("h", "w"), found.shapes[view.tensor]))) or 0 in reduced:
         raise unsupported(node, f"it reduces axes {sorted(reduced)} of {list(view.axes)}", "height and width together")
     after = ["" if i in reduced else axis for i, axis in enumerate(view.axes)]
     if not attributes(node).get("keepdims", 1):
         after = [axis for i, axis in enumerate(view.axes) if i not in reduced]
-    window = Window(lowering.shapes[view.tensor][:2])
-    _add_pool(lowering, node, "max" if node.op_type == "ReduceMax" else "avg", window, tuple(after))
+    window = Window(found.shapes[view.tensor][:2])
+    _add_pool(found, node, "max" if node.op_type == "ReduceMax" else "avg", window, tuple(after))
 
 
-def _relu(lowering: Lowering, node: NodeProto) -> None:
-    view = lowering.plain_view(node)
-    shape = lowering.shapes[view.tensor]
-    lowering.add_layer(Layer("relu", label(node), (view.tensor,), node.output[0], shape), view.axes)
-    lowering.mark_nonnegative(node)
+def _relu(found: LayerList, node: NodeProto) -> None:
+    view = found.plain_view(node)
+    shape = found.shapes[view.tensor]
+    found.add_layer(Layer("relu", label(node), (view.tensor,), node.output[0], shape), view.axes)
+    found.mark_nonnegative(node)
 
 
-def _concat(lowering: Lowering, node: NodeProto) -> None:
-    views = [lowering.plain_view(node, i) for i in range(len(node.input))]
-    shapes = [lowering.shapes[view.tensor] for view in views]
+def _concat(found: LayerList, node: NodeProto) -> None:
+    views = [found.plain_view(node, i) for i in range(len(node.input))]
+    shapes = [found.shapes[view.tensor] for view in views]
     axis = attributes(node)["axis"] % len(views[0].axes)
     shape = (*shapes[0][:2], sum(s[2] for s in shapes))
     # the channel letter is missing where a part has one channel: its axis is the one that is concatenated
@@ -391,25 +283,25 @@ def _concat(lowering: Lowering, node: NodeProto) -> None:
     ):
         raise unsupported(node, f"it concatenates axis {axis} of {[list(v.axes) for v in views]}", "the channels")
     tensors = tuple(view.tensor for view in views)
-    lowering.add_layer(Layer("concat", label(node), tensors, node.output[0], shape), axes[0])
-    lowering.mark_nonnegative(node, *tensors)
+    found.add_layer(Layer("concat", label(node), tensors, node.output[0], shape), axes[0])
+    found.mark_nonnegative(node, *tensors)
 
 
-def _batch_norm(lowering: Lowering, node: NodeProto) -> None:
-    view, values = lowering.image_view(node), attributes(node)
+def _batch_norm(found: LayerList, node: NodeProto) -> None:
+    view, values = found.image_view(node), attributes(node)
     if values.get("training_mode"):
         raise unsupported(node, "it is in training mode", "a model exported for inference")
     names = ("scale", "bias", "mean", "variance")
-    gamma, beta, mean, variance = (lowering.required(node, 1 + i, n).astype(np.float64) for i, n in enumerate(names))
+    gamma, beta, mean, variance = (found.required(node, 1 + i, n).astype(np.float64) for i, n in enumerate(names))
     divisor = variance + values.get("epsilon", 1e-5)
     if (divisor <= 0).any():
         raise InvalidInputError(f"node {label(node)} (BatchNormalization): variance + epsilon is not positive")
     gain = gamma / np.sqrt(divisor)
-    _add_affine(lowering, node, view, gain, beta, mean)
+    _add_affine(found, node, view, gain, beta, mean)
 
 
 def _add_affine(
-    lowering: Lowering,
+    found: LayerList,
     node: NodeProto,
     view: View,
     gain: np.ndarray | None,
@@ -418,34 +310,34 @@ def _add_affine(
 ) -> None:
     if any(view.pads):
         raise unsupported(node, "it reads the result of a Pad", "Pad before Conv, MaxPool")
-    shape = lowering.shapes[view.tensor]
+    shape = found.shapes[view.tensor]
     layer = Layer("affine", label(node), (view.tensor,), node.output[0], shape, gain=gain, bias=bias, mean=mean)
-    lowering.add_layer(layer, view.axes)
+    found.add_layer(layer, view.axes)
 
 
-def _arithmetic(lowering: Lowering, node: NodeProto) -> None:
+def _arithmetic(found: LayerList, node: NodeProto) -> None:
     """Add, Sub, Mul and Div with a constant per channel; Add of two tensors."""
     op = node.op_type
-    constants = [lowering.graph.constant(name) is not None for name in node.input]
+    constants = [found.graph.constant(name) is not None for name in node.input]
     if not any(constants):
         if op != "Add":
             raise unsupported(node, "both operands depend on the input", "Add of two tensors, or a constant operand")
-        return _add(lowering, node)
+        return _add(found, node)
     number = constants.index(False)
     if number == 1 and op in ("Sub", "Div"):
         raise unsupported(node, "its first operand is the constant", "a constant second operand")
-    view = lowering.plain_view(node, number)
-    values = _per_channel(lowering, node, view, lowering.required(node, 1 - number, "constant operand"))
+    view = found.plain_view(node, number)
+    values = _per_channel(found, node, view, found.required(node, 1 - number, "constant operand"))
     if op == "Div" and (values == 0).any():
         raise InvalidInputError(f"node {label(node)} (Div): it divides by zero")
     gain = {"Mul": values, "Div": 1 / values if op == "Div" else None}.get(op)
     bias = {"Add": values, "Sub": -values}.get(op)
-    _add_affine(lowering, node, view, gain, bias)
+    _add_affine(found, node, view, gain, bias)
     return None
 
 
-def _per_channel(lowering: Lowering, node: NodeProto, view: View, constant: np.ndarray) -> np.ndarray:
-    channels = lowering.shapes[view.tensor][2]
+def _per_channel(found: LayerList, node: NodeProto, view: View, constant: np.ndarray) -> np.ndarray:
+    channels = found.shapes[view.tensor][2]
     padded = constant.reshape((1,) * (len(view.axes) - constant.ndim) + constant.shape)
     wide = [i for i, size in enumerate(padded.shape) if size != 1]
     if padded.ndim != len(view.axes) or any(view.axes[i] != "c" or padded.shape[i] != channels for i in wide):
@@ -456,21 +348,21 @@ def _per_channel(lowering: Lowering, node: NodeProto, view: View, constant: np.n
     return np.broadcast_to(padded.reshape(-1).astype(np.float64), (channels,))
 
 
-def _add(lowering: Lowering, node: NodeProto) -> None:
-    first, second = lowering.plain_view(node, 0), lowering.plain_view(node, 1)
-    shape = lowering.shapes[first.tensor]
-    if first.axes != second.axes or shape != lowering.shapes[second.tensor]:
+def _add(found: LayerList, node: NodeProto) -> None:
+    first, second = found.plain_view(node, 0), found.plain_view(node, 1)
+    shape = found.shapes[first.tensor]
+    if first.axes != second.axes or shape != found.shapes[second.tensor]:
         raise unsupported(
             node,
-            f"it adds {list(second.axes)} {lowering.shapes[second.tensor]} to {list(first.axes)} {shape}",
+            f"it adds {list(second.axes)} {found.shapes[second.tensor]} to {list(first.axes)} {shape}",
             "Add of two tensors of the same shape and layout",
         )
     tensors = (first.tensor, second.tensor)
-    lowering.add_layer(Layer("add", label(node), tensors, node.output[0], shape), first.axes)
-    lowering.mark_nonnegative(node, *tensors)
+    found.add_layer(Layer("add", label(node), tensors, node.output[0], shape), first.axes)
+    found.mark_nonnegative(node, *tensors)
 
 
-_HANDLERS: dict[str, Callable[[Lowering, NodeProto], None]] = {
+_HANDLERS: dict[str, Callable[[LayerList, NodeProto], None]] = {
     **dict.fromkeys(("Identity", "Cast", "Dropout"), _pass),
     **dict.fromkeys(("Gemm", "MatMul"), _dense),
     **dict.fromkeys(("MaxPool", "AveragePool"), _pool),
