@@ -95,7 +95,7 @@ class Instruction:
     window: Window | None = None
 
     def __str__(self) -> str:
-        return f"{self.op:<7}{' '.join(self.operands)}{f'  [{self.window}]' if self.window else ''}"
+        return f"{self.op:<7}" + "  ".join([*self.operands, *([f"[{self.window}]"] if self.window else [])])
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,8 @@ class Program:
             raise InvalidInputError(f"{port.name}: expected float32 [{wanted}], got {x.dtype} {list(x.shape)}")
         if not np.isfinite(x).all():
             raise InvalidInputError(f"{port.name}: expected finite values, got NaN or infinity")
+        if port.layout == "nc":
+            return x.reshape(len(x), 1, 1, -1)
         return np.ascontiguousarray(x.transpose(0, 2, 3, 1) if port.layout == "nchw" else x)
 
     def to_port(self, port: Port, values: np.ndarray) -> np.ndarray:
@@ -194,11 +196,13 @@ class Program:
         """The program as text for people."""
         lines = [f"program {self.name} on {self.config.name}, {self.config.number_format}"]
         lines += [f"input  {name} {list(shape)}" for name, shape in self.inputs]
-        for number, chain in list(enumerate(self.chains))[chains]:
-            lines += ["", f"chain {number}  {chain.name}", *(f"    {line}" for line in self._lines(chain))]
+        chosen = list(enumerate(self.chains))[chains]
+        width = max((len(str(step)) for _, chain in chosen for step in chain.instructions), default=0)
+        for number, chain in chosen:
+            lines += ["", f"chain {number}  {chain.name}", *(f"    {line}" for line in self._lines(chain, width))]
         return "\n".join([*lines, "", *(f"output {name} {list(shape)}" for name, shape in self.outputs)])
 
-    def _lines(self, chain: Chain) -> Iterator[str]:
+    def _lines(self, chain: Chain, width: int) -> Iterator[str]:
         notes: dict[str, Callable[[Instruction], str]] = {
             "v_rd": lambda i: ", ".join("x".join(map(str, self.tensors[name])) for name in i.operands),
             "v_wr": lambda i: "x".join(map(str, self.tensors[i.operands[0]])),
@@ -206,7 +210,7 @@ class Program:
         }
         for instruction in chain.instructions:
             note = notes[instruction.op](instruction) if instruction.op in notes else ""
-            yield f"{instruction!s:<58}{note}".rstrip()
+            yield f"{instruction!s:<{width}}  {note}".rstrip()
 
     def __repr__(self) -> str:
         return (
@@ -219,7 +223,7 @@ def _describe(matrix: Matrix) -> str:
     blocks = (
         "one block per filter row, one exponent for the tensor"
         if matrix.blocking == "rows"
-        else (f"{matrix.mantissas.shape[2]} blocks of {matrix.mantissas.shape[3]}")
+        else f"{matrix.mantissas.shape[2]} block{'s'[: matrix.mantissas.shape[2] - 1]} of {matrix.mantissas.shape[3]}"
     )
     return f"{matrix.channels} -> {matrix.outputs}, {blocks}"
 

@@ -137,9 +137,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         arrays = {}
         for info in infos:
             if info.filename != "program.json":
-                with archive.open(info) as member:
-                    name = info.filename.removesuffix(".npy")
-                    arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
+                # read whole first: that checks the member's CRC before NumPy parses its header
+                member = io.BytesIO(archive.read(info))
+                arrays[info.filename.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
     return document, arrays
 
 
