@@ -1,11 +1,11 @@
 """The app layer: the parts of this package that serve a model, and the native kernel, built before it goes in."""
 
-from importlib import import_module, util
 from pathlib import Path
 
 import amlrealtimeai
 from amlrealtimeai.containers import elf
 from amlrealtimeai.containers.layer import Entry
+from amlrealtimeai.npu import native
 
 PLACE = "app"
 # What `python -m amlrealtimeai.serving` reads; authoring, lessons and deployment stay outside.
@@ -30,22 +30,19 @@ def sources() -> list[Entry]:
     return [
         Entry(f"{PLACE}/amlrealtimeai/{place.as_posix()}", path)
         for path, place in sorted(places)
-        if not _LEFT_OUT.intersection(place.parts) and place.suffix not in _LEFT_OUT_SUFFIXES
+        if not _LEFT_OUT.intersection(place.parts)
+        and place.suffix not in _LEFT_OUT_SUFFIXES
+        and not any(part.startswith(".") for part in place.parts)
     ]
 
 
 def entries() -> list[Entry]:
     """Everything of the app layer, byte code aside."""
-    return [*sources(), *_kernel()]
+    return [*sources(), _kernel()]
 
 
-def _kernel() -> list[Entry]:
+def _kernel() -> Entry:
     """The compiled kernel beside its Python module, where it is found without a compiler."""
-    if util.find_spec("amlrealtimeai.npu") is None or util.find_spec("amlrealtimeai.npu.native") is None:
-        return []
-    native = import_module("amlrealtimeai.npu.native")
-    if not hasattr(native, "library_path"):
-        return []
-    library: Path = native.library_path()
-    place = Path(native.__file__ or "").resolve().parent.relative_to(root())
-    return [Entry(f"{PLACE}/amlrealtimeai/{place.as_posix()}/{library.name}", elf.trim(library.read_bytes()), 0o755)]
+    library = native.library_path()
+    place = Path(native.__file__).resolve().parent.relative_to(root())
+    return Entry(f"{PLACE}/amlrealtimeai/{place.as_posix()}/{library.name}", elf.trim(library.read_bytes()), 0o755)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from amlrealtimeai.containers.archive import verify_image
+from amlrealtimeai.containers.archive import Image, verify_image
 from amlrealtimeai.errors import ContainerError
 
 LABEL = "amlrealtimeai.service"
@@ -43,9 +43,12 @@ class Engine:
         done = subprocess.run([*self.command, *arguments], capture_output=True, timeout=_SECONDS, check=False)
         return done.returncode == 0
 
-    def load(self, path: Path) -> str:
-        """Check an image file, bring it into the engine unless it is there, and return what to run it by."""
-        image = verify_image(path)
+    def load(self, path: Path, image: Image | None = None) -> str:
+        """Bring an image file into the engine unless it is there, and return what to run it by.
+
+        `image`: what verify_image said about the file; without it the file is checked here.
+        """
+        image = image or verify_image(path)
         if not self.succeeds("image", "inspect", image.id):
             printed = self.call("load", "--quiet", "--input", str(path))
             if not self.succeeds("image", "inspect", image.id):
@@ -108,5 +111,5 @@ def _podman_options() -> Sequence[str]:
 
 
 def container_name(service: str, suffix: str) -> str:
-    """A container name made of the image's name."""
-    return f"amlrealtimeai-{re.sub(r'[^a-zA-Z0-9_.-]', '-', service)}-{suffix}"
+    """A container name that tells what runs in it: `service` may be an image reference."""
+    return f"amlrealtimeai-{re.sub(r'[^a-zA-Z0-9_.-]+', '-', service.rsplit('/', 1)[-1])}-{suffix}"

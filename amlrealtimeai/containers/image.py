@@ -1,5 +1,6 @@
 """Build a container image from one converted model: four layers, the lower three remembered between builds."""
 
+import errno
 import hashlib
 import json
 import re
@@ -39,7 +40,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """One layer: kind (base, packages, app, model), digest of the tar.gz, bytes packed and unpacked; `cached`: not made anew."""
+    """One layer: kind (base, packages, app, model), digest of the tar.gz, bytes packed and unpacked."""
 
     kind: str
     digest: str
@@ -125,13 +126,19 @@ def build_image(model: str | Path, out: str | Path, *, name: str, tag: str, show
             config = configuration(checked, name, tag, architecture)
             image = write_image(file, f"{name}:{tag}", config, [(packed, source) for _, packed, source, _ in layers])
     except OSError as error:
-        raise ContainerError(
-            f"the image {out} could not be written: {error.strerror or error}. "
-            f"It needs about 300 MB in {out.parent}, {default_folder()} and {tempfile.gettempdir()} together."
-        ) from error
+        raise ContainerError(f"the image {out} could not be written: {_reason(error, out)}") from error
     infos = tuple(LayerInfo(kind, p.digest, p.size, p.content_size, cached) for kind, p, _, cached in layers)
     seconds = time.perf_counter() - started
     return ImageInfo(out, image.digest, out.stat().st_size, seconds, infos, name, tag, image.id)
+
+
+def _reason(error: OSError, out: Path) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        places = f"{out.parent}, {default_folder()} and {tempfile.gettempdir()}"
+        return f"{error.strerror}. It needs about 300 MB in {places} together."
+    if isinstance(error, FileNotFoundError):
+        return f"{error.filename} was removed meanwhile; build the image again"
+    return f"{error}; check that {out.parent} and {default_folder()} can be written"
 
 
 def check_reference(name: str, tag: str) -> None:
@@ -263,14 +270,21 @@ def _remembered(
         return kind, *found, True
 
     def write(file: BinaryIO) -> Packed:
-        folder = work / kind
-        folder.mkdir()
-        packed = pack(entries + compiled(entries, folder), file, _LEVEL, on_bytes)
+        with tempfile.TemporaryDirectory(dir=work) as folder:
+            packed = pack(entries + compiled(entries, Path(folder)), file, _LEVEL, on_bytes)
         if fingerprint(entries, kind, _recipe()) != key:
-            raise ContainerError(f"files of the {kind} layer changed while they were packed; build the image again")
+            raise _ChangedError(f"files of the {kind} layer changed while they were packed; build the image again")
         return packed
 
-    return kind, *cache.store(kind, key, write), False
+    try:
+        return kind, *cache.store(kind, key, write), False
+    except _ChangedError:
+        key = fingerprint(entries, kind, _recipe())
+        return kind, *cache.store(kind, key, write), False
+
+
+class _ChangedError(ContainerError):
+    """Somebody edits the files that go into a layer."""
 
 
 def _recipe() -> str:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from amlrealtimeai.containers.archive import verify_image
 from amlrealtimeai.containers.engine import LABEL, Engine, container_name, find_engine
 from amlrealtimeai.containers.image import PORT, ImageInfo
 from amlrealtimeai.errors import ContainerError
@@ -98,8 +99,9 @@ def run(
     if network not in ("host", "bridge"):
         raise ContainerError(f"expected the network 'host' or 'bridge', got {network!r}")
     _check_free(port)
-    loaded = found.load(path)
-    name = container_name(path.stem, os.urandom(4).hex())
+    checked = verify_image(path)
+    loaded = found.load(path, checked)
+    name = container_name(checked.reference, os.urandom(4).hex())
     options = _options(cpus, memory, read_only)
     serving = ["--threads", str(max(1, round(cpus)))] if cpus else []
     if network == "host":
@@ -185,7 +187,12 @@ def _sleep(service: Running, deadline: float, timeout: float) -> None:
 
 
 def _tail(service: Running) -> str:
-    return service.logs(tail=_LOG_LINES).strip() or "(empty)"
+    """The end of the log; the engine's log writer may be a moment behind the process that it follows."""
+    for _ in range(10):
+        if lines := service.logs().strip().splitlines():
+            return "\n".join(lines[-_LOG_LINES:])
+        time.sleep(0.05)
+    return "(empty)"
 
 
 def _is_serving(address: str) -> bool:
