@@ -65,7 +65,7 @@ def onnx_model() -> onnx.ModelProto:
         [helper.make_tensor_value_info("features", TensorProto.FLOAT, [1, 1, 1, 2048])],
         b.initializers,
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def sample_image() -> np.ndarray:
