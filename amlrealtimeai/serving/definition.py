@@ -57,20 +57,19 @@ class Signature:
     def bind(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Request inputs, by alias or tensor name -> arrays by tensor name, each checked."""
         aliases = {spec.tensor: alias for alias, spec in self.inputs.items()} | {alias: alias for alias in self.inputs}
-        sent = [aliases[name] for name in values if name in aliases]
+        sent = {aliases[name]: value for name, value in values.items() if name in aliases}
         extra = [name for name in values if name not in aliases]
         missing = [alias for alias in self.inputs if alias not in sent]
-        if extra or missing or len(sent) != len(set(sent)):
+        if extra or missing or len(sent) != len(values):
             raise InvalidInputError(
                 f"input size does not match signature: {len(values)}!={len(self.inputs)} "
                 f"len({{{_listed(values)}}}) != len({{{_listed(self.inputs)}}}). "
                 f"Sent extra: {{{_listed(extra)}}}. Missing but required: {{{_listed(missing)}}}."
             )
         bound = {}
-        for name, value in values.items():
-            spec = self.inputs[aliases[name]]
-            array = value.astype(object) if value.dtype.kind == "S" else value
-            spec.check(name, array)
+        for alias, spec in self.inputs.items():
+            array = sent[alias].astype(object) if sent[alias].dtype.kind == "S" else sent[alias]
+            spec.check(alias, array)
             bound[spec.tensor] = array
         return bound
 

@@ -1,6 +1,7 @@
 """The gRPC server: TensorFlow Serving's services, health and reflection on one port."""
 
 import logging
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -24,6 +25,7 @@ log = logging.getLogger("amlrealtimeai.serving")
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _SPARE_THREADS = 8  # beside those of the requests in flight: refusals, health and metadata are quick
+_IDLE_SECONDS = 0.1  # long enough for a request that was accepted to have reached its thread
 _HEALTH_NAMES = ("", protos.PREDICTION_SERVICE, protos.MODEL_SERVICE)
 
 
@@ -86,7 +88,13 @@ class Server:
             return
         self._servicer.draining = True
         self._health.enter_graceful_shutdown()
-        self._grpc.stop(grace).wait()
+        stopped = self._grpc.stop(grace)
+        idle_since = time.monotonic()
+        while not stopped.wait(0.01):
+            if self._servicer.unfinished:
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since > _IDLE_SECONDS:
+                self._grpc.stop(0)  # what is left are streams that never end, such as health's Watch
         assert self._threads is not None
         self._threads.shutdown(wait=True, cancel_futures=True)
 

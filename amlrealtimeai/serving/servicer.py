@@ -39,6 +39,8 @@ class Servicer:
         self.keys = tuple(keys)
         self.observers: list[Observer] = []
         self.draining = False
+        self._unfinished = 0
+        self._lock = threading.Lock()
         self._workers = threading.BoundedSemaphore(limits.worker_count)
         self._in_flight = threading.BoundedSemaphore(limits.max_in_flight)
 
@@ -67,9 +69,25 @@ class Servicer:
             for service, methods in services.items()
         ]
 
+    @property
+    def unfinished(self) -> int:
+        """Requests whose answer has not been sent completely."""
+        return self._unfinished
+
+    def _begin(self, context: Any) -> None:
+        def end() -> None:
+            with self._lock:
+                self._unfinished -= 1
+
+        with self._lock:
+            self._unfinished += 1
+        if not context.add_callback(end):
+            end()
+
     def _answering(self, method: str, work: Callable[[bytes, Any, Record], Any]) -> Callable[[bytes, Any], Any]:
         def handle(request: bytes, context: Any) -> Any:
             start = time.perf_counter()
+            self._begin(context)
             record = Record(method)
             failure = None
             try:

@@ -6,6 +6,8 @@ several threads at once. `kind` is the column of the latency table that its time
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,9 +53,7 @@ class NpuStage:
         from amlrealtimeai import npu
 
         self.definition = definition
-        with tempfile.TemporaryDirectory(prefix="amlrealtimeai-") as folder:
-            path = Path(folder) / "program.npu"
-            path.write_bytes(data)
+        with _as_file(data) as path:
             program = npu.load(path)
         _check_names(definition, [name for name, _ in program.inputs], [name for name, _ in program.outputs])
         self._native = npu.Native(program, threads=threads)
@@ -119,6 +119,22 @@ def usable_cpus() -> int:
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, shortened."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+@contextmanager
+def _as_file(data: bytes) -> Iterator[Path]:
+    """A path to read `data` from; in memory where possible, since a container's file system may be read-only."""
+    if hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir():
+        descriptor = os.memfd_create("program.npu")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            yield Path(f"/proc/self/fd/{descriptor}")
+        return
+    with tempfile.TemporaryDirectory(prefix="amlrealtimeai-") as folder:
+        path = Path(folder) / "program.npu"
+        path.write_bytes(data)
+        yield path
 
 
 def _check_names(definition: StageDef, inputs: list[str], outputs: list[str]) -> None:

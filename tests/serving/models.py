@@ -69,7 +69,7 @@ def image_model(path: Path, name: str = "means", **parameters: Any) -> Path:
 
 
 def arithmetic_model(path: Path, name: str = "arithmetic") -> Path:
-    """a, b float32 [n, 2] -> sum:0 = a + b, and difference:0 = a - b; no aliases for outputs, as TensorFlow makes them."""
+    """a, b float32 [n, 2] -> sum:0 = a + b, difference:0 = a - b; outputs have no aliases, as TensorFlow saves them."""
     spec = (TensorProto.FLOAT, ["n", 2])
     add = graph([helper.make_node("Add", ["a", "b"], ["y"])], {"a": spec, "b": spec}, {"y": spec})
     sub = graph([helper.make_node("Sub", ["a", "b"], ["y"])], {"a": spec, "b": spec}, {"y": spec})
@@ -105,3 +105,70 @@ def picture(width: int = 300, height: int = 260, mode: str = "RGB") -> Image.Ima
     y, x = np.mgrid[0:height, 0:width]
     channels = [x * 255 // max(width - 1, 1), y * 255 // max(height - 1, 1), (x * 3 + y * 5) % 256, (x + y) % 256]
     return Image.fromarray(np.stack(channels, axis=2).astype(np.uint8), "RGBA").convert(mode)
+
+
+def slow_model(path: Path, name: str = "slow", products: int = 12) -> Path:
+    """x float32 [1] -> output_alias float32 [1] = 0 after some hundred milliseconds of matrix products."""
+    nodes = [
+        helper.make_node("Mul", ["x", "zero"], ["nothing"]),  # from the input, so that nothing can be folded
+        helper.make_node("Expand", ["nothing", "size"], ["m0"]),
+        *[helper.make_node("MatMul", [f"m{i}", "m0"], [f"m{i + 1}"]) for i in range(products)],
+        helper.make_node("ReduceMax", [f"m{products}"], ["top"], axes=[0], keepdims=0),
+        helper.make_node("Slice", ["top", "start", "end"], ["y"]),
+    ]
+    weights = {
+        "zero": np.zeros(1, np.float32),
+        "size": np.array([768, 768]),
+        "start": np.array([0]),
+        "end": np.array([1]),
+    }
+    spec = {"dtype": "float32", "shape": [1]}
+    definition = {
+        "format": "amlrealtimeai.service",
+        "format_version": 1,
+        "name": name,
+        "created_with": "0.1.0",
+        "signature": {
+            "name": "serving_default",
+            "inputs": {"x": {"tensor": "x:0", **spec}},
+            "outputs": {"output_alias": {"tensor": "y:0", **spec}},
+        },
+        "pipeline": [
+            {"type": "onnx", "name": "slow", "file": "slow.onnx", "inputs": {"x": "x:0"}, "outputs": {"y": "y:0"}}
+        ],
+    }
+    one = (TensorProto.FLOAT, [1])
+    write_converted(path, definition, {"slow.onnx": graph(nodes, {"x": one}, {"y": one}, weights)})
+    return path
+
+
+def many_output_model(path: Path, count: int = 12) -> Path:
+    """x float32 [n, 2] -> count outputs "head<i>:0" = x + i, as an object detector has many."""
+    spec = (TensorProto.FLOAT, ["n", 2])
+    pair = {"dtype": "float32", "shape": [None, 2]}
+    nodes = [helper.make_node("Add", ["x", f"c{i}"], [f"y{i}"]) for i in range(count)]
+    weights = {f"c{i}": np.full(1, i, np.float32) for i in range(count)}
+    definition = {
+        "format": "amlrealtimeai.service",
+        "format_version": 1,
+        "name": "heads",
+        "created_with": "0.1.0",
+        "signature": {
+            "name": "serving_default",
+            "inputs": {"x": {"tensor": "x:0", **pair}},
+            "outputs": {f"head{i}:0": {"tensor": f"head{i}:0", **pair} for i in range(count)},
+        },
+        "pipeline": [
+            {
+                "type": "onnx",
+                "name": "heads",
+                "file": "heads.onnx",
+                "inputs": {"x": "x:0"},
+                "outputs": {f"y{i}": f"head{i}:0" for i in range(count)},
+            }
+        ],
+    }
+    write_converted(
+        path, definition, {"heads.onnx": graph(nodes, {"x": spec}, {f"y{i}": spec for i in range(count)}, weights)}
+    )
+    return path

@@ -1,0 +1,125 @@
+"""TensorProto <-> NumPy."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.serving.protos import TensorProto
+from amlrealtimeai.serving.tensors import DATA_TYPES, from_proto, to_proto
+
+NUMBERS = [name for name in DATA_TYPES if name != "string"]
+arrays = st.sampled_from(NUMBERS).flatmap(
+    lambda name: hnp.arrays(np.dtype(name), hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5))
+)
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+@settings(deadline=None, max_examples=200)
+@given(arrays)
+def test_numbers_come_back_as_they_went(array: np.ndarray) -> None:
+    wire = to_proto(array).SerializeToString()
+    assert same(from_proto(TensorProto.FromString(wire)), array)
+
+
+@settings(deadline=None, max_examples=100)
+@given(arrays)
+def test_tensor_content_means_the_same(array: np.ndarray) -> None:
+    proto = to_proto(array)
+    bare = TensorProto(dtype=proto.dtype, tensor_shape=proto.tensor_shape, tensor_content=array.tobytes())
+    assert same(from_proto(bare), array)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.binary(max_size=20), max_size=6))
+def test_strings_come_back_as_they_went(strings: list[bytes]) -> None:
+    array = np.empty(len(strings), object)
+    array[:] = strings
+    assert from_proto(to_proto(array)).tolist() == strings
+
+
+def test_wire_bytes_are_those_of_tensorflow_serving() -> None:
+    # dtype 1 = 1, shape 2 {dim 2 {size 1 = 2}}, float_val 5 packed 1.5 -2.0
+    expected = bytes.fromhex("0801 1204 1202 0802 2a08 0000c03f 000000c0")
+    assert to_proto(np.array([1.5, -2.0], np.float32)).SerializeToString(deterministic=True) == expected
+    # string_val 8
+    assert to_proto(np.array([b"ab"], object)).SerializeToString(deterministic=True) == bytes.fromhex(
+        "0807 1204 1202 0801 4202 6162"
+    )
+
+
+def proto(dtype: str, shape: list[int], **fields: object) -> object:
+    made = TensorProto(dtype=DATA_TYPES[dtype], **fields)
+    for size in shape:
+        made.tensor_shape.dim.add(size=size)
+    return made
+
+
+def test_too_few_values_repeat_the_last_and_none_are_zeros() -> None:
+    assert from_proto(proto("float32", [4], float_val=[1, 2])).tolist() == [1, 2, 2, 2]
+    assert from_proto(proto("int64", [2, 2])).tolist() == [[0, 0], [0, 0]]
+    assert from_proto(proto("string", [2])).tolist() == [b"", b""]
+    assert from_proto(proto("string", [3], string_val=[b"a"])).tolist() == [b"a", b"a", b"a"]
+    assert from_proto(proto("float16", [2], half_val=[0x3C00])).tolist() == [1.0, 1.0]
+
+
+def test_content_wins_over_values() -> None:
+    got = from_proto(proto("int32", [1], tensor_content=b"\x05\0\0\0", int_val=[7]))
+    assert got.tolist() == [5]
+
+
+def test_fields_of_other_types_do_not_disturb() -> None:
+    made = proto("float32", [2], float_val=[1, 2], int_val=[9], uint64_val=[3])
+    assert from_proto(made).tolist() == [1, 2]
+
+
+def test_content_of_bool_is_zero_or_not() -> None:
+    assert from_proto(proto("bool", [3], tensor_content=b"\x00\x01\x02")).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (proto("float32", [2], tensor_content=b"\0" * 7), "7 bytes, expected 8"),
+        (proto("float32", [2], tensor_content=b"\0" * 12), "12 bytes, expected 8"),
+        (proto("float32", [2], float_val=[1, 2, 3]), "float_val has 3"),
+        (proto("float32", [-1]), "outside"),
+        (proto("float32", [2**40, 0]), "outside"),
+        (proto("float32", [4096, 4097]), "more than the limit of 16777216"),
+        (proto("float32", [2**20] * 8), "more than the limit"),
+        (proto("string", [2**17]), "more than the limit of 65536"),
+        (proto("float32", [1] * 33), "33 dimensions"),
+        (proto("int8", [1], int_val=[128]), "outside -128 .. 127"),
+        (proto("uint8", [1], int_val=[-1]), "outside 0 .. 255"),
+        (proto("float16", [1], half_val=[70000]), "outside"),
+        (proto("string", [1], tensor_content=b"a"), "string_val"),
+        (TensorProto(dtype=0), "DT_INVALID is not served"),
+        (TensorProto(dtype=14), "DT_BFLOAT16 is not served"),
+        (TensorProto(dtype=999), "dtype 999 is not served"),
+        (TensorProto(dtype=1, tensor_shape={"unknown_rank": True}), "unknown rank"),
+    ],
+)
+def test_what_does_not_fit_is_refused(bad: object, said: str) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        from_proto(bad)
+
+
+@pytest.mark.parametrize(("limit", "fine"), [(7, True), (6, True), (5, False)])
+def test_element_limit_at_below_and_above_its_value(limit: int, fine: bool) -> None:
+    made = proto("float32", [2, 3])
+    if fine:
+        assert from_proto(made, max_elements=limit).shape == (2, 3)
+    else:
+        with pytest.raises(InvalidInputError, match="6 elements, more than the limit of 5"):
+            from_proto(made, max_elements=limit)
+
+
+@pytest.mark.parametrize("bad", [np.zeros(2, np.complex64), np.array([1, "a"], object), np.zeros(1, "datetime64[s]")])
+def test_arrays_that_cannot_travel(bad: np.ndarray) -> None:
+    with pytest.raises(InvalidInputError, match="expected"):
+        to_proto(bad)
