@@ -8,17 +8,26 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from amlrealtimeai import npu
+from amlrealtimeai.convert import to_onnx
 from amlrealtimeai.convert.graph import Graph, session_config
 from amlrealtimeai.convert.partition import Cut
 from amlrealtimeai.convert.quiet import tensorflow
 from amlrealtimeai.convert.report import Check
 from amlrealtimeai.convert.saved_model import SavedModel
 from amlrealtimeai.errors import ConversionError
-from amlrealtimeai.npu.formats import BlockFormat
 from amlrealtimeai.serving.converted import ConvertedModel
 
+_ADVICE = {
+    "preprocess": "Images have to be decoded with dct_method='INTEGER_ACCURATE'; build the graph with "
+    "amlrealtimeai.accel.models.utils.preprocess_array.",
+    "npu": "Check that all weights were restored, and that the graph was quantised with the format in its note.",
+    "onnx": "Rewrite the stage with simpler TensorFlow ops.",
+}
+FINEST = "msfp16"
 HOST_BOUND = 1e-4
 QUANTISED_BOUND = 1e-2
+_FLOAT = "the float graph"
 _LARGEST = "of the largest value"
 
 
@@ -65,11 +74,11 @@ def run_tensorflow(graph: Graph, feed: dict[str, np.ndarray], tensors: Sequence[
 
 
 def check_converted(
-    model: SavedModel, reference: Graph, float_graph: Graph, cuts: Sequence[Cut], converted: ConvertedModel
+    model: SavedModel, reference: Graph, cuts: Sequence[Cut], converted: ConvertedModel, quantised: bool
 ) -> list[Check]:
     """Compare every stage and the whole with TensorFlow; ConversionError at the first that differs.
 
-    `reference` is the graph to equal: with quantisers when the NPU uses their format, otherwise `float_graph`.
+    `reference` is the graph to equal; `quantised` tells that it rounds as the NPU does.
     """
     feed = sample_inputs(model)
     edges = [tensor for cut in cuts for tensor in (*cut.inputs, *cut.outputs)]
@@ -77,27 +86,55 @@ def check_converted(
     checks: list[Check] = []
     for cut, stage in zip(cuts, converted.stages, strict=True):
         wires = stage.definition
-        results = stage.run({n: values[tensor] for n, tensor in wires.inputs.items()}, list(wires.outputs))
-        for name, tensor in wires.outputs.items():
-            expected = values[tensor]
-            checks.append(_check_stage(cut, tensor, expected, results[name], reference is float_graph))
+        answers = stage.run({n: values[tensor] for n, tensor in wires.inputs.items()}, list(wires.outputs))
+        results = {tensor: answers[name] for name, tensor in wires.outputs.items()}
+        for tensor, result in results.items():
+            _require_like(cut, tensor, values[tensor], result)
+        if cut.kind == "npu" and not quantised:
+            checks += _check_unquantised(cut, values, results)
+        else:
+            checks += [_check_stage(cut, tensor, values[tensor], result) for tensor, result in results.items()]
     answer = converted.predict(feed)
     for alias, spec in converted.signature.outputs.items():
         checks.append(_end_to_end(alias, values[spec.tensor], answer.outputs[alias]))
     return checks
 
 
-def _check_stage(cut: Cut, tensor: str, expected: np.ndarray, got: np.ndarray, is_float: bool) -> Check:
+def _check_stage(cut: Cut, tensor: str, expected: np.ndarray, got: np.ndarray) -> Check:
     label = f"{cut.name} {tensor}" if len(cut.outputs) > 1 else cut.name
-    _require_like(cut, tensor, expected, got)
-    if cut.kind == "npu" and is_float:
-        bound = signal_bound(cut.details["format"], cut.details["depth"])
-        check = Check(label, "the float graph", signal_to_noise(expected, got), bound, "dB")
-        return _require(check.measured >= bound, check, cut, tensor, expected, got)
     bound = {"preprocess": 0.0, "npu": QUANTISED_BOUND, "onnx": HOST_BOUND}[cut.kind]
     against = "the quantised graph" if cut.kind == "npu" else "TensorFlow"
-    check = Check(label, against, relative_error(expected, got), bound, _LARGEST)
-    return _require(check.measured <= bound, check, cut, tensor, expected, got)
+    return _require(Check(label, against, relative_error(expected, got), bound, _LARGEST), cut, tensor, expected, got)
+
+
+def _check_unquantised(cut: Cut, values: dict[str, np.ndarray], results: dict[str, np.ndarray]) -> list[Check]:
+    """Checks for an NPU stage that TensorFlow computes in float only, so that no bits can be compared.
+
+    What the chosen format costs is for information: it is the user's choice. What has to hold: the ONNX that the
+    program was made from equals TensorFlow, and the same program in the finest format is close (see signal_bound).
+    """
+    feed = {tensor: values[tensor] for tensor in cut.inputs}
+    onnx_results = to_onnx.run(cut.details["onnx"], list(feed.values()), cut.outputs)
+    program = npu.compile(cut.details["onnx"], config=cut.details["config"], fmt=npu.formats[FINEST])
+    fine = npu.Native(program).run(next(iter(feed.values())))
+    checks = []
+    for tensor in cut.outputs:
+        label = f"{cut.name} {tensor}" if len(cut.outputs) > 1 else cut.name
+        expected = values[tensor]
+        error = relative_error(expected[:1], onnx_results[tensor])
+        float_check = Check(f"{label} before quantising", "TensorFlow", error, HOST_BOUND, _LARGEST)
+        checks.append(_require(float_check, cut, tensor, expected[:1], onnx_results[tensor]))
+        fine_check = Check(
+            f"{label} in {FINEST}",
+            _FLOAT,
+            signal_to_noise(expected, fine[tensor]),
+            signal_bound(cut.details["depth"]),
+            "dB",
+        )
+        checks.append(_require(fine_check, cut, tensor, expected, fine[tensor]))
+        name = cut.details["format"].name or "its format"
+        checks.append(Check(f"{label} in {name}", _FLOAT, signal_to_noise(expected, results[tensor]), None, "dB"))
+    return checks
 
 
 def _end_to_end(alias: str, expected: np.ndarray, got: np.ndarray) -> Check:
@@ -127,14 +164,14 @@ def signal_to_noise(expected: np.ndarray, got: np.ndarray) -> float:
     return math.inf if noise == 0 else 10 * math.log10(max(float(np.square(wide).sum()), 1e-300) / noise)
 
 
-def signal_bound(fmt: BlockFormat, depth: int) -> float:
-    """Smallest believable signal-to-noise ratio in dB of an unquantised network in `fmt`, `depth` convolutions deep.
+def signal_bound(depth: int) -> float:
+    """Smallest believable signal-to-noise ratio in dB of an unquantised network in FINEST, `depth` convolutions deep.
 
-    Rounding to m magnitude bits gives 6.02 m + 4.8 dB for an element as large as its block's exponent; elements far
-    below it lose about 12 dB more. Weights and activations of each convolution add noise: - 10 log10(2 depth). 3 dB of
-    margin. Below 1 dB the bound would say nothing: a wrong network is near or below 0 dB.
+    Measured with ResNet-50 (53 convolutions): 37.8 dB with trained weights, 38.9 dB with random ones. Of what a defect
+    does, the mildest tried (all values 10 % too large) leaves 21.4 and 19.5 dB, swapped colours 19.5 and 7.1 dB. 26 dB
+    lies between; noise of deeper networks adds up in energy.
     """
-    return max(1.0, 6.02 * fmt.mantissa_bits + 4.8 - 12.0 - 10 * math.log10(2 * max(depth, 1)) - 3.0)
+    return 26.0 - 10 * math.log10(max(depth, 53) / 53)
 
 
 def _require_like(cut: Cut, tensor: str, expected: np.ndarray, got: np.ndarray) -> None:
@@ -146,12 +183,12 @@ def _require_like(cut: Cut, tensor: str, expected: np.ndarray, got: np.ndarray) 
         )
 
 
-def _require(passed: bool, check: Check, cut: Cut, tensor: str, expected: np.ndarray, got: np.ndarray) -> Check:
-    if passed:
+def _require(check: Check, cut: Cut, tensor: str, expected: np.ndarray, got: np.ndarray) -> Check:
+    if check.passed:
         return check
     raise ConversionError(
-        f"the converted stage {cut.name!r} differs from {check.against} at {tensor}: {check}. {_worst(expected, got)} "
-        f"No file was written. {_advice(cut)}"
+        f"the converted stage {cut.name!r} differs from TensorFlow at {tensor}: {check}. {_worst(expected, got)} "
+        f"No file was written. {_ADVICE[cut.kind]}"
     )
 
 
@@ -162,15 +199,3 @@ def _worst(expected: np.ndarray, got: np.ndarray) -> str:
         difference = np.abs(got.astype(np.float64) - expected.astype(np.float64))
         index = tuple(int(i) for i in np.unravel_index(np.argmax(np.nan_to_num(difference, nan=math.inf)), got.shape))
     return f"Worst element {list(index)}: expected {expected[index]!r}, got {got[index]!r}."
-
-
-def _advice(cut: Cut) -> str:
-    return {
-        "preprocess": "Images have to be decoded with dct_method='INTEGER_ACCURATE'; build the graph with "
-        "amlrealtimeai.accel.models.utils.preprocess_array.",
-        "npu": "Check that the weights were restored, or try a wider number format.",
-        "onnx": "Rewrite the stage with simpler TensorFlow ops.",
-    }[cut.kind]
-
-
-__all__: Sequence[str] = ("check_converted", "relative_error", "run_tensorflow", "signal_bound", "signal_to_noise")

@@ -83,14 +83,14 @@ def convert_saved_model(
         steps.begin("load", 0.0)
         model = load(model_dir, input_node, outputs_nodes)
         float_graph, _ = drop_quantisers(model.graph)
-        cuts, stages, host_graph = _convert_stages(model, float_graph, config, chosen, require_fpga, steps)
+        cuts, stages, reference, quantised = _convert_stages(model, float_graph, config, chosen, require_fpga, steps)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.unchecked")
         try:
             steps.begin("write", 0.75)
             files = {stage.definition["file"]: stage.file for stage in stages if stage.file is not None}
             write_converted(temporary, _definition(name, model, stages), files)
             steps.begin("compare", 0.8)
-            checks = check_converted(model, host_graph, float_graph, cuts, ConvertedModel.load(temporary))
+            checks = check_converted(model, reference, cuts, ConvertedModel.load(temporary), quantised)
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
@@ -123,24 +123,23 @@ def _convert_stages(
     chosen: BlockFormat | None,
     require_fpga: bool,
     steps: _Steps,
-) -> tuple[list[Cut], list[_Stage], Graph]:
-    """Cuts, converted stages, and the graph that they have to equal."""
+) -> tuple[list[Cut], list[_Stage], Graph, bool]:
+    """Cuts, converted stages, the graph that they have to equal, and whether it rounds as the NPU does."""
     try:
         cuts = partition.plan_stages(model, float_graph, require_fpga)
-        reference = _choose_formats(model, float_graph, cuts, config, chosen)
-        return cuts, _convert_all(model.graph, float_graph, cuts, config, steps), reference
+        quantised = _choose_formats(cuts, config, chosen)
+        reference = model.graph if quantised else float_graph
+        return cuts, _convert_all(reference, float_graph, cuts, config, steps), reference, quantised
     except ConversionError:
         if require_fpga:
             raise
     # Without the NPU there is nothing to quantise: the host runs the float network.
     cuts = partition.plan_host(model)
-    return cuts, _convert_all(float_graph, float_graph, cuts, config, steps), float_graph
+    return cuts, _convert_all(float_graph, float_graph, cuts, config, steps), float_graph, False
 
 
-def _choose_formats(
-    model: SavedModel, float_graph: Graph, cuts: list[Cut], config: str, chosen: BlockFormat | None
-) -> Graph:
-    """Note each NPU stage's format in its cut; the graph to compare with is the quantised one where formats agree."""
+def _choose_formats(cuts: list[Cut], config: str, chosen: BlockFormat | None) -> bool:
+    """Note each NPU stage's format in its cut; True when the graph is quantised with these very formats."""
     if config not in npu.configs:
         raise InvalidInputError(f"unknown NPU configuration {config!r}; presets: {', '.join(npu.configs)}")
     exact = True
@@ -151,7 +150,7 @@ def _choose_formats(
         noted = _preset(BlockFormat(**numbers)) if numbers else None
         cut.details["format"] = chosen or noted or npu.configs[config].number_format
         exact = exact and noted is not None and _numbers(cut.details["format"]) == _numbers(noted)
-    return model.graph if exact else float_graph
+    return exact
 
 
 def _numbers(fmt: BlockFormat) -> tuple[int, int, int]:
@@ -199,6 +198,7 @@ def _npu_stage(graph: Graph, float_graph: Graph, cut: Cut, config: str) -> tuple
         raise
     except AmlRealtimeAiError as error:
         raise ConversionError(f"the NPU compiler refused the featurizer {', '.join(cut.outputs)}: {error}") from error
+    cut.details.update(onnx=onnx_model, config=config)
     cut.details["listing"] = "\n".join(program.listing().splitlines()[:12])
     definition = {
         "file": f"{cut.name}.npu",

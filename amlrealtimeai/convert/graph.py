@@ -191,8 +191,7 @@ def rewire(graph: Graph, target: Callable[[str], str]) -> None:
 
 
 def drop_quantisers(graph: Graph) -> tuple[Graph, int]:
-    """Copy of the graph in which every "<scope>/bfp_quantize" passes its input through, and how many there were."""
-    float_graph = Graph(graph.graph_def)
+    """The graph, with every "<scope>/bfp_quantize" passing its input through, and how many there were."""
     bypass: dict[str, str] = {}
     for name in graph.nodes:
         match = _QUANTISER_END.match(name)
@@ -205,6 +204,9 @@ def drop_quantisers(graph: Graph) -> tuple[Graph, int]:
                 "expected both ends, as accel.models writes them. Export the model again."
             )
         bypass[tensor_name(name)] = graph.inputs(start)[0]
+    if not bypass:
+        return graph, 0
+    float_graph = Graph(graph.graph_def)
 
     def target(tensor: str) -> str:
         while tensor in bypass:

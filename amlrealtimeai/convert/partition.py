@@ -63,7 +63,7 @@ def _featurizer_cuts(model: SavedModel, needed: set[str]) -> list[Cut]:
         outputs = [t for t in note["outputs"] if node_name(t) in needed]
         if not outputs or not all(node_name(t) in needed for t in note["inputs"]):
             continue
-        cuts[tuple(outputs)] = Cut("npu", "featurizer", list(note["inputs"]), outputs, note)
+        cuts[tuple(outputs)] = Cut("npu", "featurizer", list(note["inputs"]), outputs, dict(note))
     return list(cuts.values())
 
 
@@ -139,7 +139,10 @@ def _automatic_cuts(model: SavedModel, graph: Graph, given: Sequence[str], requi
         raise ConversionError(_nothing_found(graph, refused, image))
     require_inference(graph, region)
     outputs = _region_outputs(graph, region, varying, model.outputs)
-    return [Cut("npu", "featurizer", [image], outputs, {})] if image else []
+    details: dict[str, Any] = {}
+    if any("bfp_quantize" in name for name in model.graph.ancestors(outputs)):
+        details = dict(next((note for note in reversed(model.featurizers) if note.get("quantized")), {}))
+    return [Cut("npu", "featurizer", [image], outputs, details)] if image else []
 
 
 def _image_tensor(graph: Graph, varying: Sequence[str], given: Sequence[str]) -> str | None:

@@ -45,6 +45,13 @@ class Check:
     bound: float | None
     unit: str
 
+    @property
+    def passed(self) -> bool:
+        """Whether the bound was kept; NaN never passes."""
+        if self.bound is None:
+            return True
+        return self.measured >= self.bound if self.unit == "dB" else self.measured <= self.bound
+
     def __str__(self) -> str:
         number = f"{self.measured:.1f} dB" if self.unit == "dB" else f"{self.measured:.1e} {self.unit}"
         if self.measured == 0.0 and self.unit != "dB":

@@ -57,6 +57,17 @@ def image_shape(graph: Graph, tensor: str) -> list[int | None]:
     return [1, *shape[1:]]
 
 
+def run(model: Any, inputs: Sequence[Any], outputs: Sequence[str]) -> dict[str, Any]:
+    """Outputs of the featurizer's ONNX in ONNX Runtime for the first item of the batch."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    feed = {value.name: array[:1] for value, array in zip(session.get_inputs(), inputs, strict=True)}
+    return dict(zip(outputs, session.run(None, feed), strict=True))
+
+
 def _free_batch(shape: list[int | None] | None) -> list[int | None] | None:
     return [None, *shape[1:]] if shape else shape
 
