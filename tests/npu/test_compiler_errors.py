@@ -1,0 +1,201 @@
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+
+from amlrealtimeai import npu
+from amlrealtimeai.errors import InvalidInputError, NotFoundError, UnsupportedError
+from tests.npu.graphs import integers, model, node
+
+W = integers(1, 4, 4, 3, 3)
+CONV = node("Conv", "x w", "c")
+
+
+def small(nodes, constants=None, shape=(1, 4, 8, 8), **options) -> onnx.ModelProto:
+    return model(nodes, list(shape), {"w": W, **(constants or {})}, **options)
+
+
+def behind_conv(last: onnx.NodeProto, **constants) -> onnx.ModelProto:
+    return small([CONV, last], constants)
+
+
+UNSUPPORTED = {
+    "sigmoid": (behind_conv(node("Sigmoid", "c", "y")), r"y_node \(Sigmoid\): the NPU has no such operation.*Relu"),
+    "softmax": (
+        behind_conv(node("Softmax", "c", "y")),
+        r"y_node \(Softmax\).*Supported: a featurizer that ends before",
+    ),
+    "leaky": (behind_conv(node("LeakyRelu", "c", "y")), r"y_node \(LeakyRelu\)"),
+    "domain": (behind_conv(node("Gelu", "c", "y", domain="com.microsoft")), r"y_node \(Gelu\).*com\.microsoft"),
+    "depthwise": (
+        small([node("Conv", "x d", "y", group=4)], {"d": integers(1, 4, 1, 3, 3)}),
+        r"y_node \(Conv\): it has 4 groups. Supported: Conv with group 1",
+    ),
+    "one-dimensional": (small([node("Conv", "x d", "y")], {"d": integers(1, 4, 4, 3)}), "weights have 3 axes"),
+    "computed weights": (behind_conv(node("Conv", "c c", "y")), r"y_node \(Conv\): its weights c is computed"),
+    "pad value": (
+        behind_conv(node("Pad", "c p one", "y"), p=[0, 0, 1, 1, 0, 0, 1, 1], one=np.float32(1)),
+        "with zeros",
+    ),
+    "pad mode": (behind_conv(node("Pad", "c p", "y", mode="reflect"), p=[0, 0, 1, 1, 0, 0, 1, 1]), "pad with zeros"),
+    "pad channels": (behind_conv(node("Pad", "c p", "y"), p=[0, 1, 0, 0, 0, 0, 0, 0]), "pads of height and width"),
+    "negative pad": (behind_conv(node("Pad", "c p", "y"), p=[0, 0, -1, 0, 0, 0, 0, 0]), "non-negative pads"),
+    "pad as output": (behind_conv(node("Pad", "c p", "y"), p=[0, 0, 1, 1, 0, 0, 1, 1]), "output y has the axes"),
+    "relu of a pad": (
+        small([CONV, node("Pad", "c p", "q"), node("Relu", "q", "y")], {"p": [0, 0, 1, 1, 0, 0, 1, 1]}),
+        r"y_node \(Relu\): it reads the result of a Pad",
+    ),
+    "zero pad before max": (
+        small(
+            [CONV, node("Pad", "c p", "q"), node("MaxPool", "q", "y", kernel_shape=[3, 3])],
+            {"p": [0, 0, 1, 1, 0, 0, 1, 1]},
+        ),
+        r"y_node \(MaxPool\): a Pad puts zeros around data that may be negative",
+    ),
+    "wide pads of max": (
+        behind_conv(node("MaxPool", "c", "y", kernel_shape=[2, 2], pads=[2, 0, 0, 0])),
+        r"y_node \(MaxPool\): its window .* can lie in the padding alone",
+    ),
+    "padded average": (
+        behind_conv(node("AveragePool", "c", "y", kernel_shape=[3, 3], pads=[1, 1, 1, 1])),
+        r"y_node \(AveragePool\): it averages over padding",
+    ),
+    "indices": (
+        small(
+            [CONV, node("MaxPool", "c", "y i", kernel_shape=[2, 2]), node("Cast", "i", "j", to=1)], outputs=("y", "j")
+        ),
+        "indices are used",
+    ),
+    "cast": (behind_conv(node("Cast", "c", "y", to=TensorProto.FLOAT16)), r"y_node \(Cast\): it casts to FLOAT16"),
+    "split channels": (behind_conv(node("Reshape", "c s", "y"), s=[1, 2, 2, 6, 6]), r"y_node \(Reshape\): it regroups"),
+    "flat output": (behind_conv(node("Flatten", "c", "y")), "output y has the axes .*'chw'.*before its last Reshape"),
+    "transposed output": (behind_conv(node("Transpose", "c", "y", perm=[0, 1, 3, 2])), "output y has the axes"),
+    "reduce one axis": (behind_conv(node("ReduceMean", "c", "y", axes=[2])), "height and width together"),
+    "reduce channels": (
+        behind_conv(node("ReduceMean", "c", "y", axes=[1])),
+        r"y_node \(ReduceMean\): it reduces axes \[1\]",
+    ),
+    "product of tensors": (behind_conv(node("Mul", "c c", "y")), r"y_node \(Mul\): both operands depend on the input"),
+    "constant minus tensor": (
+        behind_conv(node("Sub", "one c", "y"), one=np.float32(1)),
+        "first operand is the constant",
+    ),
+    "image constant": (behind_conv(node("Add", "c i", "y"), i=integers(1, 6, 6)), "does not vary by channel"),
+    "different sizes": (
+        small(
+            [
+                CONV,
+                node("Conv", "x w", "e", pads=[1] * 4),
+                node("MaxPool", "e", "f", kernel_shape=[8, 1]),
+                node("Add", "c f", "y"),
+            ]
+        ),
+        r"y_node \(Add\): it adds",
+    ),
+    "concat of rows": (behind_conv(node("Concat", "c c", "y", axis=2)), r"y_node \(Concat\).*Supported: the channels"),
+    "conv of nhwc": (
+        small(
+            [CONV, node("Transpose", "c", "t", perm=[0, 2, 3, 1]), node("Conv", "t v", "y")],
+            {"v": integers(1, 4, 6, 1, 1)},
+        ),
+        r"y_node \(Conv\): its input has the axes .*NCHW",
+    ),
+    "scaled gemm": (
+        small([CONV, node("Flatten", "c", "f"), node("Gemm", "f g", "y", alpha=2.0)], {"g": integers(1, 144, 2)}),
+        r"y_node \(Gemm\): it is not x @ weights",
+    ),
+    "training": (
+        behind_conv(node("BatchNormalization", "c s s s s", "y", training_mode=1), s=np.ones(4, np.float32)),
+        "training mode",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNSUPPORTED)
+def test_what_the_npu_cannot_run_is_named(case):
+    document, message = UNSUPPORTED[case]
+    with pytest.raises(UnsupportedError, match=message):
+        npu.compile(document)
+
+
+NORM = node("BatchNormalization", "c s s s v", "y")
+INVALID = {
+    "empty": (small([]), "expected a graph with nodes and outputs"),
+    "no weights": (small([node("Relu", "x", "y")]), "at least one Conv, Gemm or MatMul"),
+    "channels": (
+        small([node("Conv", "x w", "y")], shape=(1, 5, 8, 8)),
+        r"y_node \(Conv\): weights take 4 channels, not 5",
+    ),
+    "window": (small([node("Conv", "x w", "y")], shape=(1, 4, 2, 8)), "window 3x3 does not fit its input"),
+    "unknown value": (
+        small([node("Conv", "ghost w", "g"), node("Conv", "x w", "h"), node("Add", "g h", "y")]),
+        r"g_node \(Conv\) reads ghost, which nothing before it writes",
+    ),
+    "unknown output": (small([CONV], outputs=("c", "ghost")), "output ghost does not depend on the input"),
+    "order": (
+        small([CONV, node("Add", "c late", "y"), node("Conv", "x w", "late")]),
+        r"y_node \(Add\) reads late, which nothing before it writes",
+    ),
+    "infinite": (
+        small([node("Conv", "x i", "y")], {"i": np.full((4, 4, 3, 3), np.inf, np.float32)}),
+        "NaN or infinity",
+    ),
+    "variance": (small([CONV, NORM], {"s": np.ones(4, np.float32), "v": np.full(4, -1, np.float32)}), "not positive"),
+    "too large": (
+        small([CONV, node("Mul", "c k", "m"), node("Mul", "m k", "y")], {"k": np.float32(1e30)}),
+        "weights of c_node do not fit float32",
+    ),
+    "large bias": (
+        small(
+            [CONV, node("Add", "c k", "m"), node("Mul", "m k", "n"), node("Div", "n k2", "y")],
+            {"k": np.float32(1e30), "k2": np.float32(1e15)},
+        ),
+        "c_node/bias does not fit float32",
+    ),
+    "division": (behind_conv(node("Div", "c k", "y"), k=np.float32([1, 0, 1, 1]).reshape(4, 1, 1)), "divides by zero"),
+    "dtype": (
+        small([CONV], outputs=("c",), dtype=TensorProto.FLOAT16),
+        "input x: expected FLOAT .float32., got FLOAT16",
+    ),
+    "dynamic": (small([CONV], shape=("n", 4, "height", None), outputs=("c",)), r"fixed sizes.*'height', '\?'"),
+    "batch": (small([CONV], shape=(8, 4, 8, 8), outputs=("c",)), r"expected \[1 or symbolic, .*got \[8, 4, 8, 8\]"),
+    "rank": (small([CONV], shape=(1, 4, 8), outputs=("c",)), r"input x: expected .*got \[1, 4, 8\]"),
+}
+
+
+@pytest.mark.parametrize("case", INVALID)
+def test_a_model_that_is_not_whole_is_refused(case):
+    document, message = INVALID[case]
+    with pytest.raises(InvalidInputError, match=message):
+        npu.compile(document)
+
+
+def test_several_inputs_are_named():
+    document = small([node("Conv", "x w", "c"), node("Conv", "z w", "d"), node("Add", "c d", "y")])
+    document.graph.input.append(onnx.helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 4, 8, 8]))
+    with pytest.raises(InvalidInputError, match="one graph input that the outputs depend on, got 2: x, z"):
+        npu.compile(document)
+
+
+def test_an_input_that_nothing_needs_does_not_count():
+    document = small([CONV], outputs=("c",))
+    document.graph.input.append(onnx.helper.make_tensor_value_info("learning_phase", TensorProto.BOOL, []))
+    assert [name for name, _ in npu.compile(document).inputs] == ["x"]
+
+
+def test_files_that_are_missing_or_no_model(tmp_path):
+    with pytest.raises(NotFoundError, match=r"expected an ONNX file at .*none\.onnx"):
+        npu.compile(tmp_path / "none.onnx")
+    (tmp_path / "text.onnx").write_text("this is not a model")
+    with pytest.raises(InvalidInputError, match=r"text\.onnx as an ONNX model"):
+        npu.compile(tmp_path / "text.onnx")
+    (tmp_path / "empty.onnx").touch()
+    with pytest.raises(InvalidInputError, match="empty"):
+        npu.compile(tmp_path / "empty.onnx")
+
+
+def test_unknown_configurations_and_formats_are_named():
+    with pytest.raises(InvalidInputError, match="presets: bw_s5, bw_a10, bw_s10"):
+        npu.compile(small([CONV], outputs=("c",)), config="bw_x")
+    with pytest.raises(InvalidInputError, match="unknown number format 'fp4'"):
+        npu.compile(small([CONV], outputs=("c",)), fmt="fp4")
