@@ -93,50 +93,36 @@ def _inline(graph: Graph, calls: dict[str, str]) -> Graph:
     from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
 
     library = {function.signature.name: function for function in graph.graph_def.library.function}
-    results: dict[str, str] = {}
-    bodies = []
-    with graph.tf_graph().as_default():
-        for name, function in calls.items():
-            definition = library[function]
-            body, flat = function_def_to_graph_def(definition)
-            node = graph.nodes[name]
-            given = graph.inputs(node)[1:] if node.op in _IFS else graph.inputs(node)
-            parameters = [argument.name for argument in definition.signature.input_arg]
-            arguments = dict(zip(parameters, given, strict=True))
-            bodies.append((f"{name}/", body, arguments))
-            for index, output in enumerate(definition.signature.output_arg):
-                inner = tensor_name(flat.get(definition.ret[output.name], definition.ret[output.name]))
-                inside = node_name(inner)
-                results[f"{name}:{index}"] = arguments.get(inside, f"{name}/{inner}")
-    return _spliced(graph, calls, bodies, results)
-
-
-def _spliced(
-    graph: Graph, calls: Iterable[str], bodies: list[tuple[str, Any, dict[str, str]]], results: dict[str, str]
-) -> Graph:
-    """The graph without the `calls`, with their bodies, and with their results read from the bodies."""
     spliced = type(graph.graph_def)()
     spliced.versions.CopyFrom(graph.graph_def.versions)
     spliced.library.CopyFrom(graph.graph_def.library)
-    gone = set(calls)
-    spliced.node.extend(node for node in graph.graph_def.node if node.name not in gone)
-    for prefix, body, arguments in bodies:
-        for node in body.node:
-            if node.name in arguments:
-                continue
-            copy = spliced.node.add()
+    spliced.node.extend(node for node in graph.graph_def.node if node.name not in calls)
+    with graph.tf_graph().as_default():
+        for name, function in calls.items():
+            signature = library[function].signature
+            body, flat = function_def_to_graph_def(library[function])
+            node = graph.nodes[name]
+            given = graph.inputs(node)[1:] if node.op in _IFS else graph.inputs(node)
+            arguments = dict(zip((argument.name for argument in signature.input_arg), given, strict=True))
+            returned = [library[function].ret[output.name] for output in signature.output_arg]
+            _splice(spliced, f"{name}/", body, arguments)
+            # The call's name stays, as a node that passes the body's results on.
+            results = [_renamed(flat.get(inner, inner), f"{name}/", arguments) for inner in returned]
+            passing = spliced.node.add(name=name, op="IdentityN" if results else "NoOp", input=results)
+            if results:
+                passing.attr["T"].list.type.extend(output.type for output in signature.output_arg)
+    return Graph(spliced)
+
+
+def _splice(target: Any, prefix: str, body: Any, arguments: dict[str, str]) -> None:
+    """Add the nodes of a function's body, prefixed, with its parameters replaced by `arguments`."""
+    for node in body.node:
+        if node.name not in arguments:
+            copy = target.node.add()
             copy.CopyFrom(node)
             copy.name = prefix + node.name
             del copy.input[:]
             copy.input.extend(_renamed(source, prefix, arguments) for source in node.input)
-    for node in spliced.node:
-        kept = [source for source in node.input if not (source.startswith("^") and node_name(source) in gone)]
-        if len(kept) != len(node.input):
-            del node.input[:]
-            node.input.extend(kept)
-    result = Graph(spliced)
-    rewire(result, lambda tensor: _follow(tensor, results))
-    return result
 
 
 def _renamed(source: str, prefix: str, arguments: dict[str, str]) -> str:
@@ -167,7 +153,10 @@ def _drop_dead_branches(graph: Graph, outputs: Sequence[str]) -> Graph:
         node = graph.nodes[name]
         living = [source for source in graph.inputs(node) if not _is_dead(source, dead)]
         if node.op in _MERGES and len(living) == 1:
-            alive[f"{name}:0"] = living[0]
+            dtype = node.attr["T"].type
+            node.op, node.input[:] = "Identity", living
+            node.attr.clear()
+            node.attr["T"].type = dtype
         elif node.op not in _MERGES and len(living) < len(graph.inputs(node)):
             dead.add(f"{name}:*")
     rewire(graph, lambda tensor: _follow(tensor, alive))

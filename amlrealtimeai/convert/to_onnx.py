@@ -82,8 +82,11 @@ def _tf2onnx(graph_def: Any, stage: str, inputs: Sequence[str], outputs: Sequenc
     from tf2onnx.tfonnx import process_tf_graph
 
     weights = _take_weights(graph_def)
+    from tf2onnx import utils
+
     with TF2ONNX_LOCK, quiet() as errors, tf.Graph().as_default() as scratch:
         try:
+            utils.INTERNAL_NAME = 1  # numbers in names start anew, so that the same model gives the same file
             tf.import_graph_def(graph_def, name="")
             converted = process_tf_graph(
                 scratch,
@@ -136,9 +139,11 @@ def _put_weights(model: Any, weights: dict[str, Any]) -> Any:
 def _explain(stage: str, graph_def: Any, messages: Sequence[str]) -> str:
     """Message that names the node when tf2onnx's own text mentions one of the graph."""
     text = " ".join(messages)
-    named = sorted((n for n in graph_def.node if n.name in text and n.op in text), key=lambda n: -len(n.name))
+    words = set(re.findall(r"[\w./-]+", text))
+    named = [n for n in graph_def.node if n.name in words and n.op != "Placeholder"]
     if named:
-        return _refusal(stage, named[0].op, named[0].name)
+        best = max(named, key=lambda n: (n.op in words, len(n.name)))
+        return _refusal(stage, best.op, best.name)
     return (
         f"the stage {stage!r} could not be converted to ONNX: {' '.join(text.split())[:500]}. "
         "Rewrite that layer with ops that ONNX has."

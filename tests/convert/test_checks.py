@@ -1,0 +1,63 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from amlrealtimeai.convert import Check, ConversionReport, StageReport
+from amlrealtimeai.convert.checks import relative_error, signal_bound, signal_to_noise
+
+
+def test_relative_error() -> None:
+    expected = np.array([1.0, -4.0, 2.0], np.float32)
+    assert relative_error(expected, expected.copy()) == 0.0
+    assert relative_error(expected, np.array([1.0, -4.0, 3.0], np.float32)) == 0.25
+    assert relative_error(expected, np.array([1.0, math.nan, 2.0], np.float32)) == math.inf
+    assert relative_error(np.zeros(2, np.float32), np.ones(2, np.float32)) > 1e30
+    assert relative_error(np.array(["a"], object), np.array(["b"], object)) == math.inf
+
+
+def test_signal_to_noise() -> None:
+    expected = np.array([3.0, 4.0], np.float32)
+    assert signal_to_noise(expected, expected) == math.inf
+    assert signal_to_noise(expected, np.array([3.0, 4.5], np.float32)) == pytest.approx(20.0)
+    assert signal_to_noise(expected, np.array([3.0, math.nan], np.float32)) == -math.inf
+
+
+def test_signal_bound_falls_with_depth() -> None:
+    assert signal_bound(1) == signal_bound(53) == 26.0
+    assert signal_bound(530) == pytest.approx(16.0)
+
+
+def test_nan_never_passes() -> None:
+    assert not Check("s", "t", math.nan, 1.0, "dB").passed
+    assert not Check("s", "t", math.nan, 1.0, "of the largest value").passed
+
+
+def test_report_reads_well() -> None:
+    report = ConversionReport(
+        name="small",
+        path=Path("folder/small.accelonnx"),
+        stages=(
+            StageReport("preprocess", "preprocess", {"a:0": (None,)}, {"b:0": (None, 8, 8, 3)}, 0.001, 0, "decode"),
+            StageReport("npu", "featurizer", {"b:0": (None, 8, 8, 3)}, {"c:0": None}, 1.5, 2**20, "3 chains, <bw_cnn>"),
+        ),
+        checks=(
+            Check("preprocess", "TensorFlow", 0.0, 0.0, "of the largest value"),
+            Check("featurizer", "the quantised graph", 3e-7, 0.01, "of the largest value"),
+            Check("featurizer", "the float graph", 24.55, 20.0, "dB"),
+        ),
+        seconds=2.25,
+        size=3 * 2**19,
+    )
+    assert str(report) == (
+        "small: small.accelonnx, 1.5 MiB, converted in 2.2 s\n"
+        "  preprocess  preprocess [?] -> [?, 8, 8, 3]  decode  0.00 s\n"
+        "  featurizer  npu        [?, 8, 8, 3] -> ?  3 chains, <bw_cnn>  1.50 s\n"
+        "compared with TensorFlow on a sample\n"
+        "  preprocess against TensorFlow: equal to the bit (at most 0)\n"
+        "  featurizer against the quantised graph: 3.0e-07 of the largest value (at most 0.01)\n"
+        "  featurizer against the float graph: 24.6 dB (at least 20)"
+    )
+    html = report._repr_html_()
+    assert "&lt;bw_cnn&gt;" in html and "<bw_cnn>" not in html and html.count("<li>") == 3
