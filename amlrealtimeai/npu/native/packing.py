@@ -19,6 +19,14 @@ def group_channels(matrix: Matrix, length: int) -> int:
     return max(length, min(fitting, padded) // length * length)
 
 
+def aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """A new uint8 array that begins on a cache line, so that no vector load crosses one."""
+    size = int(np.prod(shape))
+    room = np.empty(size + 63, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + size].reshape(shape)
+
+
 def pack_weights(program: Program, matrix: Matrix, group: int, outputs: int, is_signed: bool) -> np.ndarray:
     """Weights as uint8 [groups, panels, taps, blocks, bytes] in the order of plan.h; `outputs` counts padding too."""
     _, taps, blocks, length = matrix.mantissas.shape
@@ -31,7 +39,7 @@ def pack_weights(program: Program, matrix: Matrix, group: int, outputs: int, is_
         steps[number, : len(part)] = matrix.exponents[number * group : (number + 1) * group]
     steps = (steps - (program.config.number_format.mantissa_bits - 1) + 127) << 23
     header = PANEL * 4 * (2 if is_signed else 1)
-    out = np.zeros((groups, panels, taps, blocks, header + PANEL * length), np.uint8)
+    out = aligned((groups, panels, taps, blocks, header + PANEL * length))
     by_panel = (groups, panels, PANEL, taps, blocks)
     out[..., : PANEL * 4] = _last(steps.reshape(by_panel)).view(np.uint8)
     if is_signed:
