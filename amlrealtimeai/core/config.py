@@ -50,8 +50,8 @@ def read(path: Path) -> tuple[str, str, str]:
         raise ConfigError(f"{path} cannot be read: {problem.strerror}. {fix}") from problem
     if not isinstance(content, dict):
         raise ConfigError(f"{expected}, got a {type(content).__name__}. {fix}")
-    values = [content.get(key) for key in KEYS]
-    if not all(isinstance(value, str) and value for value in values):
+    values = [str(content[key]) for key in KEYS if isinstance(content.get(key), str) and content[key]]
+    if len(values) < len(KEYS):
         raise ConfigError(f"{expected}, got {', '.join(content) or 'an empty object'}. {fix}")
     return values[0], values[1], values[2]
 

@@ -1,26 +1,33 @@
 """Model: a registered file or folder, with versions. A SavedModel folder before conversion, one file after."""
 
 import zipfile
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amlrealtimeai.core.arguments import check_name, check_strings, known_keywords, matches, warn_without_meaning
-from amlrealtimeai.core.tables import Shown, in_bytes
+from amlrealtimeai.core.stored import Versioned, split_id
+from amlrealtimeai.core.tables import in_bytes
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
 from amlrealtimeai.serving.converted import DEFINITION
 from amlrealtimeai.store.store import Row
 
+if TYPE_CHECKING:
+    from amlrealtimeai.accel.inference_config import AccelInferenceConfig
+    from amlrealtimeai.core.compute import ComputeTarget
+    from amlrealtimeai.core.webservice import AksServiceDeploymentConfiguration, Webservice
+
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}"
 
 
-class Model(Shown):
+class Model(Versioned):
     """A registered model: by name (the latest version, or `version`), or by id "name:version".
 
     `tags` and `properties` narrow the search: names, or [name, value] pairs. Raises NotFoundError.
     """
+
+    _table = "models"
 
     @known_keywords
     def __init__(
@@ -91,7 +98,7 @@ class Model(Shown):
     @known_keywords
     def list(
         workspace: Workspace, name: str | None = None, tags: Any = None, properties: Any = None, latest: bool = False
-    ) -> "list[Model]":
+    ) -> "Sequence[Model]":
         """Registered models, newest first; `latest` keeps one version of each name."""
         rows = [
             row
@@ -113,36 +120,6 @@ class Model(Shown):
         return model
 
     @property
-    def name(self) -> str:
-        """Name it was registered by."""
-        return self._row["name"]
-
-    @property
-    def version(self) -> int:
-        """1, 2, 3, ... by name; never given twice."""
-        return self._row["version"]
-
-    @property
-    def id(self) -> str:
-        """The text "name:version"."""
-        return f"{self.name}:{self.version}"
-
-    @property
-    def description(self) -> str | None:
-        """Free text."""
-        return self._row["description"]
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """Tags; change them with add_tags, remove_tags and update."""
-        return dict(self._row["tags"])
-
-    @property
-    def properties(self) -> dict[str, str]:
-        """Properties, which can be added to but not changed."""
-        return dict(self._row["properties"])
-
-    @property
     def url(self) -> str:
         """Where the bytes are, by content: equal files have equal urls."""
         return f"aml://asset/{self._row['blob']}"
@@ -151,16 +128,6 @@ class Model(Shown):
     def digest(self) -> str:
         """SHA-256 of the file, or of the tar of the folder."""
         return f"sha256:{self._row['blob']}"
-
-    @property
-    def size(self) -> int:
-        """Stored size in bytes."""
-        return self._row["size"]
-
-    @property
-    def created_time(self) -> datetime:
-        """Time of registration, with its time zone (UTC)."""
-        return datetime.fromisoformat(self._row["created"])
 
     @property
     def parent_id(self) -> str | None:
@@ -183,6 +150,11 @@ class Model(Shown):
         return bool(self._row["is_converted"])
 
     @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return bool(self._row["is_folder"])
+
+    @property
     def filename(self) -> str:
         """Name of the file or folder as it was registered."""
         return self._row["filename"]
@@ -195,7 +167,7 @@ class Model(Shown):
         target = folder / self.filename
         if target.exists() and not exist_ok:
             raise InvalidInputError(f"{target} exists already. Choose another target_dir, or pass exist_ok=True.")
-        self.workspace.store.export(self._row["blob"], target, is_folder=bool(self._row["is_folder"]))
+        self.workspace.store.export(self._row["blob"], target, is_folder=self.is_folder)
         return str(target)
 
     @staticmethod
@@ -207,34 +179,7 @@ class Model(Shown):
 
     def kept_path(self) -> Path:
         """Path of a copy that the workspace keeps under the model's own file name; checked on every call."""
-        return self.workspace.store.kept(self._row["blob"], self.filename, is_folder=bool(self._row["is_folder"]))
-
-    @known_keywords
-    def add_tags(self, tags: dict[str, str]) -> None:
-        """Add tags, or give them new values."""
-        added = check_strings("tags", tags)
-        self._change(lambda row: {"tags": {**row["tags"], **added}})
-
-    @known_keywords
-    def remove_tags(self, tags: str | Iterable[str]) -> None:
-        """Remove tags by name; unknown ones are no error."""
-        names = {tags} if isinstance(tags, str) else set(tags)
-        self._change(lambda row: {"tags": {key: value for key, value in row["tags"].items() if key not in names}})
-
-    @known_keywords
-    def add_properties(self, properties: dict[str, str]) -> None:
-        """Add properties; one that exists keeps its value, which is an InvalidInputError if it would differ."""
-        added = check_strings("properties", properties)
-
-        def merged(row: Row) -> Row:
-            fixed = {key for key, value in added.items() if row["properties"].get(key, value) != value}
-            if fixed:
-                raise InvalidInputError(
-                    f"the properties {sorted(fixed)} of {self.id!r} cannot be changed. Use tags for that."
-                )
-            return {"properties": {**row["properties"], **added}}
-
-        self._change(merged)
+        return self.workspace.store.kept(self._row["blob"], self.filename, is_folder=self.is_folder)
 
     @known_keywords
     def update(
@@ -244,14 +189,32 @@ class Model(Shown):
         properties: dict[str, str] | None = None,
     ) -> None:
         """Replace the tags or the description, add properties."""
-        if properties is not None:
-            self.add_properties(properties)
-        changes: Row = {}
-        if tags is not None:
-            changes["tags"] = check_strings("tags", tags)
-        if description is not None:
-            changes["description"] = description
-        self._change(lambda row: changes)
+        self._describe(tags, properties, description)
+
+    @staticmethod
+    @known_keywords
+    def deploy(
+        workspace: Workspace,
+        name: str,
+        models: "Model | Iterable[Model]",
+        inference_config: "AccelInferenceConfig",
+        deployment_config: "AksServiceDeploymentConfiguration | None" = None,
+        deployment_target: "ComputeTarget | None" = None,
+        overwrite: bool = False,
+    ) -> "Webservice":
+        """Serve a model, converted first where it is not (which takes a while); no container image is built."""
+        from amlrealtimeai.core.webservice import Webservice
+
+        given = [models] if isinstance(models, Model) else list(models)
+        converted = [inference_config.converted(workspace, model) for model in given]
+        return Webservice.deploy_from_model(
+            workspace,
+            name,
+            converted,
+            deployment_config=deployment_config,
+            deployment_target=deployment_target,
+            overwrite=overwrite,
+        )
 
     def delete(self) -> None:
         """Delete this version; InUseError when an image or a webservice needs it."""
@@ -274,13 +237,6 @@ class Model(Shown):
             "frameworkVersion": self.model_framework_version,
         }
 
-    @property
-    def _key(self) -> dict[str, Any]:
-        return {"name": self.name, "version": self.version}
-
-    def _change(self, function: Any) -> None:
-        self._row = self.workspace.store.change("models", self._key, function)
-
     def _fields(self) -> dict[str, Any]:
         return {
             "workspace": self.workspace.name,
@@ -291,14 +247,6 @@ class Model(Shown):
             "tags": self.tags,
             "properties": self.properties,
         }
-
-
-def split_id(id: str, what: str) -> tuple[str, int]:
-    """("resnet50", 3) of "resnet50:3"."""
-    name, _, version = str(id).rpartition(":")
-    if not name or not version.isdigit():
-        raise InvalidInputError(f"{what} id: expected 'name:version', got {id!r}")
-    return name, int(version)
 
 
 def _is_converted(path: Path) -> bool:

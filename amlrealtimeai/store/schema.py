@@ -23,18 +23,16 @@ TABLES = (
         FOREIGN KEY (model_name, model_version) REFERENCES models (name, version))""",
     """CREATE TABLE compute_targets (
         name TEXT PRIMARY KEY, type TEXT NOT NULL, settings TEXT NOT NULL, created TEXT NOT NULL)""",
-    # One row per running server of a cluster; whether it still lives is told by its lock file, not by this row.
+    # One row per server that was started; whether it still lives is told by its lock file, not by this row.
     """CREATE TABLE servers (
         id TEXT PRIMARY KEY, compute_target TEXT NOT NULL REFERENCES compute_targets (name) ON DELETE CASCADE,
-        pid INTEGER NOT NULL, host TEXT NOT NULL, port INTEGER NOT NULL, run_in TEXT NOT NULL,
+        pid INTEGER NOT NULL, owner INTEGER NOT NULL, host TEXT NOT NULL, port INTEGER NOT NULL,
         created TEXT NOT NULL)""",
-    # generation counts what was asked for, observed what the server has done; they are equal when it has settled.
     """CREATE TABLE webservices (
         name TEXT PRIMARY KEY, compute_target TEXT NOT NULL REFERENCES compute_targets (name),
         model_name TEXT NOT NULL, model_version INTEGER NOT NULL, image_name TEXT, image_version INTEGER,
         server TEXT REFERENCES servers (id) ON DELETE SET NULL,
         settings TEXT NOT NULL, description TEXT, tags TEXT NOT NULL, properties TEXT NOT NULL,
-        generation INTEGER NOT NULL, observed INTEGER NOT NULL, state TEXT NOT NULL, error TEXT,
         created TEXT NOT NULL, updated TEXT NOT NULL,
         FOREIGN KEY (model_name, model_version) REFERENCES models (name, version),
         FOREIGN KEY (image_name, image_version) REFERENCES images (name, version))""",

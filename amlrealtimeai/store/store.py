@@ -169,6 +169,11 @@ class Store:
             # Only after the commit: a kill in between leaves a blob too many, never a row without its blob.
             self._remove_blob(row["blob"])
 
+    def check_unused(self, table: str, key: Key) -> None:
+        """Raise InUseError naming the users of a row, if it has any."""
+        with self.database.read() as connection:
+            _refuse_if_used(connection, table, key)
+
     def _remove_blob(self, digest: str) -> None:
         with self.database.write() as connection:
             if digest not in _used_blobs(connection):

@@ -1,0 +1,289 @@
+"""AksCompute: a cluster of emulated FPGAs on this machine, with the original's rules for FPGA machines."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from amlrealtimeai.core.arguments import check_name, known_keywords, warn_without_meaning
+from amlrealtimeai.core.compute.target import ComputeTarget
+from amlrealtimeai.core.workspace import Workspace
+from amlrealtimeai.errors import ConfigError, InvalidInputError, NotFoundError, UnsupportedError
+from amlrealtimeai.serving.tls import Tls
+from amlrealtimeai.store.store import insert, select, set_secrets, update
+from amlrealtimeai.targets.embedded import NOTEBOOK, PROCESS, EmbeddedTarget
+from amlrealtimeai.targets.hosts import Settings
+
+FPGA_VM_SIZE = "Standard_PB6s"
+"""The only machine size with an FPGA: one FPGA and six virtual CPUs."""
+FPGA_VCPUS = 6
+FPGA_REGIONS = ("eastus", "southeastasia", "westeurope", "westus2")
+"""Regions that had FPGAs; the first one is the default."""
+FPGA_QUOTA = 24
+"""Virtual CPUs of the PBS family that a workspace may use in one region: four FPGAs."""
+
+_NAME = r"[A-Za-z][A-Za-z0-9-]{1,31}"
+_HOST_NAME = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
+
+
+@dataclass
+class AksProvisioningConfiguration:
+    """A checked description of a cluster. It holds the certificate and key, not their paths."""
+
+    agent_count: int = 1
+    vm_size: str = FPGA_VM_SIZE
+    location: str = FPGA_REGIONS[0]
+    run_in: str = NOTEBOOK
+    keep_running: bool = False
+    ssl_cname: str | None = None
+    certificate: str | None = None
+    key: str | None = field(default=None, repr=False)
+
+    @known_keywords
+    def enable_ssl(
+        self,
+        ssl_cname: str | None = None,
+        ssl_cert_pem_file: str | Path | None = None,
+        ssl_key_pem_file: str | Path | None = None,
+        leaf_domain_label: str | None = None,
+        overwrite_existing_domain: bool | None = None,
+    ) -> None:
+        """Serve with TLS: the three belong together."""
+        warn_without_meaning(
+            "enable_ssl", leaf_domain_label=leaf_domain_label, overwrite_existing_domain=overwrite_existing_domain
+        )
+        self.ssl_cname, self.certificate, self.key = _read_tls(ssl_cname, ssl_cert_pem_file, ssl_key_pem_file)
+
+    def create(self, workspace: Workspace, name: str) -> None:
+        """List the cluster; one with the same name and settings stays as it is."""
+        check_name("compute target name", name, _NAME, "2 to 32 letters, digits and '-', with a letter first")
+        secrets = {"certificate": self.certificate, "key": self.key}
+        kept = {key: value for key, value in secrets.items() if value is not None}
+        settings = {key: value for key, value in vars(self).items() if key not in secrets}
+        with workspace.store.database.write() as connection:
+            found = select(connection, "compute_targets", name=name)
+            if found:
+                same = found[0]["type"] == "Aks" and found[0]["settings"] == settings
+                if same and workspace.store.secrets("compute_targets", name) == kept:
+                    return
+                raise InvalidInputError(
+                    f"compute target {name!r} exists already with other settings. Use it as it is with "
+                    f"ComputeTarget(workspace, {name!r}), delete that first, or choose another name."
+                )
+            clusters = [row["settings"] for row in select(connection, "compute_targets", type="Aks")]
+            used = sum(c["agent_count"] for c in clusters if c["location"] == self.location) * FPGA_VCPUS
+            _check_quota(used, self.agent_count * FPGA_VCPUS, self.location)
+            insert(connection, "compute_targets", {"name": name, "type": "Aks", "settings": settings})
+            set_secrets(connection, "compute_targets", name, kept)
+
+
+@dataclass
+class SslConfiguration:
+    """Another certificate for a cluster: PEM text or paths of PEM files."""
+
+    status: str | None = None
+    cert: str | None = None
+    key: str | None = field(default=None, repr=False)
+    cname: str | None = None
+
+
+@dataclass
+class AksUpdateConfiguration:
+    """What `AksCompute.update` changes."""
+
+    ssl_configuration: SslConfiguration | None = None
+
+
+class AksCompute(ComputeTarget):
+    """A cluster of `agent_count` emulated FPGAs. Its services share one gRPC server, reached at one address."""
+
+    type: ClassVar[str] = "Aks"
+
+    @staticmethod
+    @known_keywords
+    def provisioning_configuration(
+        agent_count: int | None = None,
+        vm_size: str | None = None,
+        ssl_cname: str | None = None,
+        ssl_cert_pem_file: str | Path | None = None,
+        ssl_key_pem_file: str | Path | None = None,
+        location: str | None = None,
+        vnet_resourcegroup_name: str | None = None,
+        vnet_name: str | None = None,
+        subnet_name: str | None = None,
+        service_cidr: str | None = None,
+        dns_service_ip: str | None = None,
+        docker_bridge_cidr: str | None = None,
+        cluster_purpose: str | None = None,
+        run_in: str = NOTEBOOK,
+        keep_running: bool = False,
+    ) -> AksProvisioningConfiguration:
+        """Describe a cluster.
+
+        agent_count: number of FPGAs (default 1); their six vCPUs each count against FPGA_QUOTA.
+        ssl_cname, ssl_cert_pem_file, ssl_key_pem_file: serve with TLS under this host name; all three or none. The name
+        has to lead to this machine; "localhost" always does.
+        run_in (ours): "notebook" serves from this process, "process" from a child process.
+        keep_running (ours): the child goes on when this process ends, until its last service is deleted.
+        """
+        warn_without_meaning(
+            "AksCompute.provisioning_configuration",
+            vnet_resourcegroup_name=vnet_resourcegroup_name,
+            vnet_name=vnet_name,
+            subnet_name=subnet_name,
+            service_cidr=service_cidr,
+            dns_service_ip=dns_service_ip,
+            docker_bridge_cidr=docker_bridge_cidr,
+            cluster_purpose=cluster_purpose,
+        )
+        cname, certificate, key = _read_tls(ssl_cname, ssl_cert_pem_file, ssl_key_pem_file)
+        return AksProvisioningConfiguration(
+            agent_count=_checked_count(1 if agent_count is None else agent_count),
+            vm_size=_one_of("vm_size", vm_size or FPGA_VM_SIZE, (FPGA_VM_SIZE,)),
+            location=_one_of("location", location or FPGA_REGIONS[0], FPGA_REGIONS),
+            run_in=_one_of("run_in", run_in, (NOTEBOOK, PROCESS)),
+            keep_running=_checked_keep(keep_running, run_in),
+            ssl_cname=cname,
+            certificate=certificate,
+            key=key,
+        )
+
+    @staticmethod
+    def attach_configuration(**settings: Any) -> Any:
+        """A Kubernetes cluster of your own: not with this target."""
+        raise UnsupportedError(
+            "a cluster outside this machine cannot be attached here. Create one on this machine: "
+            "ComputeTarget.create(workspace, name, AksCompute.provisioning_configuration())."
+        )
+
+    def get_credentials(self) -> Any:
+        """Credentials of a Kubernetes cluster, which this target is not."""
+        raise UnsupportedError(f"{self.name!r} runs on this machine, without Kubernetes: it has no credentials.")
+
+    @property
+    def agent_count(self) -> int:
+        """Number of emulated FPGAs."""
+        return self._row["settings"]["agent_count"]
+
+    @property
+    def vm_size(self) -> str:
+        """Machine size of an agent."""
+        return self._row["settings"]["vm_size"]
+
+    @property
+    def location(self) -> str:
+        """Region; it only counts for the quota."""
+        return self._row["settings"]["location"]
+
+    @property
+    def ssl_enabled(self) -> bool:
+        """Whether services are reached by TLS."""
+        return self.ssl_cname is not None
+
+    @property
+    def ssl_cname(self) -> str | None:
+        """Host name in the certificate."""
+        return self._row["settings"]["ssl_cname"]
+
+    @property
+    def certificate(self) -> str | None:
+        """The certificate chain as PEM text; it is no secret."""
+        return self.workspace.store.secrets("compute_targets", self.name).get("certificate")
+
+    def runner(self) -> EmbeddedTarget:
+        """Where services of this cluster run."""
+        settings = self._row["settings"]
+        tls = self.workspace.store.secrets("compute_targets", self.name)
+        common = Settings(
+            cluster=self.name,
+            agents=settings["agent_count"],
+            certificate=tls.get("certificate"),
+            key=tls.get("key"),
+            keep_running=settings["keep_running"],
+        )
+        return EmbeddedTarget(self.workspace.store, common, settings["run_in"])
+
+    @known_keywords
+    def update(self, update_configuration: AksUpdateConfiguration) -> None:
+        """Replace the certificate and key. New connections get the new ones at once; none is lost."""
+        ssl = update_configuration.ssl_configuration
+        if ssl is None or ssl.cert is None or ssl.key is None:
+            raise InvalidInputError("expected AksUpdateConfiguration(SslConfiguration(cert=..., key=..., cname=...)).")
+        if not self.ssl_enabled:
+            raise ConfigError(
+                f"the cluster {self.name!r} was provisioned without TLS, which cannot be added while it exists. "
+                "Provision another one with ssl_cname, ssl_cert_pem_file and ssl_key_pem_file."
+            )
+        cname, certificate, key = _read_tls(ssl.cname or self.ssl_cname, ssl.cert, ssl.key)
+        assert certificate is not None and key is not None
+        with self.workspace.store.database.write() as connection:
+            settings = {**self._row["settings"], "ssl_cname": cname}
+            self._row = update(connection, "compute_targets", {"name": self.name}, settings=settings)
+            set_secrets(connection, "compute_targets", self.name, {"certificate": certificate, "key": key})
+        self.runner().refresh_certificate()
+
+    def delete(self) -> None:
+        """Delete the cluster; InUseError when it has webservices."""
+        runner = self.runner()
+        self.workspace.store.check_unused("compute_targets", {"name": self.name})
+        runner.close()
+        self.workspace.store.delete("compute_targets", {"name": self.name})
+
+    def _fields(self) -> dict[str, Any]:
+        fields = {"agents": self.agent_count, "vm_size": self.vm_size, "location": self.location}
+        tls = {"ssl_cname": self.ssl_cname} if self.ssl_enabled else {}
+        return {**super()._fields(), **fields, **tls, "run_in": self._row["settings"]["run_in"]}
+
+
+def _checked_count(count: Any) -> int:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise InvalidInputError(f"agent_count: expected a number of FPGAs of at least 1, got {count!r}")
+    return count
+
+
+def _one_of(what: str, value: Any, known: tuple[str, ...]) -> str:
+    if value not in known:
+        expected = " or ".join(map(repr, known)) if len(known) < 3 else f"one of {', '.join(map(repr, known))}"
+        reason = " (the size that has an FPGA)" if what == "vm_size" else ""
+        raise InvalidInputError(f"{what}: expected {expected}{reason}, got {value!r}")
+    return str(value)
+
+
+def _checked_keep(keep_running: bool, run_in: str) -> bool:
+    if keep_running and run_in != PROCESS:
+        raise InvalidInputError("keep_running=True needs run_in='process': what runs in the notebook ends with it.")
+    return bool(keep_running)
+
+
+def _check_quota(used: int, wanted: int, location: str) -> None:
+    if used + wanted > FPGA_QUOTA:
+        raise InvalidInputError(
+            f"Operation results in exceeding quota limits of Core. Maximum allowed: {FPGA_QUOTA}, "
+            f"Current in use: {used}, Additional requested: {wanted} (PBS vCPUs in {location}, {FPGA_VCPUS} an agent). "
+            "Ask for fewer agents, delete a cluster, or use another location."
+        )
+
+
+def _read_tls(
+    cname: str | None, certificate: str | Path | None, key: str | Path | None
+) -> tuple[str | None, str | None, str | None]:
+    """Host name and the PEM texts, checked; three times None when nothing was given."""
+    given = {"ssl_cname": cname, "ssl_cert_pem_file": certificate, "ssl_key_pem_file": key}
+    missing = [name for name, value in given.items() if value is None]
+    if len(missing) == 3:
+        return None, None, None
+    if missing:
+        raise InvalidInputError(f"TLS needs {', '.join(given)} together; missing: {', '.join(missing)}")
+    check_name("ssl_cname", cname, _HOST_NAME, "a host name such as 'localhost', without a port or https://")
+    texts = [_pem(name, given[name]) for name in ("ssl_cert_pem_file", "ssl_key_pem_file")]
+    Tls(texts[0].encode(), texts[1].encode())
+    return cname, texts[0], texts[1]
+
+
+def _pem(name: str, given: Any) -> str:
+    """The text of a PEM file; PEM text itself is taken as it is."""
+    if "-----BEGIN" in str(given):
+        return str(given)
+    path = Path(given).expanduser()
+    if not path.is_file():
+        raise NotFoundError(f"{name}: {path} does not exist; expected a PEM file")
+    return path.read_text()

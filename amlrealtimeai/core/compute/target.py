@@ -1,0 +1,141 @@
+"""ComputeTarget: what every kind of compute target has."""
+
+import importlib
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
+
+from amlrealtimeai.core.arguments import known_keywords
+from amlrealtimeai.core.tables import Shown
+from amlrealtimeai.core.workspace import Workspace
+from amlrealtimeai.errors import NotFoundError, UnsupportedError
+from amlrealtimeai.store.store import Row
+from amlrealtimeai.targets.base import Target
+
+_CLASSES = {"Aks": ("amlrealtimeai.core.compute.aks", "AksCompute")}
+"""Class of each type, by its module; kinds of targets are added here."""
+
+
+class Configuration(Protocol):
+    """What `provisioning_configuration` and `attach_configuration` of a kind return."""
+
+    def create(self, workspace: Workspace, name: str) -> None:
+        """List the target in the workspace, whole or not at all."""
+
+
+class ComputeTarget(Shown):
+    """An existing compute target by name, as an object of its own class. Raises NotFoundError."""
+
+    type: ClassVar[str] = ""
+
+    def __new__(cls, workspace: Workspace, name: str) -> "ComputeTarget":
+        """An object of the class that belongs to the target's type."""
+        row = _row(workspace, name)
+        return object.__new__(_class_of(row["type"]) if cls is ComputeTarget else cls)
+
+    @known_keywords
+    def __init__(self, workspace: Workspace, name: str) -> None:
+        self.workspace = workspace
+        self._row = _row(workspace, name)
+        if self.type and self._row["type"] != self.type:
+            raise NotFoundError(f"the compute target {name!r} is of the type {self._row['type']!r}, not {self.type!r}.")
+
+    @staticmethod
+    @known_keywords
+    def create(workspace: Workspace, name: str, provisioning_configuration: Configuration) -> "ComputeTarget":
+        """Create a target; an existing one with the same settings is returned as it is, so that cells can be re-run."""
+        provisioning_configuration.create(workspace, name)
+        return ComputeTarget(workspace, name)
+
+    @staticmethod
+    @known_keywords
+    def attach(workspace: Workspace, name: str, attach_configuration: Configuration) -> "ComputeTarget":
+        """Make a target known that exists outside the workspace."""
+        attach_configuration.create(workspace, name)
+        return ComputeTarget(workspace, name)
+
+    @staticmethod
+    @known_keywords
+    def list(workspace: Workspace) -> "Sequence[ComputeTarget]":
+        """All targets of the workspace, oldest first."""
+        return [ComputeTarget(workspace, row["name"]) for row in workspace.store.select("compute_targets")]
+
+    @property
+    def name(self) -> str:
+        """Name in the workspace."""
+        return self._row["name"]
+
+    @property
+    def provisioning_state(self) -> str:
+        """Always "Succeeded": a target that is listed is there."""
+        return "Succeeded"
+
+    @property
+    def provisioning_errors(self) -> Any:
+        """Always None; what goes wrong is raised by `create`."""
+        return None
+
+    def get_status(self) -> str:
+        """The provisioning state, as long as the target is listed; NotFoundError after that."""
+        self.refresh_state()
+        return self.provisioning_state
+
+    def refresh_state(self) -> None:
+        """Read the target again from the workspace."""
+        self._row = _row(self.workspace, self.name)
+
+    @known_keywords
+    def wait_for_completion(self, show_output: bool = False, is_delete_operation: bool = False) -> None:
+        """Wait until the target is ready, or gone; here it is when `create` and `delete` return."""
+        if show_output:
+            print(f'{self.type} provisioning operation finished, operation "{self.provisioning_state}"')
+
+    def delete(self) -> None:
+        """Delete the target; InUseError when it has webservices."""
+        raise UnsupportedError(f"targets of the type {self.type!r} cannot be deleted. Use detach().")
+
+    def detach(self) -> None:
+        """Forget a target that was attached."""
+        raise UnsupportedError(f"{self.name!r} was created here, not attached. Use delete().")
+
+    def runner(self) -> Target:
+        """Where services of this target run."""
+        raise NotImplementedError
+
+    def serialize(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "name": self.name,
+            "computeType": self.type,
+            "provisioningState": self.provisioning_state,
+            "createdOn": self._row["created"],
+            **self.settings,
+        }
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the target was provisioned with."""
+        return dict(self._row["settings"])
+
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "workspace": self.workspace.name,
+            "name": self.name,
+            "type": self.type,
+            "state": self.provisioning_state,
+        }
+
+
+def _row(workspace: Workspace, name: str) -> Row:
+    row = workspace.store.find("compute_targets", name=name)
+    if row is None:
+        known = ", ".join(row["name"] for row in workspace.store.select("compute_targets")) or "none"
+        raise NotFoundError(
+            f"no compute target {name!r} in the workspace {workspace.name!r}; there are: {known}. Create it: "
+            "ComputeTarget.create(workspace, name, AksCompute.provisioning_configuration())."
+        )
+    return row
+
+
+def _class_of(type: str) -> Any:
+    module, name = _CLASSES[type]
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,330 @@
+"""Image: a container image that serves one converted model, kept as one file that podman and docker load."""
+
+import shutil
+import traceback
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from amlrealtimeai.core.arguments import check_strings, known_keywords, matches
+from amlrealtimeai.core.model import Model
+from amlrealtimeai.core.operation import SUCCEEDED, Operation
+from amlrealtimeai.core.stored import Versioned, split_id
+from amlrealtimeai.core.tables import in_bytes
+from amlrealtimeai.core.workspace import Workspace
+from amlrealtimeai.errors import ContainerError, InvalidInputError, NotFoundError, UnsupportedError
+from amlrealtimeai.store.store import Row, now
+
+_CLASSES = {"accel": ("amlrealtimeai.accel.container_image", "AccelContainerImage")}
+"""Class of each flavor, by its module."""
+
+
+class ImageConfiguration(Protocol):
+    """What `image_configuration` of a class returns."""
+
+    flavor: str
+    tags: dict[str, str] | None
+    properties: dict[str, str] | None
+    description: str | None
+
+
+class Image(Versioned):
+    """An existing image by name (the latest version, or `version`) or id "name:version". Raises NotFoundError."""
+
+    _table = "images"
+    _operation: "Operation[Row] | None" = None
+
+    def __new__(
+        cls,
+        workspace: Workspace,
+        name: str | None = None,
+        id: str | None = None,
+        tags: Any = None,
+        properties: Any = None,
+        version: int | None = None,
+    ) -> "Image":
+        """An object of the class that belongs to the image's flavor."""
+        row = _find(workspace, name, id, tags, properties, version)
+        return object.__new__(_class_of(row["flavor"]) if cls in (Image, ContainerImage) else cls)
+
+    @known_keywords
+    def __init__(
+        self,
+        workspace: Workspace,
+        name: str | None = None,
+        id: str | None = None,
+        tags: Any = None,
+        properties: Any = None,
+        version: int | None = None,
+    ) -> None:
+        self.workspace = workspace
+        self._row = _find(workspace, name, id, tags, properties, version)
+
+    @staticmethod
+    @known_keywords
+    def create(
+        name: str, models: "Model | str | Iterable[Model | str]", image_config: ImageConfiguration, workspace: Workspace
+    ) -> "Image":
+        """Begin to build an image with one converted model (a Model, or its id); wait_for_creation waits for the end.
+
+        The image is listed when it is whole. Raises InvalidInputError for a name that is not lower case, for more than
+        one model, or for one that was not converted.
+        """
+        model = _only_model(workspace, models)
+        _check_name(name)
+        if not model.is_converted:
+            raise InvalidInputError(
+                f"the model {model.id!r} is not a converted one. Convert it first: "
+                "AccelOnnxConverter.convert_tf_model(workspace, model, input_node, outputs_nodes)."
+            )
+        image: Image = object.__new__(_class_of(image_config.flavor))
+        image.workspace = workspace
+        version = workspace.store.next_version("images", name)
+        image._row = {
+            "name": name,
+            "version": version,
+            "log": f"image-{name}-{version}.log",
+            "model_name": model.name,
+            "model_version": model.version,
+            "flavor": image_config.flavor,
+            "description": image_config.description,
+            "tags": check_strings("tags", image_config.tags),
+            "properties": check_strings("properties", image_config.properties),
+            "created": now(),
+        }
+        image._operation = Operation(
+            f"image {image.id}", lambda _: _build(workspace, image._row, model), measured=False
+        )
+        return image
+
+    @staticmethod
+    @known_keywords
+    def list(
+        workspace: Workspace,
+        image_name: str | None = None,
+        model_name: str | None = None,
+        model_id: str | None = None,
+        tags: Any = None,
+        properties: Any = None,
+    ) -> "Sequence[Image]":
+        """Images of the workspace, newest first."""
+        model, version = split_id(model_id, "model") if model_id else (model_name, None)
+        rows = workspace.store.select("images", name=image_name, model_name=model, model_version=version)
+        return [
+            Image(workspace, row["name"], version=row["version"])
+            for row in reversed(rows)
+            if matches(tags, row["tags"]) and matches(properties, row["properties"])
+        ]
+
+    @known_keywords
+    def wait_for_creation(self, show_output: bool = False) -> None:
+        """Wait until the image is built. Raises ContainerError, naming the log, when that failed."""
+        if self._operation is None:
+            return
+        succeeded = self._operation.wait(show_output)
+        if show_output:
+            print(f'Image creation operation finished for image {self.id}, operation "{self.creation_state}"')
+        if not succeeded:
+            error = self._operation.error
+            raise ContainerError(f"the image {self.id!r} could not be built: {error} The log: {self._log}") from error
+        self._settle()
+
+    @property
+    def creation_state(self) -> str:
+        """ "Running", "Succeeded" or "Failed"."""
+        return SUCCEEDED if self._operation is None else self._operation.state
+
+    @property
+    def image_location(self) -> str | None:
+        """Path of the OCI archive, for `podman load --input`; None until it is built."""
+        row = self._built()
+        return str(self.workspace.store.blobs.path(row["blob"])) if row else None
+
+    @property
+    def image_build_log_uri(self) -> str:
+        """file:// address of the build's log."""
+        return self._log.as_uri()
+
+    @property
+    def digest(self) -> str | None:
+        """Digest of the image's manifest ("sha256:..."), as registries show it; None until it is built."""
+        row = self._built()
+        return row["digest"] if row else None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the archive; 0 until it is built."""
+        row = self._built()
+        return row["size"] if row else 0
+
+    @property
+    def models(self) -> "Sequence[Model]":
+        """The model in the image."""
+        return [Model(self.workspace, self._row["model_name"], version=self._row["model_version"])]
+
+    @property
+    def image_flavor(self) -> str:
+        """Kind of the image."""
+        return self._row["flavor"]
+
+    @known_keywords
+    def update(
+        self,
+        tags: dict[str, str] | None = None,
+        properties: dict[str, str] | None = None,
+        description: str | None = None,
+    ) -> None:
+        """Replace the tags or the description, add properties."""
+        self._describe(tags, properties, description)
+
+    @known_keywords
+    def export(self, path: str | Path) -> str:
+        """Copy the OCI archive to the file `path` and return that; ours."""
+        target = Path(path).expanduser()
+        self._required()
+        self.workspace.store.export(self._row["blob"], target, is_folder=False)
+        return str(target)
+
+    def delete(self) -> None:
+        """Delete the image; InUseError when a webservice runs it."""
+        if self._operation is not None:
+            self._operation.wait(show_output=False)
+        self.workspace.store.delete("images", self._key)
+        self._log.unlink(missing_ok=True)
+
+    def serialize(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "version": self.version,
+            "description": self.description,
+            "tags": self.tags,
+            "properties": self.properties,
+            "createdTime": self._row["created"],
+            "creationState": self.creation_state,
+            "imageLocation": self.image_location,
+            "imageBuildLogUri": self.image_build_log_uri,
+            "imageType": self.image_flavor,
+            "digest": self.digest,
+            "sizeInBytes": self.size,
+            "modelIds": [f"{self._row['model_name']}:{self._row['model_version']}"],
+        }
+
+    @property
+    def _log(self) -> Path:
+        return self.workspace.store.logs / self._row["log"]
+
+    def _settle(self) -> None:
+        """Take the finished row in place of the one that the build started with."""
+        if self._operation is not None and self._operation.state == SUCCEEDED and self._operation.value is not None:
+            self._row, self._operation = self._operation.value, None
+
+    def _built(self) -> Row | None:
+        self._settle()
+        return self._row if self._operation is None else None
+
+    def _required(self) -> Row:
+        row = self._built()
+        if row is None:
+            state = self.creation_state
+            raise ContainerError(f"the image {self.id!r} is not built: {state}. Call wait_for_creation() first.")
+        return row
+
+    def _fields(self) -> dict[str, Any]:
+        built = self._built()
+        return {
+            "workspace": self.workspace.name,
+            "name": self.name,
+            "version": self.version,
+            "id": self.id,
+            "state": self.creation_state,
+            "model": f"{self._row['model_name']}:{self._row['model_version']}",
+            **({"size": in_bytes(self.size), "digest": built["digest"][:19]} if built else {}),
+            "tags": self.tags,
+        }
+
+
+class ContainerImage(Image):
+    """Base of the images that a container engine runs."""
+
+    @staticmethod
+    def image_configuration(*arguments: Any, **keywords: Any) -> Any:
+        """Images with a scoring script of your own: not here."""
+        raise UnsupportedError(
+            "images with a scoring script are not built here. Use AccelContainerImage.image_configuration() "
+            "from amlrealtimeai.accel, for a converted model."
+        )
+
+
+def _only_model(workspace: Workspace, models: "Model | str | Iterable[Model | str]") -> Model:
+    given = [models] if isinstance(models, Model | str) else list(models)
+    if len(given) != 1:
+        raise InvalidInputError(f"expected one model for an image, got {len(given)}. Make an image for each of them.")
+    model = given[0]
+    return model if isinstance(model, Model) else Model(workspace, id=model)
+
+
+def _check_name(name: str) -> None:
+    from amlrealtimeai.containers.image import check_reference
+
+    if "/" in str(name):
+        raise InvalidInputError(f"image name: expected one without '/', got {name!r}")
+    check_reference(name, "1")
+
+
+def _class_of(flavor: str) -> Any:
+    module, name = _CLASSES[flavor]
+    return getattr(import_module(module), name)
+
+
+def _find(
+    workspace: Workspace, name: str | None, id: str | None, tags: Any, properties: Any, version: int | None
+) -> Row:
+    if (name is None) == (id is None):
+        raise InvalidInputError("expected either name= or id=. For example: Image(workspace, name='resnet50')")
+    if id is not None:
+        name, version = split_id(id, "image")
+    rows = workspace.store.select("images", name=name, version=version)
+    rows = [row for row in rows if matches(tags, row["tags"]) and matches(properties, row["properties"])]
+    if not rows:
+        asked = id or (name if version is None else f"{name}:{version}")
+        known = ", ".join({row["name"]: None for row in workspace.store.select("images")}) or "none"
+        raise NotFoundError(
+            f"no image {asked!r} in the workspace {workspace.name!r}; its images are: {known}. "
+            "Create one: Image.create(name, [model], image_config, workspace)."
+        )
+    return max(rows, key=lambda row: row["version"])
+
+
+def _build(workspace: Workspace, row: Row, model: Model) -> Row:
+    """Build the archive in the store's temporary folder, then list it; returns the listed row."""
+    from amlrealtimeai.containers import build_image
+
+    store = workspace.store
+    folder = store.blobs.temporary_path()
+    folder.mkdir()
+    log = store.logs / row["log"]
+    log.write_text(f"{now()} building {row['name']}:{row['version']} with the model {model.id}\n")
+    try:
+        source = Path(model.download(folder))
+        info = build_image(source, folder / "image.tar", name=row["name"], tag=str(row["version"]))
+        finished = {**row, "digest": info.digest, "seconds": info.seconds}
+        with store.blobs.adopt(info.path) as staged:
+            store.add_version("images", finished, staged, version=row["version"])
+        layers = "".join(f"  {layer}\n" for layer in info.layers)
+        _append(log, f"{now()} {info}\n{layers}")
+    except BaseException:
+        _append(log, f"{now()} failed\n{traceback.format_exc()}")
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    found = store.find("images", name=row["name"], version=row["version"])
+    assert found is not None
+    return found
+
+
+def _append(log: Path, text: str) -> None:
+    with log.open("a") as stream:
+        stream.write(text)

@@ -1,0 +1,116 @@
+"""What models, images and webservices have in common: a row of the store with tags, properties and a description."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, ClassVar
+
+from amlrealtimeai.core.arguments import check_strings, known_keywords
+from amlrealtimeai.core.tables import Shown
+from amlrealtimeai.core.workspace import Workspace
+from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.store.schema import KEYS
+from amlrealtimeai.store.store import Row
+
+
+class Stored(Shown):
+    """An object of a workspace; its attributes are those of the moment it was read, or last changed by itself."""
+
+    _table: ClassVar[str]
+    workspace: Workspace
+    _row: Row
+
+    @property
+    def name(self) -> str:
+        """Name in the workspace."""
+        return self._row["name"]
+
+    @property
+    def description(self) -> str | None:
+        """Free text."""
+        return self._row["description"]
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags; change them with add_tags, remove_tags and update."""
+        return dict(self._row["tags"])
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """Properties, which can be added to but not changed."""
+        return dict(self._row["properties"])
+
+    @property
+    def created_time(self) -> datetime:
+        """Time of creation, with its time zone (UTC)."""
+        return datetime.fromisoformat(self._row["created"])
+
+    @known_keywords
+    def add_tags(self, tags: dict[str, str]) -> None:
+        """Add tags, or give them new values."""
+        added = check_strings("tags", tags)
+        self._change(lambda row: {"tags": {**row["tags"], **added}})
+
+    @known_keywords
+    def remove_tags(self, tags: str | Iterable[str]) -> None:
+        """Remove tags by name; unknown ones are no error."""
+        names = {tags} if isinstance(tags, str) else set(tags)
+        self._change(lambda row: {"tags": {key: value for key, value in row["tags"].items() if key not in names}})
+
+    @known_keywords
+    def add_properties(self, properties: dict[str, str]) -> None:
+        """Add properties; one that exists keeps its value, and it is an InvalidInputError if that would differ."""
+        added = check_strings("properties", properties)
+
+        def merged(row: Row) -> Row:
+            fixed = [key for key, value in added.items() if row["properties"].get(key, value) != value]
+            if fixed:
+                raise InvalidInputError(f"properties cannot be changed: {', '.join(fixed)}. Use tags for that.")
+            return {"properties": {**row["properties"], **added}}
+
+        self._change(merged)
+
+    def _describe(
+        self, tags: dict[str, str] | None, properties: dict[str, str] | None, description: str | None
+    ) -> None:
+        """Replace tags and description, add properties; None leaves them."""
+        if properties is not None:
+            self.add_properties(properties)
+        changes: Row = {} if description is None else {"description": description}
+        if tags is not None:
+            changes["tags"] = check_strings("tags", tags)
+        if changes:
+            self._change(lambda row: changes)
+
+    @property
+    def _key(self) -> dict[str, Any]:
+        return {column: self._row[column] for column in KEYS[self._table]}
+
+    def _change(self, function: Callable[[Row], Row]) -> None:
+        self._row = self.workspace.store.change(self._table, self._key, function)
+
+
+class Versioned(Stored):
+    """A stored object whose name has versions; its id is "name:version"."""
+
+    @property
+    def version(self) -> int:
+        """1, 2, 3, ... by name; never given twice."""
+        return self._row["version"]
+
+    @property
+    def id(self) -> str:
+        """The text "name:version"."""
+        return f"{self.name}:{self.version}"
+
+    @property
+    def size(self) -> int:
+        """Stored size in bytes."""
+        return self._row["size"]
+
+
+def split_id(id: str, what: str) -> tuple[str, int]:
+    """("resnet50", 3) of "resnet50:3"."""
+    name, _, version = str(id).rpartition(":")
+    if not name or not version.isdigit():
+        raise InvalidInputError(f"{what} id: expected 'name:version', got {id!r}")
+    return name, int(version)

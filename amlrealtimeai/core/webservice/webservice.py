@@ -1,0 +1,381 @@
+"""Webservice: a service that is listed in a workspace, wherever it runs."""
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from amlrealtimeai.core.arguments import known_keywords, matches
+from amlrealtimeai.core.compute import ComputeTarget
+from amlrealtimeai.core.image import Image, ImageConfiguration
+from amlrealtimeai.core.model import Model
+from amlrealtimeai.core.pem import self_signed
+from amlrealtimeai.core.stored import Stored, split_id
+from amlrealtimeai.core.webservice import deployment
+from amlrealtimeai.core.workspace import Workspace
+from amlrealtimeai.errors import ConfigError, DeploymentError, InvalidInputError, NotFoundError
+from amlrealtimeai.store.store import Row, now, set_secrets
+from amlrealtimeai.targets.base import FAILED, STOPPED, TRANSITIONING, UNHEALTHY, Status, Target
+
+if TYPE_CHECKING:
+    from amlrealtimeai.core.webservice.aks import AksServiceDeploymentConfiguration
+
+_POLL_SECONDS = 0.05
+_WAIT_SECONDS = 600.0
+_KEYS = {"primary": "primary", "secondary": "secondary", "primary key": "primary", "secondary key": "secondary"}
+
+
+class Webservice(Stored):
+    """An existing webservice by name. Raises NotFoundError."""
+
+    _table = "webservices"
+
+    def __new__(cls, workspace: Workspace, name: str) -> "Webservice":
+        """An object of the class that belongs to the service's target."""
+        from amlrealtimeai.core.webservice.aks import AksWebservice
+
+        return object.__new__(AksWebservice if cls is Webservice else cls)
+
+    @known_keywords
+    def __init__(self, workspace: Workspace, name: str) -> None:
+        self.workspace = workspace
+        row = workspace.store.find("webservices", name=name)
+        if row is None:
+            known = ", ".join(row["name"] for row in workspace.store.select("webservices")) or "none"
+            raise NotFoundError(
+                f"no webservice {name!r} in the workspace {workspace.name!r}; there are: {known}. Deploy it: "
+                "Webservice.deploy_from_image(workspace, name, image, deployment_config, deployment_target)."
+            )
+        self._row = row
+
+    # --- deployment ----------------------------------------------------------------------------------------------
+
+    @staticmethod
+    @known_keywords
+    def deploy_from_image(
+        workspace: Workspace,
+        name: str,
+        image: Image,
+        deployment_config: "AksServiceDeploymentConfiguration | None" = None,
+        deployment_target: ComputeTarget | None = None,
+        overwrite: bool = False,
+    ) -> "Webservice":
+        """Begin to serve the image's model on a target; wait_for_deployment waits until it answers.
+
+        A stopped service of this name is replaced, a running one only with overwrite (without losing a request). Raises
+        DeploymentError when the cluster has too few FPGAs, ConfigError for keys without TLS.
+        """
+        model = deployment.model_of(workspace, image, None)
+        return _deploy(workspace, name, model, image, deployment_config, deployment_target, overwrite)
+
+    @staticmethod
+    @known_keywords
+    def deploy_from_model(
+        workspace: Workspace,
+        name: str,
+        models: "Model | Iterable[Model]",
+        image_config: ImageConfiguration | None = None,
+        deployment_config: "AksServiceDeploymentConfiguration | None" = None,
+        deployment_target: ComputeTarget | None = None,
+        overwrite: bool = False,
+    ) -> "Webservice":
+        """Like deploy_from_image, for a converted model; an image is built first if `image_config` is given."""
+        model = deployment.model_of(workspace, None, models)
+        image = Image.create(name, model, image_config, workspace) if image_config is not None else None
+        if image is not None:
+            image.wait_for_creation()
+        return _deploy(workspace, name, model, image, deployment_config, deployment_target, overwrite)
+
+    @known_keywords
+    def wait_for_deployment(self, show_output: bool = False, timeout_sec: float | None = None) -> None:
+        """Wait until the service is healthy. Raises DeploymentError, with the reason, when it will not be."""
+        started = time.monotonic()
+        dots = 0
+        while (status := self._status()).state in (TRANSITIONING, UNHEALTHY):
+            if time.monotonic() - started > (timeout_sec or _WAIT_SECONDS):
+                raise DeploymentError(
+                    f"the service {self.name!r} is {status.state} after {time.monotonic() - started:.0f} s. "
+                    f"{status.reason} Look at get_logs()."
+                )
+            if show_output and time.monotonic() - started > dots:
+                print("." if dots else "Running.", end="", flush=True)
+                dots += 1
+            time.sleep(_POLL_SECONDS)
+        if show_output:
+            outcome = "Failed" if status.state in (FAILED, STOPPED) else "Succeeded"
+            print(f'{"" if not dots else chr(10)}Service {self.name} operation finished, operation "{outcome}"')
+        if status.state in (FAILED, STOPPED):
+            raise DeploymentError(f"the service {self.name!r} is {status.state}: {status.reason}. Look at get_logs().")
+
+    @known_keywords
+    def update(
+        self,
+        image: Image | None = None,
+        models: "Model | Iterable[Model] | None" = None,
+        num_replicas: int | None = None,
+        auth_enabled: bool | None = None,
+        tags: dict[str, str] | None = None,
+        properties: dict[str, str] | None = None,
+        description: str | None = None,
+    ) -> None:
+        """Change the service in place: requests in flight finish, none is refused. A stopped service is deployed again.
+
+        With a new image the old model serves until the new one is loaded and warm; wait_for_deployment waits for that.
+        """
+        changes: Row = {}
+        settings = dict(self._row["settings"])
+        if image is not None or models is not None:
+            model = deployment.model_of(self.workspace, image, models)
+            changes |= {"model_name": model.name, "model_version": model.version}
+            changes |= {"image_name": image.name if image else None, "image_version": image.version if image else None}
+            settings["revision"] += 1
+        if num_replicas is not None:
+            settings["num_replicas"] = check_replicas(num_replicas)
+        if auth_enabled is not None:
+            target = ComputeTarget(self.workspace, self._row["compute_target"])
+            settings["auth_enabled"] = deployment.resolve_auth(self.name, auth_enabled, target, say=False)
+        self._describe(tags, properties, description)
+        described = any(value is not None for value in (tags, properties, description))
+        if settings == self._row["settings"] and not changes and (described or self.state != STOPPED):
+            return
+        if self.state == STOPPED:
+            print(f"The service {self.name!r} was stopped; it is deployed again.")
+        self._apply({**changes, "settings": settings, "updated": now()})
+
+    def delete(self) -> None:
+        """Stop the service and forget it; requests are refused when this returns."""
+        self._runner.delete(self.name)
+        self.workspace.store.delete("webservices", {"name": self.name})
+
+    # --- what it is ----------------------------------------------------------------------------------------------
+
+    @staticmethod
+    @known_keywords
+    def list(
+        workspace: Workspace,
+        compute_type: str | None = None,
+        image_name: str | None = None,
+        image_id: str | None = None,
+        model_name: str | None = None,
+        model_id: str | None = None,
+        tags: Any = None,
+        properties: Any = None,
+    ) -> "Sequence[Webservice]":
+        """Webservices of the workspace, oldest first."""
+        image, image_version = split_id(image_id, "image") if image_id else (image_name, None)
+        model, version = split_id(model_id, "model") if model_id else (model_name, None)
+        rows = workspace.store.select(
+            "webservices", image_name=image, image_version=image_version, model_name=model, model_version=version
+        )
+        found = [
+            Webservice(workspace, row["name"])
+            for row in rows
+            if matches(tags, row["tags"]) and matches(properties, row["properties"])
+        ]
+        return [item for item in found if compute_type is None or item.compute_type.lower() == compute_type.lower()]
+
+    @property
+    def state(self) -> str:
+        """ "Transitioning", "Healthy", "Unhealthy", "Failed", or "Stopped" when the process that ran it has ended."""
+        return self._status().state
+
+    @property
+    def error(self) -> str | None:
+        """Why the service is not healthy, if it is not."""
+        return self._status().reason or None
+
+    @property
+    def scoring_uri(self) -> str:
+        """http://host:port or https://host:port. Raises DeploymentError while nothing listens."""
+        status = self._status()
+        if status.address is None:
+            reason = status.reason or "call wait_for_deployment() first"
+            raise DeploymentError(f"the service {self.name!r} has no address: it is {status.state}; {reason}.")
+        return self._uri(status.address)
+
+    @property
+    def ssl_enabled(self) -> bool:
+        """Whether it is reached by TLS."""
+        return bool(getattr(self._target, "ssl_enabled", False))
+
+    @property
+    def root_certificates(self) -> bytes | None:
+        """PEM of the cluster's certificate, to be trusted by clients, if it is signed by itself; else None."""
+        pem = getattr(self._target, "certificate", None)
+        return pem.encode() if pem and self_signed(pem) else None
+
+    @property
+    def auth_enabled(self) -> bool:
+        """Whether requests need a key."""
+        return bool(self._row["settings"]["auth_enabled"])
+
+    @property
+    def num_replicas(self) -> int:
+        """Number of FPGAs that the service claims."""
+        return int(self._row["settings"]["num_replicas"])
+
+    @property
+    def image_id(self) -> str | None:
+        """Id of the image, "name:version"; None when a model was deployed without one."""
+        return f"{self._row['image_name']}:{self._row['image_version']}" if self._row["image_name"] else None
+
+    @property
+    def image(self) -> Image | None:
+        """The image it was deployed from."""
+        return Image(self.workspace, id=self.image_id) if self.image_id else None
+
+    @property
+    def models(self) -> "Sequence[Model]":
+        """The model that it serves."""
+        return [Model(self.workspace, self._row["model_name"], version=self._row["model_version"])]
+
+    @property
+    def compute_name(self) -> str:
+        """Name of its compute target."""
+        return self._row["compute_target"]
+
+    @property
+    def compute_type(self) -> str:
+        """Kind of its compute target."""
+        return self._target.type
+
+    @property
+    def updated_time(self) -> datetime:
+        """Time of the last change, with its time zone (UTC)."""
+        return datetime.fromisoformat(self._row["updated"])
+
+    @known_keywords
+    def get_logs(self, num_lines: int = 5000, init: bool = False) -> str:
+        """The last lines that the service has logged."""
+        return self._runner.logs(self.name, num_lines)
+
+    # --- keys ----------------------------------------------------------------------------------------------------
+
+    def get_keys(self) -> tuple[str, str]:
+        """Primary and secondary key; both are valid. ConfigError for a service without keys."""
+        keys = self._keys()
+        return keys["primary"], keys["secondary"]
+
+    @known_keywords
+    def regen_key(self, key: str, set_key: str | None = None) -> None:
+        """Replace the "Primary" or the "Secondary" key; the other one stays valid, so that clients can change over."""
+        name = _KEYS.get(str(key).lower())
+        if name is None:
+            raise InvalidInputError("regen_key: expected 'Primary' or 'Secondary'")
+        self._keys()
+        fresh = deployment.new_keys({} if set_key is None else {name: set_key})
+        with self.workspace.store.database.write() as connection:
+            set_secrets(connection, "webservices", self.name, {name: fresh[name]})
+        if self.state != STOPPED:
+            self._apply({"updated": now()})
+            self.wait_for_deployment()  # the old key is refused from here on
+
+    def _keys(self) -> dict[str, str]:
+        if not self.auth_enabled:
+            raise ConfigError(f"the service {self.name!r} has no keys: they exist only with TLS and auth_enabled.")
+        return self.workspace.store.secrets("webservices", self.name)
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    @property
+    def _target(self) -> ComputeTarget:
+        return ComputeTarget(self.workspace, self._row["compute_target"])
+
+    @property
+    def _runner(self) -> Target:
+        return self._target.runner()
+
+    def _uri(self, address: str) -> str:
+        cname = getattr(self._target, "ssl_cname", None)
+        return f"https://{cname}:{address.rpartition(':')[2]}" if cname else f"http://{address}"
+
+    def _status(self) -> Status:
+        return self._runner.status(self.name)
+
+    def _apply(self, changes: Row) -> None:
+        """Write the changes and tell the target; when that refuses them, the row is as before."""
+        before = {column: self._row[column] for column in changes}
+        keys = deployment.new_keys({}) if changes.get("settings", {}).get("auth_enabled") else {}
+        if keys and not self.workspace.store.secrets("webservices", self.name):
+            self.workspace.store.set_secrets("webservices", self.name, keys)
+        self._row = self.workspace.store.update("webservices", self._key, **changes)
+        try:
+            self._runner.update(deployment.service_of(self.workspace, self._row))
+        except BaseException:
+            self._row = self.workspace.store.update("webservices", self._key, **before)
+            raise
+
+    def serialize(self) -> dict[str, Any]:
+        """Plain values, for JSON; no keys."""
+        status = self._status()
+        return {
+            "name": self.name,
+            "state": status.state,
+            "error": status.reason or None,
+            "scoringUri": self._uri(status.address) if status.address else None,
+            "computeType": self.compute_type,
+            "computeName": self.compute_name,
+            "imageId": self.image_id,
+            "modelIds": [model.id for model in self.models],
+            "authEnabled": self.auth_enabled,
+            "sslEnabled": self.ssl_enabled,
+            "numReplicas": self.num_replicas,
+            "description": self.description,
+            "tags": self.tags,
+            "properties": self.properties,
+            "createdTime": self._row["created"],
+            "updatedTime": self._row["updated"],
+        }
+
+    def _fields(self) -> dict[str, Any]:
+        status = self._status()
+        return {
+            "workspace": self.workspace.name,
+            "name": self.name,
+            "state": status.state,
+            **({"scoring_uri": self._uri(status.address)} if status.address else {}),
+            "image": self.image_id or f"none, model {self.models[0].id}",
+            "target": self.compute_name,
+            "auth": self.auth_enabled,
+            "tags": self.tags,
+        }
+
+
+def check_replicas(count: Any) -> int:
+    """A number of replicas of at least one."""
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise InvalidInputError(f"num_replicas: expected a number of at least 1, got {count!r}")
+    return count
+
+
+def _deploy(
+    workspace: Workspace,
+    name: str,
+    model: Model,
+    image: Image | None,
+    config: "AksServiceDeploymentConfiguration | None",
+    target: ComputeTarget | None,
+    overwrite: bool,
+) -> Webservice:
+    from amlrealtimeai.core.webservice.aks import AksWebservice
+
+    if not isinstance(target, ComputeTarget):
+        raise InvalidInputError(
+            f"deployment_target: expected a compute target, got {target!r}. Create one: "
+            "ComputeTarget.create(workspace, 'aks', AksCompute.provisioning_configuration())."
+        )
+    config = config or AksWebservice.deploy_configuration()
+    wish = deployment.Wish(
+        name=name,
+        model=model,
+        image=image,
+        target=target,
+        replicas=config.num_replicas,
+        auth=config.auth_enabled,
+        keys=config.keys,
+        tags=config.tags,
+        properties=config.properties,
+        description=config.description,
+    )
+    deployment.deploy(workspace, wish, overwrite)
+    return Webservice(workspace, name)
