@@ -146,7 +146,7 @@ def _texture(size: int, rng: np.random.Generator) -> np.ndarray:
 def _camera(canvas: Image.Image, rng: np.random.Generator) -> np.ndarray:
     """Blur, contrast and sensor noise: uint8 [h, w, 3]."""
     blurred = canvas.filter(ImageFilter.GaussianBlur(float(rng.uniform(0, _BLUR_SHARE)) * canvas.width))
-    pixels = np.asarray(blurred).astype(np.float32)
     contrast = rng.uniform(1 - _JITTER, 1 + _JITTER)
-    pixels = (pixels - 128) * contrast + 128 + rng.normal(0, rng.uniform(0, _NOISE_LEVELS), pixels.shape)
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+    exposed = (np.asarray(blurred).astype(np.float64) - 128) * contrast + 128
+    exposed += rng.normal(0, rng.uniform(0, _NOISE_LEVELS), exposed.shape)
+    return np.clip(exposed, 0, 255).astype(np.uint8)

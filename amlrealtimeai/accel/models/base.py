@@ -130,7 +130,8 @@ class FloatModel:
             images = self._checked_input(input_tensor)
             builder = self._builder(is_training)
             outputs = self.network.featurizer(builder, images)
-            saver = tf.train.Saver({entry.name: entry.variable for entry in builder.entries})
+            # relative paths, so that the folder can be moved
+            saver = tf.train.Saver({e.name: e.variable for e in builder.entries}, save_relative_paths=True)
         names = [tensor.name for tensor in outputs]
         self._imported = _Imported(builder, [images.name], names, saver)
         tf.add_to_collection(FEATURIZER_COLLECTION, json.dumps(self._description(images.name, names)))

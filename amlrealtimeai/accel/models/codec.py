@@ -69,7 +69,7 @@ def load(path: Path, network: str, names: Collection[str] | None = None) -> dict
             present = {member.partition(":")[0] for member in archive.files if member != _HEADER}
             wanted = present if names is None else present & set(names)
             return {name: _decode(archive, name, fmt) for name in wanted}
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise WeightsError(f"{path} is not a weights archive ({error}). {_REPAIR}") from None
 
 

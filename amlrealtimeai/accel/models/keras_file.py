@@ -56,6 +56,7 @@ def imagenet(network: str, published: tuple[str, str], folder: Path) -> Path:
     _require_reachable(address, network, cache / name)
     from tf_keras.utils import get_file
 
+    cache.mkdir(parents=True, exist_ok=True)  # Keras chooses /tmp where its own cache is missing
     return Path(get_file(name, address, cache_subdir="models", file_hash=digest))
 
 

@@ -164,7 +164,8 @@ class QuantizedBuilder(Builder):
         self, x: tf.Tensor, weights: tf.Variable, norm: tuple, stride: int, padding: str, first: bool
     ) -> tf.Tensor:
         gamma, beta, mean, variance = (tf.cast(value, tf.float64) for value in norm)
-        scale = gamma * tf.rsqrt(variance + BATCH_NORM_EPSILON)
+        # division and square root are correctly rounded everywhere: NumPy computes the same bits
+        scale = gamma / tf.sqrt(variance + BATCH_NORM_EPSILON)
         folded = tf.cast(tf.cast(weights, tf.float64) * scale, tf.float32)
         bias = tf.cast(beta - mean * scale, tf.float32)
         quantize = quantizer.quantize_image_kernel if first else quantizer.quantize_kernel

@@ -135,7 +135,7 @@ def _checkpoint_values(folder: Path, network: "Network", entries: Sequence["Entr
         reader = tf.train.load_checkpoint(prefix)
         present = reader.get_variable_to_shape_map()
         arrays = {entry.name: reader.get_tensor(entry.name) for entry in entries if entry.name in present}
-    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+    except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(f"the checkpoint {prefix} cannot be read ({reason}). Save it again") from None
     return [_checked(arrays, entry.name, entry.shape, prefix, network) for entry in entries]

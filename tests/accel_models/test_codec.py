@@ -1,0 +1,141 @@
+import json
+import shutil
+import time
+import zipfile
+
+import numpy as np
+import pytest
+
+from amlrealtimeai import resources
+from amlrealtimeai.accel.models import codec
+from amlrealtimeai.errors import WeightsError
+
+ARRAYS = {
+    "conv/kernel": np.random.default_rng(0).standard_normal((3, 3, 20, 8)).astype(np.float32),
+    "bn/gamma": np.array([1.0, 0.3, -2.0], np.float32),
+}
+
+
+@pytest.fixture
+def archive(tmp_path):
+    path = tmp_path / "net.npz"
+    codec.save(path, "net", ARRAYS)
+    return path
+
+
+def test_vectors_come_back_exactly_and_kernels_within_half_a_step(archive):
+    loaded = codec.load(archive, "net")
+
+    assert sorted(loaded) == ["bn/gamma", "conv/kernel"]
+    assert np.array_equal(loaded["bn/gamma"], ARRAYS["bn/gamma"])
+    kernel = loaded["conv/kernel"]
+    assert (kernel.shape, kernel.dtype) == ((3, 3, 20, 8), np.float32)
+    for block in (slice(0, 16), slice(16, 20)):
+        largest = np.abs(ARRAYS["conv/kernel"][:, :, block]).max(axis=2, keepdims=True)
+        step = np.exp2(np.floor(np.log2(largest)) - 6)
+        assert (np.abs(kernel[:, :, block] - ARRAYS["conv/kernel"][:, :, block]) <= step).all()
+
+
+def test_packing_what_was_loaded_changes_nothing(archive, tmp_path):
+    first = codec.load(archive, "net")
+    codec.save(tmp_path / "again.npz", "net", first)
+    second = codec.load(tmp_path / "again.npz", "net")
+
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_the_same_arrays_make_the_same_bytes(archive, tmp_path):
+    time.sleep(2.1)  # a zip entry's clock ticks every two seconds
+    codec.save(tmp_path / "later.npz", "net", dict(reversed(ARRAYS.items())))
+
+    assert (tmp_path / "later.npz").read_bytes() == archive.read_bytes()
+
+
+def test_some_arrays_only(archive):
+    assert list(codec.load(archive, "net", ["bn/gamma", "absent"])) == ["bn/gamma"]
+
+
+def test_numpy_opens_the_file_without_pickle(archive):
+    with np.load(archive, allow_pickle=False) as plain:
+        assert plain["conv/kernel:mantissas"].dtype == np.int8
+        assert plain["conv/kernel:exponents"].shape == (3, 3, 8, 2)
+        assert json.loads(plain["header"].tobytes())["network"] == "net"
+
+
+def test_a_truncated_file(archive):
+    archive.write_bytes(archive.read_bytes()[:-100])
+
+    with pytest.raises(WeightsError, match=r"net\.npz is truncated or altered: expected SHA-256 .*git checkout"):
+        codec.load(archive, "net")
+
+
+def test_one_altered_byte(archive):
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 2] ^= 1
+    archive.write_bytes(data)
+
+    with pytest.raises(WeightsError, match="truncated or altered"):
+        codec.load(archive, "net")
+
+
+def test_another_network(archive):
+    with pytest.raises(WeightsError, match="holds weights of net, expected resnet152"):
+        codec.load(archive, "resnet152")
+
+
+def test_a_missing_digest(archive):
+    archive.with_name("net.npz.sha256").unlink()
+
+    with pytest.raises(WeightsError, match="the digest beside it"):
+        codec.load(archive, "net")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip at all", None], ids=["empty", "text", "a zip without header"])
+def test_a_foreign_file_with_its_own_digest(tmp_path, content):
+    import hashlib
+
+    path = tmp_path / "foreign.npz"
+    if content is None:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("x.npy", b"")
+    else:
+        path.write_bytes(content)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_name("foreign.npz.sha256").write_text(f"{digest}  foreign.npz\n")
+
+    with pytest.raises(WeightsError, match=r"foreign\.npz is not a weights archive"):
+        codec.load(path, "net")
+
+
+def test_a_newer_format_version(archive, monkeypatch):
+    monkeypatch.setattr(codec, "FORMAT_VERSION", 2)
+
+    with pytest.raises(
+        WeightsError, match=r"expected amlrealtimeai\.weights version 2, got amlrealtimeai\.weights version 1"
+    ):
+        codec.load(archive, "net")
+
+
+def test_the_command_packs_a_plain_npz(tmp_path, capsys):
+    np.savez(tmp_path / "plain.npz", **{"probs/bias": np.zeros(3, np.float32), "c/kernel": np.ones((1, 1, 4, 2))})
+
+    codec.main([str(tmp_path / "plain.npz"), str(tmp_path / "packed.npz"), "--network", "net"])
+
+    assert "packed.npz" in capsys.readouterr().out
+    loaded = codec.load(tmp_path / "packed.npz", "net")
+    assert sorted(loaded) == ["c/kernel", "predictions/bias"]
+    assert (loaded["c/kernel"] == 1).all()
+
+
+def test_the_shipped_archive_is_small_and_loads_fast(tmp_path):
+    shipped = resources.path("weights/resnet50.npz")
+    assert shipped.stat().st_size < 27_000_000
+    shutil.copy(shipped, tmp_path)
+    shutil.copy(shipped.with_name("resnet50.npz.sha256"), tmp_path)
+
+    start = time.perf_counter()
+    arrays = codec.load(tmp_path / "resnet50.npz", "resnet50")
+    seconds = time.perf_counter() - start
+
+    assert len(arrays) == 267
+    assert seconds < 3  # 0.35 s on two quiet cores; generous, because tests run beside others

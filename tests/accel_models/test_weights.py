@@ -1,0 +1,222 @@
+"""Restoring, saving and exchanging weights between the twins; the graph while it is trained."""
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from amlrealtimeai import resources
+from amlrealtimeai.accel.models import QuantizedResnet50, Resnet50
+from amlrealtimeai.accel.models.layers import QuantizedBuilder
+from amlrealtimeai.errors import WeightsError
+from amlrealtimeai.npu import formats
+
+GAMMA = "resnet_v1_50/conv1/BatchNorm/gamma"
+MEAN = "resnet_v1_50/conv1/BatchNorm/moving_mean/Read/ReadVariableOp:0"
+
+CONV1 = "resnet_v1_50/conv1/weights/Read/ReadVariableOp:0"
+
+
+def picture():
+    return np.random.default_rng(0).uniform(-120, 120, (1, 224, 224, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A folder with the weights of a float twin whose first gammas were doubled, and its features."""
+    folder = tmp_path_factory.mktemp("custom")
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        model = Resnet50(folder, weights="workshop")
+        features = model.import_graph_def()
+        session.run(tf.global_variables_initializer())
+        assert np.isnan(session.run(f"{GAMMA}/Read/ReadVariableOp:0")).all()
+        model.restore_weights(session)
+        gamma = next(variable for variable in tf.global_variables() if variable.op.name == GAMMA)
+        session.run(gamma.assign(gamma * 2))
+        graph.finalize()
+        prefix = model.save_weights(folder / "new" / "rn50", session)
+        assert prefix == str(folder / "new" / "rn50")
+        with session.as_default():
+            model.save_weights(str(folder / "default" / "rn50"))
+        return folder / "new", session.run(features, {model.input_tensor_list[0]: picture()})
+
+
+def test_a_checkpoint_of_the_float_twin_in_another_float_graph(checkpoint, tmp_path):
+    folder, expected = checkpoint
+    with tf.Graph().as_default(), tf.Session() as session:
+        with tf.name_scope("somewhere"):
+            model = Resnet50(tmp_path, weights=folder)
+            features = model.import_graph_def()
+        assert features.name == "somewhere/resnet_v1_50/pool5:0"
+        model.restore_weights(session)
+        result = session.run(features, {model.input_tensor_list[0]: picture()})
+
+    np.testing.assert_allclose(result, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_the_quantised_twin_takes_and_gives_the_same_checkpoint(checkpoint, tmp_path):
+    folder, expected = checkpoint
+    with tf.Graph().as_default(), tf.Session() as session:
+        model = QuantizedResnet50(tmp_path, custom_weights_directory=str(folder), number_format="msfp16")
+        features = model.import_graph_def()
+        model.restore_weights(session)
+        result = session.run(features, {model.input_tensor_list[0]: picture()})
+        model.save_weights(tmp_path / "back" / "rn50", session)
+
+    assert np.abs(result - expected).max() / np.abs(expected).max() < 0.2
+    before = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(folder)))
+    after = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(tmp_path / "back")))
+    names = before.get_variable_to_shape_map()
+    assert names == after.get_variable_to_shape_map()
+    assert all(np.array_equal(before.get_tensor(name), after.get_tensor(name)) for name in names)
+
+
+def test_saving_into_the_default_session(checkpoint):
+    assert tf.train.latest_checkpoint(str(checkpoint[0].parent / "default")) is not None
+
+
+def test_training_a_quantised_graph_moves_every_trainable_variable():
+    """Gradients pass the quantisers of images, activations and kernels; a step along them lowers the loss."""
+    rng = np.random.default_rng(0)
+    with tf.Graph().as_default(), tf.Session() as session:
+        images = tf.placeholder(tf.float32, [None, 16, 16, 3])
+        builder = QuantizedBuilder("tiny", True, formats["bw_cnn"])
+        x = builder.conv_bn(builder.image(images, "in"), 8, 3, scope="first", keras="first", first=True)
+        x = builder.conv_bn(builder.activation(tf.nn.relu(x), "mid"), 4, 1, scope="second", keras="second")
+        loss = tf.reduce_mean(tf.square(x - 1.0))
+        variables = tf.trainable_variables()
+        gradients = tf.gradients(loss, variables)
+        step = tf.group(*[v.assign_sub(1e-3 * g) for v, g in zip(variables, gradients, strict=True)])
+        for entry in builder.entries:
+            session.run(entry.variable.assign(rng.uniform(0.1, 1, entry.shape)))
+        feed = {images: rng.uniform(-1, 1, (2, 16, 16, 3))}
+        before, found = session.run([loss, gradients], feed)
+        session.run(step, feed)
+        after = session.run(loss, feed)
+
+    assert len(found) == 6
+    assert all(np.isfinite(gradient).all() and np.abs(gradient).max() > 0 for gradient in found)
+    assert after < before
+
+
+def test_a_phase_tensor_switches_batch_statistics(tmp_path):
+    with tf.Graph().as_default(), tf.Session() as session:
+        phase = tf.placeholder(tf.bool, [])
+        model = Resnet50(tmp_path, weights="workshop")
+        features = model.import_graph_def(is_training=phase)
+        model.restore_weights(session)
+        images = {model.input_tensor_list[0]: np.repeat(picture(), 2, axis=0)}
+        start = session.run(MEAN)
+        inference = session.run(features, {**images, phase: False})
+        assert np.array_equal(session.run(MEAN), start)
+        training = session.run(features, {**images, phase: True})
+        assert not np.array_equal(session.run(MEAN), start)
+
+    assert np.abs(training - inference).max() > 0.05
+
+
+def test_random_weights_are_seeded_keep_their_size_and_say_so(tmp_path, caplog):
+    with tf.Graph().as_default(), tf.Session() as session:
+        model = Resnet50(tmp_path, weights="random")
+        features = model.import_graph_def()
+        model.restore_weights(session)
+        first = session.run(CONV1)
+        result = session.run(features, {model.input_tensor_list[0]: picture()})
+        model.restore_weights(session)
+        assert np.array_equal(session.run(CONV1), first)
+
+    assert 0.1 < np.abs(result).mean() < 10
+    assert caplog.messages[0] == ("resnet50 has random weights: good for measuring time; its predictions mean nothing.")
+
+
+def test_the_environment_names_the_default(tmp_path, monkeypatch, checkpoint):
+    monkeypatch.setenv("AMLREALTIMEAI_WEIGHTS", "nowhere")
+    with pytest.raises(
+        WeightsError, match="there are no weights 'nowhere': expected one of workshop, imagenet, random"
+    ):
+        Resnet50(tmp_path)
+    Resnet50(tmp_path, weights="workshop")
+    monkeypatch.setenv("AMLREALTIMEAI_WEIGHTS", str(checkpoint[0]))
+    Resnet50(tmp_path)
+
+
+def test_no_shipped_weights_fall_back_to_random_and_say_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("AMLREALTIMEAI_DATA", str(tmp_path))
+    model = Resnet50(tmp_path)
+
+    assert caplog.messages == [
+        "No workshop weights ship for resnet50 yet: using random ones; weights='imagenet' downloads real ones."
+    ]
+    with tf.Graph().as_default():
+        features = tf.placeholder(tf.float32, [None, 1, 1, 2048])
+        assert model.get_default_classifier(features).shape.as_list() == [None, 1000]
+        with pytest.raises(WeightsError, match="no workshop weights for resnet50"):
+            Resnet50(tmp_path, weights="workshop").get_default_classifier(features)
+
+
+def test_missing_folders_and_missing_checkpoints(tmp_path):
+    with pytest.raises(WeightsError, match=r"custom_weights_directory .*absent' is not a folder"):
+        QuantizedResnet50(tmp_path, custom_weights_directory=tmp_path / "absent")
+    with pytest.raises(WeightsError, match=r"there are no weights .*absent'"):
+        Resnet50(tmp_path, weights=tmp_path / "absent")
+    with pytest.raises(WeightsError, match="got both"):
+        QuantizedResnet50(tmp_path, custom_weights_directory=tmp_path, weights="random")
+    with tf.Graph().as_default(), tf.Session() as session:
+        model = Resnet50(tmp_path, weights=tmp_path)
+        model.import_graph_def()
+        with pytest.raises(WeightsError, match="there is no checkpoint in"):
+            model.restore_weights(session)
+
+
+def test_a_checkpoint_of_another_network(tmp_path):
+    with tf.Graph().as_default(), tf.Session() as session:
+        other = tf.Variable(np.zeros((7, 7, 3, 32), np.float32), name="resnet_v1_50/conv1/weights")
+        session.run(other.initializer)
+        tf.train.Saver([other]).save(session, str(tmp_path / "other"))
+    with tf.Graph().as_default(), tf.Session() as session:
+        model = Resnet50(tmp_path, weights=tmp_path)
+        model.import_graph_def()
+        with pytest.raises(WeightsError, match=r"are not those of resnet50: expected .*\[7, 7, 3, 64\], got shape"):
+            model.restore_weights(session)
+
+
+def test_a_damaged_checkpoint(checkpoint, tmp_path):
+    for file in checkpoint[0].iterdir():
+        data = file.read_bytes()
+        (tmp_path / file.name).write_bytes(data[: len(data) // 2] if ".data-" in file.name else data)
+    with tf.Graph().as_default(), tf.Session() as session:
+        model = Resnet50(tmp_path, weights=tmp_path)
+        model.import_graph_def()
+        with pytest.raises(WeightsError, match="cannot be read"):
+            model.restore_weights(session)
+
+
+def test_the_classifier_of_a_checkpoint_is_the_default_one(checkpoint, float_resnet):
+    features = np.random.default_rng(3).uniform(0, 1, (2, 1, 1, 2048)).astype(np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        inputs = tf.placeholder(tf.float32, [None, 1, 1, 2048])
+        result = session.run(
+            Resnet50("unused", weights=checkpoint[0]).get_default_classifier(inputs), {inputs: features}
+        )
+    expected = float_resnet.session.run(float_resnet.probabilities, {float_resnet.features: features})
+
+    assert np.array_equal(result, expected)
+
+
+def test_a_saved_model_keeps_what_the_graph_says(float_resnet, tmp_path):
+    target = str(tmp_path / "saved")
+    with float_resnet.graph.as_default():
+        tf.saved_model.simple_save(
+            float_resnet.session,
+            target,
+            inputs={"images": float_resnet.images},
+            outputs={"output_alias": float_resnet.probabilities},
+        )
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        tf.saved_model.load(session, ["serve"], target)
+        collected = [graph.get_collection(f"amlrealtimeai_{name}") for name in ("preprocess", "featurizer")]
+        data = [resources.path("images/red_fox.jpg").read_bytes()]
+        found = session.run(float_resnet.probabilities.name, {float_resnet.images.name: data})
+
+    assert [len(records) for records in collected] == [1, 1]
+    assert all(isinstance(record, str | bytes) for records in collected for record in records)
+    assert found.argmax() == 277
