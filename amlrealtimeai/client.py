@@ -4,6 +4,7 @@ They work against this package's server and against TensorFlow Serving, and impo
 """
 
 import random
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -71,6 +72,7 @@ class ServiceClient:
         self._roots = _read_roots(root_certificates)
         self._idle_limit = channel_shutdown_timeout.total_seconds()
         self._last_used = 0.0
+        self._lock = threading.Lock()
         self._channel: Any = None
 
     @property
@@ -134,16 +136,16 @@ class ServiceClient:
         raise AssertionError("the last attempt returns or raises")
 
     def _connected(self) -> Any:
-        if self._channel is not None and time.monotonic() - self._last_used > self._idle_limit:
-            self.close()
-        if self._channel is None:
-            if self.use_ssl:
+        with self._lock:
+            if self._channel is not None and time.monotonic() - self._last_used > self._idle_limit:
+                self.close()
+            if self._channel is None and self.use_ssl:
                 credentials = grpc.ssl_channel_credentials(root_certificates=self._roots)
                 self._channel = grpc.secure_channel(self.target, credentials, _OPTIONS)
-            else:
+            elif self._channel is None:
                 self._channel = grpc.insecure_channel(self.target, _OPTIONS)
             self._last_used = time.monotonic()
-        return self._channel
+            return self._channel
 
 
 class PredictionClient(ServiceClient):

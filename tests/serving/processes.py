@@ -1,0 +1,61 @@
+"""`python -m amlrealtimeai.serving` as a child process."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class Service:
+    """A running child; `ready_seconds` from its start to its line on stdout."""
+
+    def __init__(self, *arguments: object) -> None:
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "amlrealtimeai.serving", *map(str, arguments)]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+        )
+        assert self.process.stdout is not None
+        self.line = self.process.stdout.readline().strip()
+        self.ready_seconds = time.perf_counter() - start
+        self.port = int(self.line.rpartition(":")[2]) if self.line else 0
+
+    def finish(self, timeout: float = 30) -> tuple[int, str]:
+        """Exit status and everything on stderr."""
+        _, errors = self.process.communicate(timeout=timeout)
+        return self.process.returncode, errors
+
+    def terminate(self) -> tuple[int, str]:
+        self.process.terminate()
+        return self.finish()
+
+
+@contextmanager
+def service(*arguments: Any) -> Iterator[Service]:
+    running = Service(*arguments)
+    try:
+        yield running
+    finally:
+        running.process.kill()
+        running.process.communicate()
+
+
+def eventually(check: Any, seconds: float = 20) -> Any:
+    """The first true value of check(); the last exception or value in the failure."""
+    end = time.monotonic() + seconds
+    while True:
+        value: Any = None
+        try:
+            value = check()
+        except Exception as error:
+            value, failure = None, error
+        else:
+            failure = None
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds} s: {failure or value!r}")
+        time.sleep(0.05)

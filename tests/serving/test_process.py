@@ -1,0 +1,263 @@
+"""The command: starts fast, says what is wrong, drains on SIGTERM."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from amlrealtimeai.serving.server import Server
+from tests.serving.certificates import Authority
+from tests.serving.conftest import predict, refused, request_of
+from tests.serving.models import arithmetic_model, encode, image_model, many_output_model, picture, slow_model
+from tests.serving.processes import Service, eventually, service
+from tests.serving.test_server import ROUTE, outputs_of, status
+
+IMAGES = np.array([encode(picture(), "JPEG")], object)
+
+
+def test_serves_one_model_and_stops_on_sigterm(tmp_path: Path) -> None:
+    with service(image_model(tmp_path / "m.accelonnx"), "--port", 0, "--port-file", tmp_path / "port") as running:
+        assert running.line.startswith("ready on 127.0.0.1:")
+        assert (tmp_path / "port").read_text() == f"{running.port}\n"
+        with grpc.insecure_channel(f"127.0.0.1:{running.port}") as channel:
+            assert predict(channel, request_of(images=IMAGES)).model_spec.name == "means"
+        assert running.terminate() == (0, "")
+    print(f"ready after {running.ready_seconds:.2f} s")
+    assert running.ready_seconds < 5, "2 s on a quiet computer"
+
+
+def test_a_server_imports_no_tensorflow(tmp_path: Path) -> None:
+    code = f"""
+import os, sys
+import amlrealtimeai.accel.client, amlrealtimeai.client, amlrealtimeai.serving.__main__
+from amlrealtimeai.serving.converted import ConvertedModel
+from amlrealtimeai.serving.server import Server
+
+model = ConvertedModel.load({str(image_model(tmp_path / "m.accelonnx"))!r})
+model.warm_up()
+with Server() as server:
+    server.add_model("m", model)
+heavy = {{"tensorflow", "keras", "tf_keras", "onnx", "tf2onnx", "matplotlib", "torch"}} & set(sys.modules)
+assert not heavy, heavy
+assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=Path(__file__).parents[2])
+
+
+def test_requests_in_flight_finish_on_sigterm(tmp_path: Path) -> None:
+    model = slow_model(tmp_path / "slow.accelonnx", products=60)
+    with service(model, "--port", 0, "--threads", 1) as running:
+        answers: list[object] = []
+        with grpc.insecure_channel(f"127.0.0.1:{running.port}") as channel:
+            grpc.channel_ready_future(channel).result(timeout=10)
+            call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict").future(
+                request_of(x=np.ones(1, np.float32)).SerializeToString(), timeout=60
+            )
+            call.add_done_callback(lambda done: answers.append(done.code()))
+            time.sleep(0.2)
+            assert not answers, "the request is still running"
+            code, errors = running.terminate()
+        assert (code, errors, answers) == (0, "", [grpc.StatusCode.OK])
+
+
+def test_tls_and_key_file(tmp_path: Path) -> None:
+    authority = Authority()
+    tls = authority.issue()
+    for name, data in (("cert.pem", tls.certificate), ("key.pem", tls.key), ("keys", b"first\nsecond\n")):
+        (tmp_path / name).write_bytes(data)
+        (tmp_path / name).chmod(0o600)
+    files = ["--ssl-cert", tmp_path / "cert.pem", "--ssl-key", tmp_path / "key.pem"]
+    with service(
+        image_model(tmp_path / "m.accelonnx"), "--port", 0, "--key-file", tmp_path / "keys", *files
+    ) as running:
+        target = f"localhost:{running.port}"
+        with grpc.secure_channel(target, grpc.ssl_channel_credentials(authority.pem)) as channel:
+            assert refused(lambda: predict(channel, request_of(images=IMAGES)))[0] == "UNAUTHENTICATED"
+            predict(channel, request_of(images=IMAGES), metadata=[("authorization", "Bearer second")])
+
+        renewed = Authority()
+        again = renewed.issue()
+        (tmp_path / "cert.pem").write_bytes(again.certificate)
+        (tmp_path / "key.pem").write_bytes(again.key)
+
+        def trusted() -> bool:
+            with grpc.secure_channel(target, grpc.ssl_channel_credentials(renewed.pem)) as channel:
+                predict(channel, request_of(images=IMAGES), metadata=[("authorization", "first")], timeout=2)
+            return True
+
+        assert eventually(trusted)
+        code, errors = running.terminate()
+        assert code == 0 and "first" not in errors and "second" not in errors
+
+
+def failing(*arguments: object) -> str:
+    running = Service(*arguments)
+    code, errors = running.finish()
+    assert code == 1 and running.line == "" and "Traceback" not in errors, errors
+    return errors
+
+
+def test_what_cannot_start_says_why(tmp_path: Path, server: Server) -> None:
+    model = image_model(tmp_path / "m.accelonnx")
+    assert f"port {server.port} is taken" in failing(model, "--port", server.port)
+    assert "no converted model at" in failing(tmp_path / "gone.accelonnx")
+    assert "nothing to serve" in failing()
+    (tmp_path / "keys").write_text("k\n")
+    assert "keys need TLS" in failing(model, "--key-file", tmp_path / "keys")
+    assert "belong together" in failing(model, "--ssl-cert", tmp_path / "keys")
+    assert "expected NAME=NUMBER" in failing(model, "--limit", "nope=1")
+
+
+def test_stops_when_its_parent_is_gone(tmp_path: Path) -> None:
+    model = image_model(tmp_path / "m.accelonnx")
+    code = (
+        "import subprocess, sys, os\n"
+        "child = subprocess.Popen([sys.executable, '-m', 'amlrealtimeai.serving', sys.argv[1], '--port', '0',"
+        " '--with-parent', str(os.getpid())], stdout=subprocess.PIPE)\n"
+        "child.stdout.readline(); print(child.pid, flush=True); os._exit(0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, model], capture_output=True, text=True, timeout=60, check=True)
+    child = int(done.stdout)
+
+    def gone() -> bool:
+        try:
+            return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except FileNotFoundError:
+            return True
+
+    if not Path("/proc").is_dir():
+        pytest.skip("needs /proc")
+    try:
+        assert eventually(gone)
+    finally:
+        if not gone():
+            os.kill(child, signal.SIGKILL)
+
+
+class Watched:
+    """The watch file and what the server says about it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "services.json"
+        self.generation = 0
+
+    def write(self, **services: dict) -> None:
+        self.generation += 1
+        temporary = self.path.with_name("services.tmp")
+        temporary.write_text(json.dumps({"generation": self.generation, "services": services}))
+        temporary.replace(self.path)
+
+    def applied(self) -> dict:
+        def read() -> dict | None:
+            status = json.loads(self.path.with_name("services.json.status").read_text())
+            return status if status["generation"] == self.generation else None
+
+        found: dict = eventually(read)
+        return found["services"]
+
+
+def test_a_watched_file_controls_the_models(tmp_path: Path) -> None:
+    means, heads = image_model(tmp_path / "means.accelonnx"), many_output_model(tmp_path / "heads.accelonnx")
+    pair = np.array([[1, 2]], np.float32)
+    watched = Watched(tmp_path)
+    watched.write()
+    with service("--watch", watched.path, "--port", 0) as running:
+        with grpc.insecure_channel(f"127.0.0.1:{running.port}") as channel:
+            assert refused(lambda: predict(channel, request_of(x=pair)))[0] == "NOT_FOUND"
+
+            watched.write(a={"model": str(means)}, b={"model": str(heads), "version": 4})
+            assert watched.applied() == {
+                "a": {"version": 1, "state": "AVAILABLE", "error": ""},
+                "b": {"version": 4, "state": "AVAILABLE", "error": ""},
+            }
+            assert predict(channel, request_of("b", x=pair)).model_spec.version.value == 4
+            assert (
+                len(predict(channel, request_of(images=IMAGES), metadata=[(ROUTE, "/api/v1/service/a")]).outputs) == 1
+            )
+
+            (tmp_path / "broken.accelonnx").write_bytes(b"no zip")
+            watched.write(
+                a={"model": str(tmp_path / "broken.accelonnx"), "version": 2}, b={"model": str(means), "version": 5}
+            )
+            services = watched.applied()
+            assert services["b"] == {"version": 5, "state": "AVAILABLE", "error": ""}
+            assert services["a"]["state"] == "END" and "not a whole zip" in services["a"]["error"]
+            assert predict(channel, request_of("a", images=IMAGES)).model_spec.version.value == 1, (
+                "the old one serves on"
+            )
+            assert [entry[:2] for entry in status(channel, "a")] == [(2, 50), (1, 30)]
+
+            watched.write(b={"model": str(means), "version": 5})
+            assert watched.applied().keys() == {"b"}
+            assert refused(lambda: predict(channel, request_of("a", images=IMAGES)))[0] == "NOT_FOUND"
+
+            watched.path.write_text("{broken")
+            eventually(
+                lambda: "cannot use" in json.loads(watched.path.with_name("services.json.status").read_text())["error"]
+            )
+            assert predict(channel, request_of("b", images=IMAGES)).model_spec.version.value == 5
+        assert running.terminate()[0] == 0
+
+
+def test_watched_keys_need_tls_and_rotate(tmp_path: Path) -> None:
+    heads = many_output_model(tmp_path / "heads.accelonnx")
+    pair = np.array([[1, 2]], np.float32)
+    authority, watched = Authority(), Watched(tmp_path)
+    tls = authority.issue()
+    (tmp_path / "cert.pem").write_bytes(tls.certificate)
+    (tmp_path / "key.pem").write_bytes(tls.key)
+    watched.write(h={"model": str(heads), "keys": ["one"]})
+    files = ["--ssl-cert", tmp_path / "cert.pem", "--ssl-key", tmp_path / "key.pem"]
+    with service("--watch", watched.path, "--port", 0, *files) as running:
+        credentials = grpc.ssl_channel_credentials(authority.pem)
+        with grpc.secure_channel(f"localhost:{running.port}", credentials) as channel:
+            predict(channel, request_of(x=pair), metadata=[("authorization", "one")])
+            watched.write(h={"model": str(heads), "keys": ["two"]})
+            watched.applied()
+            predict(channel, request_of(x=pair), metadata=[("authorization", "two")])
+            call = lambda: predict(channel, request_of(x=pair), metadata=[("authorization", "one")])  # noqa: E731
+            assert refused(call)[0] == "UNAUTHENTICATED"
+    with service("--watch", watched.path, "--port", 0):
+        assert "keys need TLS" in watched.applied()["h"]["error"]
+
+
+def test_a_model_update_under_load_loses_no_request(tmp_path: Path) -> None:
+    first = arithmetic_model(tmp_path / "first.accelonnx")
+    second = arithmetic_model(tmp_path / "second.accelonnx")
+    pair = np.array([[1, 2]], np.float32)
+    watched = Watched(tmp_path)
+    watched.write(m={"model": str(first), "version": 1})
+    with service("--watch", watched.path, "--port", 0) as running:
+        seen: list[int] = []
+        stop = threading.Event()
+
+        def load() -> None:
+            with grpc.insecure_channel(f"127.0.0.1:{running.port}") as channel:
+                while not stop.is_set():
+                    response = predict(channel, request_of("m", a=pair, b=pair))
+                    assert outputs_of(response)["sum:0"] == [[2, 4]]
+                    seen.append(response.model_spec.version.value)
+
+        threads = [threading.Thread(target=load) for _ in range(2)]
+        failures: list[BaseException] = []
+        threading.excepthook, hook = lambda arguments: failures.append(arguments.exc_value), threading.excepthook
+        try:
+            for thread in threads:
+                thread.start()
+            for version in range(2, 7):
+                watched.write(m={"model": str(second if version % 2 else first), "version": version})
+                watched.applied()
+            stop.set()
+            for thread in threads:
+                thread.join(20)
+        finally:
+            threading.excepthook = hook
+    assert failures == [] and seen[-1] == 6 and len(set(seen)) >= 2

@@ -1,0 +1,142 @@
+"""TLS and keys on real sockets."""
+
+import socket
+import ssl
+from pathlib import Path
+
+import grpc
+import pytest
+
+from amlrealtimeai.errors import ConfigError, NotFoundError
+from amlrealtimeai.serving.auth import check_key
+from amlrealtimeai.serving.converted import ConvertedModel
+from amlrealtimeai.serving.server import Server
+from amlrealtimeai.serving.tls import Tls
+from tests.serving.certificates import Authority
+from tests.serving.conftest import predict, refused, request_of
+from tests.serving.test_server import ROUTE, outputs_of, status
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+def secure(server: Server, authority: Authority) -> grpc.Channel:
+    return grpc.secure_channel(f"localhost:{server.port}", grpc.ssl_channel_credentials(authority.pem))
+
+
+def bearer(key: str) -> list[tuple[str, str]]:
+    return [("authorization", key)]
+
+
+@pytest.mark.parametrize("sent", ["Bearer first", "bearer first", "first", "Bearer second", "second", " second "])
+def test_both_keys_open_raw_or_bearer(
+    authority: Authority, models: dict[str, ConvertedModel], pair: object, sent: str
+) -> None:
+    with Server(tls=authority.issue(), keys=["first", "second"]) as server, secure(server, authority) as channel:
+        server.add_model("heads", models["heads"])
+        assert len(predict(channel, request_of(x=pair), metadata=bearer(sent)).outputs) == 12
+
+
+@pytest.mark.parametrize(
+    "sent", ["Bearer third", "Bearer ", "", "firs", "firstt", "Basic first", "Bearer first second"]
+)
+def test_other_keys_do_not(authority: Authority, models: dict[str, ConvertedModel], pair: object, sent: str) -> None:
+    with Server(tls=authority.issue(), keys=["first", "second"]) as server, secure(server, authority) as channel:
+        server.add_model("heads", models["heads"])
+        code, text = refused(lambda: predict(channel, request_of(x=pair), metadata=bearer(sent)))
+        assert code == "UNAUTHENTICATED" and "first" not in text and "second" not in text
+        assert refused(lambda: predict(channel, request_of(x=pair)))[0] == "UNAUTHENTICATED"
+        assert refused(lambda: predict(channel, b"\xff"))[0] == "UNAUTHENTICATED", "asked before anything is parsed"
+        assert refused(lambda: status(channel, "heads"))[0] == "UNAUTHENTICATED"
+
+
+def test_each_model_has_its_own_keys(authority: Authority, models: dict[str, ConvertedModel], pair: object) -> None:
+    with Server(tls=authority.issue()) as server, secure(server, authority) as channel:
+        server.add_model("heads", models["heads"], keys=["for heads"])
+        server.add_model("arithmetic", models["arithmetic"], keys=["for arithmetic"])
+        server.add_model("open", models["heads"])
+        route = [(ROUTE, "/api/v1/service/heads")]
+        assert predict(channel, request_of(x=pair), metadata=[*route, *bearer("for heads")]).model_spec.name == "heads"
+        code, _ = refused(lambda: predict(channel, request_of(x=pair), metadata=[*route, *bearer("for arithmetic")]))
+        assert code == "UNAUTHENTICATED"
+        response = predict(channel, request_of("arithmetic", a=pair, b=pair), metadata=bearer("for arithmetic"))
+        assert outputs_of(response)["sum:0"] == [[2, 4]]
+        assert len(predict(channel, request_of("open", x=pair)).outputs) == 12
+
+
+def test_rotation_loses_nothing(authority: Authority, models: dict[str, ConvertedModel], pair: object) -> None:
+    with Server(tls=authority.issue()) as server, secure(server, authority) as channel:
+        server.add_model("heads", models["heads"], keys=["old primary", "secondary"])
+        server.add_model("heads", models["heads"], keys=["new primary", "secondary"])
+        for key in ("secondary", "new primary"):
+            predict(channel, request_of(x=pair), metadata=bearer(key))
+        code, text = refused(lambda: predict(channel, request_of(x=pair), metadata=bearer("old primary")))
+        assert code == "UNAUTHENTICATED" and "regenerated" in text
+
+
+def test_keys_have_to_be_keys(authority: Authority) -> None:
+    with pytest.raises(ConfigError, match="got one string"):
+        Server(tls=authority.issue(), keys="abc")
+    for bad in (["a", ""], [" "], [None]):
+        with pytest.raises(ConfigError, match="non-empty strings"):
+            Server(tls=authority.issue(), keys=bad)
+
+
+def test_no_keys_mean_open() -> None:
+    check_key((), [])
+
+
+def test_plain_text_and_old_tls_are_refused(authority: Authority) -> None:
+    with Server(tls=authority.issue()) as server:
+        with grpc.insecure_channel(server.address) as channel:
+            assert refused(lambda: status(channel, "x"))[0] == "UNAVAILABLE"
+        context = ssl.create_default_context(cadata=authority.pem.decode())
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
+        with socket.create_connection(("localhost", server.port), 5) as plain, pytest.raises(OSError):
+            context.wrap_socket(plain, server_hostname="localhost")
+
+
+def test_a_certificate_is_replaced_while_serving(authority: Authority, models: dict, pair: object) -> None:
+    other = Authority()
+    with Server(tls=authority.issue()) as server:
+        server.add_model("heads", models["heads"])
+        with secure(server, authority) as before:
+            predict(before, request_of(x=pair))
+            server.replace_tls(other.issue())
+            predict(before, request_of(x=pair))  # the open connection stays
+            with secure(server, other) as after:
+                predict(after, request_of(x=pair))
+            with secure(server, authority) as untrusting:
+                code, text = refused(lambda: predict(untrusting, request_of(x=pair)))
+            assert code == "UNAVAILABLE" and "CERTIFICATE_VERIFY_FAILED" in text
+
+
+def test_certificate_and_key_have_to_fit(authority: Authority, tmp_path: Path) -> None:
+    one, two = authority.issue(), authority.issue()
+    with pytest.raises(ConfigError, match="cannot be used"):
+        Tls(one.certificate, two.key)
+    with pytest.raises(ConfigError, match="cannot be used"):
+        Tls(b"no PEM", one.key)
+    with pytest.raises(ConfigError, match="cannot be used"):
+        Tls(one.certificate, b"")
+    with pytest.raises(NotFoundError, match="no TLS file"):
+        Tls.from_files(tmp_path / "no.pem", tmp_path / "no.key")
+    assert one.key.decode() not in repr(one)
+
+
+def test_a_key_file_that_others_can_read_is_warned_about(
+    authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tls = authority.issue()
+    (tmp_path / "cert.pem").write_bytes(tls.certificate)
+    (tmp_path / "key.pem").write_bytes(tls.key)
+    (tmp_path / "key.pem").chmod(0o644)
+    assert Tls.from_files(tmp_path / "cert.pem", tmp_path / "key.pem") == tls
+    assert "can be read by others" in caplog.text
+    caplog.clear()
+    (tmp_path / "key.pem").chmod(0o600)
+    Tls.from_files(tmp_path / "cert.pem", tmp_path / "key.pem")
+    assert not caplog.text
