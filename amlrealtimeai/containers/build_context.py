@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from importlib import metadata
 from pathlib import Path
 
 from amlrealtimeai.containers import app, base, packages
@@ -11,7 +12,7 @@ from amlrealtimeai.containers.image import PORT, check_model, check_reference, c
 _TEMPLATE = """\
 FROM python:{python}-slim AS kernel
 COPY app /app
-RUN {kernel} && \
+RUN {kernel} && \\
     python -m compileall -q --invalidation-mode unchecked-hash /app
 
 FROM python:{python}-slim
@@ -27,9 +28,10 @@ EXPOSE {port}/tcp
 STOPSIGNAL SIGTERM
 ENTRYPOINT {command}
 """
+_TOOLS = ("numpy", "ziglang")
 # Builds the native library where the package finds it; ziglang is a C++ compiler from PyPI.
 _BUILD_KERNEL = (
-    "pip install --no-cache-dir numpy ziglang && cd /app && python -c "
+    "pip install --no-cache-dir {tools} && cd /app && python -c "
     '"import pathlib, shutil; from amlrealtimeai.npu import native; built = native.library_path(); '
     "place = pathlib.Path(native.__file__).parent / built.name; "
     'built == place or shutil.copy(built, place)"'
@@ -55,9 +57,9 @@ def dockerfile(model: str | Path, folder: str | Path, *, name: str, tag: str) ->
     shutil.copyfile(checked.path, folder / "model" / checked.path.name)
     text = _TEMPLATE.format(
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
-        kernel=_BUILD_KERNEL,
+        kernel=_BUILD_KERNEL.format(tools=" ".join(map(_pinned, _TOOLS))),
         packages=packages.PLACE,
-        requirements=" ".join(f"{found.metadata['Name']}=={found.version}" for found in packages.distributions()),
+        requirements=" ".join(_pinned(found.metadata["Name"]) for found in packages.distributions()),
         environment=" ".join(f"{key}={json.dumps(value)}" for key, value in environment().items()),
         labels=" ".join(f"{key}={json.dumps(value)}" for key, value in labels(checked, name, tag).items()),
         user=base.USER,
@@ -67,3 +69,10 @@ def dockerfile(model: str | Path, folder: str | Path, *, name: str, tag: str) ->
     path = folder / "Dockerfile"
     path.write_text(text)
     return path
+
+
+def _pinned(distribution: str) -> str:
+    try:
+        return f"{distribution}=={metadata.version(distribution)}"
+    except metadata.PackageNotFoundError:
+        return distribution

@@ -295,8 +295,11 @@ def _recipe() -> str:
 
 
 def _model_level(path: Path) -> int:
-    """0 (gzip without compression) for a model that does not shrink, judged by a piece from its middle."""
+    """0 (gzip without compression) for a model that hardly shrinks, judged by a piece from its middle.
+
+    Weights shrink by about 7 %, and compressing them takes longer than all the rest.
+    """
     with path.open("rb") as file:
         file.seek(path.stat().st_size // 2)
         sample = file.read(CHUNK)
-    return 0 if len(zlib.compress(sample, 1)) > 0.95 * len(sample) else 1
+    return 0 if len(zlib.compress(sample, 1)) > 0.85 * len(sample) else 1

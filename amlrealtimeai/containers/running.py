@@ -20,6 +20,7 @@ _LOOPBACK = "127.0.0.1"
 _READY = re.compile(r"^ready on \S+:(\d+)\s*$", re.MULTILINE)
 _LIMIT = 4096
 _LOG_LINES = 30
+_SCRATCH = "/tmp:rw,noexec,nosuid,nodev,size=64m,mode=1777"
 
 
 class Running:
@@ -135,7 +136,7 @@ def _check_free(port: int) -> None:
 
 def _options(cpus: float | None, memory: str, read_only: bool) -> list[str]:
     options = ["--detach", "--label", f"{LABEL}=1", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
-    options += ["--memory", memory, "--pids-limit", "512", "--tmpfs", "/tmp:rw,size=64m,mode=1777"]
+    options += ["--memory", memory, "--pids-limit", "512", "--tmpfs", _SCRATCH]
     # Engines ask for far more than a rootless user, or root in a container, may give away.
     options += [f"--ulimit={name}={limit}:{limit}" for name, limit in _limits().items()]
     options += ["--read-only"] if read_only else []

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from amlrealtimeai import npu
 from amlrealtimeai.containers import ImageInfo, build_image
 from amlrealtimeai.serving.converted import write_converted
 
@@ -14,55 +15,82 @@ from amlrealtimeai.serving.converted import write_converted
 WEIGHTS = np.array([[1, 0], [0, 1], [0, -1]], np.float32)
 
 
-def write_tiny_model(path: Path) -> Path:
-    float32 = onnx.TensorProto.FLOAT
+FLOAT32 = onnx.TensorProto.FLOAT
+
+
+def onnx_model(nodes: list[onnx.NodeProto], inputs: list, outputs: list, weights: dict[str, np.ndarray]) -> bytes:
     graph = helper.make_graph(
-        [
-            helper.make_node("ReduceMean", ["x"], ["mean"], axes=[1, 2], keepdims=0),
-            helper.make_node("MatMul", ["mean", "weights"], ["y"]),
-        ],
-        "tiny",
-        [helper.make_tensor_value_info("x", float32, [None, 8, 8, 3])],
-        [helper.make_tensor_value_info("y", float32, [None, 2])],
-        [helper.make_tensor("weights", float32, WEIGHTS.shape, WEIGHTS.tobytes(), raw=True)],
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info(name, FLOAT32, shape) for name, shape in inputs],
+        [helper.make_tensor_value_info(name, FLOAT32, shape) for name, shape in outputs],
+        [helper.make_tensor(name, FLOAT32, value.shape, value.tobytes(), raw=True) for name, value in weights.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    parameters = {
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+
+
+def stage(kind: str, reads: dict[str, str], writes: dict[str, str], **more: object) -> dict[str, object]:
+    return {"type": kind, "name": f"{kind} stage", "inputs": reads, "outputs": writes, **more}
+
+
+DECODE = stage(
+    "preprocess",
+    {"images": "Placeholder:0"},
+    {"output": "x:0"},
+    parameters={
         "order": "RGB",
         "scaling_factor": 1.0,
         "output_height": 8,
         "output_width": 8,
         "preserve_aspect_ratio": True,
+    },
+)
+
+
+def write_model(path: Path, stages: list[dict[str, object]], files: dict[str, bytes | Path]) -> Path:
+    signature = {
+        "name": "serving_default",
+        "inputs": {"images": {"tensor": "Placeholder:0", "dtype": "string", "shape": [None]}},
+        "outputs": {"output_alias": {"tensor": "y:0", "dtype": "float32", "shape": [None, 2]}},
     }
-    definition = {
-        "format": "amlrealtimeai.service",
-        "format_version": 1,
-        "name": "tiny",
-        "created_with": "0.1.0",
-        "signature": {
-            "name": "serving_default",
-            "inputs": {"images": {"tensor": "Placeholder:0", "dtype": "string", "shape": [None]}},
-            "outputs": {"output_alias": {"tensor": "y:0", "dtype": "float32", "shape": [None, 2]}},
-        },
-        "pipeline": [
-            {
-                "type": "preprocess",
-                "name": "decode",
-                "inputs": {"images": "Placeholder:0"},
-                "outputs": {"output": "x:0"},
-                "parameters": parameters,
-            },
-            {
-                "type": "onnx",
-                "name": "classifier",
-                "file": "classifier.onnx",
-                "inputs": {"x": "x:0"},
-                "outputs": {"y": "y:0"},
-            },
-        ],
-    }
-    write_converted(path, definition, {"classifier.onnx": model.SerializeToString()})
+    head = {"format": "amlrealtimeai.service", "format_version": 1, "name": "tiny", "created_with": "0.1.0"}
+    write_converted(path, {**head, "signature": signature, "pipeline": [DECODE, *stages]}, files)
     return path
+
+
+def write_tiny_model(path: Path) -> Path:
+    """Decode and one host stage."""
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("MatMul", ["mean", "weights"], ["y"]),
+    ]
+    host = onnx_model(nodes, [("x", [None, 8, 8, 3])], [("y", [None, 2])], {"weights": WEIGHTS})
+    return write_model(path, [stage("onnx", {"x": "x:0"}, {"y": "y:0"}, file="host.onnx")], {"host.onnx": host})
+
+
+def write_npu_model(path: Path) -> Path:
+    """Decode, an NPU stage that only quantises, clips at zero and averages, and a host stage."""
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["channels_first"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["channels_first", "identity"], ["same"]),
+        helper.make_node("Relu", ["same"], ["positive"]),
+        helper.make_node("GlobalAveragePool", ["positive"], ["means"]),
+        helper.make_node("Transpose", ["means"], ["features"], perm=[0, 2, 3, 1]),
+    ]
+    identity = np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1)
+    shapes = [("x", [1, 8, 8, 3])], [("features", [1, 1, 1, 3])]
+    program = npu.compile(onnx.load_from_string(onnx_model(nodes, *shapes, {"identity": identity})))
+    program.save(path.with_suffix(".npu"))
+    nodes = [
+        helper.make_node("ReduceMean", ["features"], ["flat"], axes=[1, 2], keepdims=0),
+        helper.make_node("MatMul", ["flat", "weights"], ["y"]),
+    ]
+    host = onnx_model(nodes, [("features", [None, 1, 1, 3])], [("y", [None, 2])], {"weights": WEIGHTS})
+    stages = [
+        stage("npu", {"x": "x:0"}, {"features": "features:0"}, file="tiny.npu"),
+        stage("onnx", {"features": "features:0"}, {"y": "y:0"}, file="host.onnx"),
+    ]
+    return write_model(path, stages, {"tiny.npu": path.with_suffix(".npu"), "host.onnx": host})
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from amlrealtimeai.containers import running as running_module
 from amlrealtimeai.errors import ContainerError
 from amlrealtimeai.npu import native
 from amlrealtimeai.serving import protos
-from tests.containers.conftest import write_tiny_model
+from tests.containers.conftest import write_npu_model
 
 pytestmark = pytest.mark.container
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,11 +173,12 @@ def test_request_in_flight_is_answered_while_stopping(image: ImageInfo) -> None:
     assert all(answer == EXPECTED for answer in answers)
 
 
-def test_model_with_another_name_and_its_image_is_removed_on_request(image: ImageInfo, tmp_path: Path) -> None:
-    model = write_tiny_model(tmp_path / "my model-v2.accelonnx")
+def test_npu_stage_runs_in_the_container_and_the_image_is_removed_on_request(image: ImageInfo, tmp_path: Path) -> None:
+    model = write_npu_model(tmp_path / "my model-v2.accelonnx")
     info = build_image(model, tmp_path / "x.tar", name=f"{image.name}-b", tag="2")
     service = run(info)
-    assert predict(service.address, COLOUR) == EXPECTED
+    # Largest magnitude 76.32: exponent 6, five mantissa bits, step 4: 76, -16 (clipped to 0), 16.
+    assert predict(service.address, COLOUR) == [76.0, -16.0]
     service.stop(remove_image=True)
     assert not service.engine.succeeds("image", "inspect", info.id)
 
