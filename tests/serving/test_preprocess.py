@@ -127,7 +127,8 @@ def test_batch_keeps_order() -> None:
     np.testing.assert_allclose(got[:, 0, 0, 0], np.array([0, 100, 200]) - 123.68, rtol=1e-6)
 
 
-GOOD = encode(picture(64, 48), "JPEG")
+GOOD = encode(picture(200, 150), "JPEG")
+PNG = encode(picture(200, 150), "PNG")
 
 
 @pytest.mark.parametrize(
@@ -138,8 +139,10 @@ GOOD = encode(picture(64, 48), "JPEG")
         (encode(picture(20, 20), "GIF"), "not a JPEG or PNG"),
         (encode(picture(20, 20), "BMP"), "not a JPEG or PNG"),
         (GOOD[: len(GOOD) // 2], "damaged JPEG"),
-        (GOOD[:100], "JPEG"),
-        (encode(picture(64, 48), "PNG")[:2000], "damaged PNG"),
+        (GOOD[:100], "damaged JPEG"),
+        (GOOD[:-2], "damaged JPEG"),
+        (PNG[: len(PNG) // 2], "damaged PNG"),
+        (PNG[:20], "damaged JPEG or PNG"),
         ("text", "got str"),
     ],
 )
@@ -160,6 +163,7 @@ def png_header(width: int, height: int) -> bytes:
     )
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(("width", "height"), [(89_478_486, 1), (60_000, 60_000), (2**31 - 1, 1)])
 def test_a_bomb_is_refused_by_its_header(width: int, height: int) -> None:
     with pytest.raises(InvalidInputError, match="more than 89478485 pixels"):
