@@ -41,10 +41,14 @@ def _sample(graph: Graph, tensor: str, random: np.random.Generator) -> np.ndarra
     dtype = graph.tensor(tensor).dtype.base_dtype
     if dtype.name == "string":
         return np.array([_image(random, 320, 240, "JPEG"), _image(random, 250, 301, "PNG")], dtype=object)
-    shape = [size or 2 for size in graph.shape(tensor) or [2]]
-    values = random.uniform(-110, 140, shape)
-    if len(shape) == 4 and shape[1] > 4 and shape[2] > 4:
-        values = np.stack([_pixels(random, shape[2], shape[1], shape[3]) for _ in range(shape[0])]) - 117.0
+    known = graph.shape(tensor) or [2]
+    shape = [size or (64 if len(known) == 4 and axis in (1, 2) else 2) for axis, size in enumerate(known)]
+    if len(shape) == 4:
+        values = np.stack([_pixels(random, shape[2], shape[1], shape[3]) for _ in range(shape[0])])
+    else:
+        values = random.uniform(0, 255, shape)
+    if not dtype.is_unsigned:
+        values = values - 117.0
     return values.astype(dtype.as_numpy_dtype)
 
 
@@ -69,7 +73,13 @@ def run_tensorflow(graph: Graph, feed: dict[str, np.ndarray], tensors: Sequence[
     tf = tensorflow()
     fetch = [tensor for tensor in dict.fromkeys(tensors) if tensor not in feed]
     with tf.compat.v1.Session(graph=graph.tf_graph(), config=session_config()) as session:
-        values = session.run(fetch, feed)
+        try:
+            values = session.run(fetch, feed)
+        except tf.errors.OpError as error:
+            raise ConversionError(
+                f"TensorFlow itself cannot run the model on a sample input: {' '.join(str(error).split())[:400]}. "
+                "Expected a string input that holds an image, or numbers like pixels."
+            ) from error
     return {**feed, **{tensor: np.asarray(value) for tensor, value in zip(fetch, values, strict=True)}}
 
 

@@ -1,6 +1,8 @@
 """SavedModel -> converted model: load, cut, convert every stage, write, compare with TensorFlow."""
 
 import os
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -82,9 +84,9 @@ def convert_saved_model(
     with quiet():
         steps.begin("load", 0.0)
         model = load(model_dir, input_node, outputs_nodes)
-        float_graph, _ = drop_quantisers(model.graph)
+        float_graph, _ = drop_quantisers(model.graph, model.outputs)
         cuts, stages, reference, quantised = _convert_stages(model, float_graph, config, chosen, require_fpga, steps)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.unchecked")
+        temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.unchecked")
         try:
             steps.begin("write", 0.75)
             files = {stage.definition["file"]: stage.file for stage in stages if stage.file is not None}
@@ -209,8 +211,6 @@ def _npu_stage(graph: Graph, float_graph: Graph, cut: Cut, config: str) -> tuple
 
 
 def _saved(program: Any) -> bytes:
-    import tempfile
-
     with tempfile.TemporaryDirectory(prefix="amlrealtimeai-") as folder:
         path = Path(folder) / "program.npu"
         program.save(path)
@@ -245,7 +245,9 @@ def _output_alias(model: SavedModel, tensor: str) -> str:
 
 def _spec(graph: Graph, tensor: str) -> dict[str, Any]:
     shape = graph.shape(tensor)
+    dtype = graph.tensor(tensor).dtype.base_dtype.name
+    if shape is None and dtype == "string":
+        shape = [None]  # tf.placeholder(tf.string), as the original notebooks write it: a batch of images
     if shape is None:
         raise ConversionError(f"the rank of {tensor!r} is unknown; give it a shape with set_shape before exporting")
-    dtype = graph.tensor(tensor).dtype.base_dtype.name
-    return {"tensor": tensor, "dtype": dtype, "shape": [None, *shape[1:]] if shape else []}
+    return {"tensor": tensor, "dtype": dtype, "shape": shape}

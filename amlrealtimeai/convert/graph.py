@@ -36,9 +36,10 @@ def node_name(tensor: str) -> str:
 class Graph:
     """Nodes of one GraphDef by name; edits change this copy only."""
 
-    def __init__(self, graph_def: Any):
-        self.graph_def = type(graph_def)()
-        self.graph_def.CopyFrom(graph_def)
+    def __init__(self, graph_def: Any, copy: bool = True):
+        self.graph_def = type(graph_def)() if copy else graph_def
+        if copy:
+            self.graph_def.CopyFrom(graph_def)
         self.nodes: dict[str, Any] = {node.name: node for node in self.graph_def.node}
         self._shapes: Any = None
 
@@ -115,6 +116,14 @@ class Graph:
             stack.extend((source, False) for source in reversed(sources) if source not in given)
         return order
 
+    def pruned(self, outputs: Iterable[str]) -> "Graph":
+        """The part that `outputs` need."""
+        kept = type(self.graph_def)()
+        kept.versions.CopyFrom(self.graph_def.versions)
+        kept.library.CopyFrom(self.graph_def.library)
+        kept.node.extend(self.nodes[name] for name in self.ancestors(outputs, control=True))
+        return Graph(kept, copy=False)
+
     def consumers(self, names: Iterable[str] | None = None) -> dict[str, list[str]]:
         """Tensor -> names of the nodes that read it, among `names` (default: all nodes)."""
         readers: dict[str, list[str]] = {}
@@ -190,8 +199,8 @@ def rewire(graph: Graph, target: Callable[[str], str]) -> None:
     graph._shapes = None
 
 
-def drop_quantisers(graph: Graph) -> tuple[Graph, int]:
-    """The graph, with every "<scope>/bfp_quantize" passing its input through, and how many there were."""
+def drop_quantisers(graph: Graph, outputs: Iterable[str]) -> tuple[Graph, int]:
+    """What `outputs` need when every "<scope>/bfp_quantize" passes its input through, and how many there were."""
     bypass: dict[str, str] = {}
     for name in graph.nodes:
         match = _QUANTISER_END.match(name)
@@ -214,7 +223,7 @@ def drop_quantisers(graph: Graph) -> tuple[Graph, int]:
         return tensor
 
     rewire(float_graph, target)
-    return float_graph, len(bypass)
+    return float_graph.pruned(outputs), len(bypass)
 
 
 def subgraph(

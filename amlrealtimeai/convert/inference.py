@@ -111,7 +111,7 @@ def _inline(graph: Graph, calls: dict[str, str]) -> Graph:
             passing = spliced.node.add(name=name, op="IdentityN" if results else "NoOp", input=results)
             if results:
                 passing.attr["T"].list.type.extend(output.type for output in signature.output_arg)
-    return Graph(spliced)
+    return Graph(spliced, copy=False)
 
 
 def _splice(target: Any, prefix: str, body: Any, arguments: dict[str, str]) -> None:

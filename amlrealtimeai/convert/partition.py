@@ -1,5 +1,6 @@
 """Where a graph is cut: preprocess, host, NPU, host."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +34,7 @@ def plan_stages(model: SavedModel, float_graph: Graph, require_fpga: bool) -> li
     `float_graph` is the model's graph without quantisers. Raises ConversionError when nothing can run on the NPU and
     `require_fpga` is set.
     """
-    needed = set(model.graph.ancestors(model.outputs))
+    needed = _needed(model)
     special = _preprocess_cuts(model, needed)
     given = [*model.inputs, *(tensor for cut in special for tensor in cut.outputs)]
     npu = _featurizer_cuts(model, needed)
@@ -44,14 +45,18 @@ def plan_stages(model: SavedModel, float_graph: Graph, require_fpga: bool) -> li
 
 def plan_host(model: SavedModel) -> list[Cut]:
     """The same with everything behind the preprocessing on the host."""
-    return _join(model, _preprocess_cuts(model, set(model.graph.ancestors(model.outputs))))
+    return _join(model, _preprocess_cuts(model, _needed(model)))
+
+
+def _needed(model: SavedModel) -> set[str]:
+    return {*model.graph.ancestors(model.outputs, stop=model.inputs), *map(node_name, model.inputs)}
 
 
 def _preprocess_cuts(model: SavedModel, needed: set[str]) -> list[Cut]:
     cuts: dict[str, Cut] = {}
     for note in model.preprocess:
         source, target = note["input"], note["output"]
-        if node_name(target) in needed and node_name(source) in model.graph.nodes:
+        if node_name(target) in needed and node_name(source) in needed:
             parameters = {k: v for k, v in note.items() if k not in ("input", "output")}
             cuts[target] = Cut("preprocess", "preprocess", [source], [target], parameters)
     return list(cuts.values())
@@ -223,6 +228,7 @@ def _join(model: SavedModel, special: list[Cut]) -> list[Cut]:
     for cut in special:
         cut.inputs = [graph.resolve(tensor, stop=available) for tensor in cut.inputs]
         _bridge(graph, stages, available, cut.inputs, "host")
+        cut.name = _unused(cut.name, stages)
         stages.append(cut)
         available.extend(cut.outputs)
     _bridge(graph, stages, available, model.outputs, "classifier" if special else "model")
@@ -236,7 +242,10 @@ def _bridge(graph: Graph, stages: list[Cut], available: list[str], needed: list[
     names = set(graph.ancestors(missing, stop=available))
     readers = graph.consumers(names)
     sources = [t for t in available if t in readers]
-    taken = {cut.name for cut in stages}
-    unique = name if name not in taken else next(f"{name}_{i}" for i in range(2, 99) if f"{name}_{i}" not in taken)
-    stages.append(Cut("onnx", unique, sources, missing, {}))
+    stages.append(Cut("onnx", _unused(name, stages), sources, missing, {}))
     available.extend(missing)
+
+
+def _unused(name: str, stages: list[Cut]) -> str:
+    taken = {cut.name for cut in stages}
+    return name if name not in taken else next(n for i in itertools.count(2) if (n := f"{name}_{i}") not in taken)

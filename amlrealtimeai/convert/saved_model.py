@@ -194,7 +194,7 @@ def _freeze(session: Any, graph: Graph, outputs: list[str]) -> Graph:
                 "Export the graph for inference, without training ops on the way to the outputs."
             )
         node.attr.pop("_class", None)
-    return Graph(frozen)
+    return Graph(frozen, copy=False)
 
 
 _MOVES = ("Identity", "Switch", "RefSwitch")

@@ -1,5 +1,6 @@
 import json
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,39 @@ def test_saved_model_of_tensorflow_2(tmp_path: Path) -> None:
     answer = ConvertedModel.load(tmp_path / "out").predict({"pixels": x}).outputs["scores"]
     expected = module.serve(x)["scores"].numpy()
     assert np.abs(answer - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def test_images_may_enter_behind_the_preprocessing(quantised: Path, tmp_path: Path) -> None:
+    report = convert(quantised, tmp_path / "out", inputs="map/TensorArrayV2Stack/TensorListStack:0")
+    assert kinds(report) == [("npu", "featurizer"), ("onnx", "classifier")]
+    assert ConvertedModel.load(tmp_path / "out").signature.inputs["images"].shape == (None, 32, 32, 3)
+
+
+def test_two_featurizers_in_one_model(tmp_path: Path) -> None:
+    with networks.session() as session:
+        encoded, x = networks.images()
+        both = networks.featurizer(x) + networks.featurizer(x, fmt=BlockFormat(16, 3, 8))
+        result = networks.classifier(both)
+        model = networks.export(session, tmp_path / "model", {"images": encoded}, {"output_alias": result})
+    report = convert(model, tmp_path / "out")
+    assert [stage.name for stage in report.stages] == ["preprocess", "featurizer", "featurizer_2", "classifier"]
+    assert [check.measured < 1e-5 for check in report.checks] == [True] * 5
+
+
+def test_bytes_as_pixels_are_cast_on_the_host(tmp_path: Path) -> None:
+    with networks.session() as session:
+        x = tf.placeholder(tf.uint8, [None, 32, 32, 3], name="x")
+        features = networks.featurizer(tf.cast(x, tf.float32) - 120.0)
+        model = networks.export(session, tmp_path / "model", {"x": x}, {"y": features})
+    report = convert(model, tmp_path / "out", "y", "x")
+    assert kinds(report) == [("onnx", "host"), ("npu", "featurizer")]
+
+
+def test_two_conversions_at_once(quantised: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        reports = list(pool.map(lambda name: convert(quantised, tmp_path / name), ("a", "b")))
+    assert [kinds(report)[1] for report in reports] == [("npu", "featurizer")] * 2
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_host_only_when_the_fpga_is_not_required(tmp_path: Path) -> None:
