@@ -50,7 +50,7 @@ class Engine:
         """
         image = image or verify_image(path)
         if not self.succeeds("image", "inspect", image.id):
-            printed = self.call("load", "--quiet", "--input", str(path))
+            printed = self.call("load", "--quiet", "--input", str(path), timeout=5 * _SECONDS)
             if not self.succeeds("image", "inspect", image.id):
                 # Docker's containerd store knows an image by its manifest, not by its configuration.
                 return printed.splitlines()[-1].split(": ", 1)[-1]

@@ -80,7 +80,7 @@ def run(
     read_only: bool = True,
     network: str | None = None,
     arguments: Sequence[str] = (),
-    timeout: float = 30.0,
+    timeout: float = 60.0,
     keep: bool = False,
 ) -> Running:
     """Start the service in an image file and return when its health check says SERVING.
