@@ -87,7 +87,8 @@ class EmbeddedTarget:
         state = _STATES[entry["state"]]
         if state == HEALTHY and row["pid"] != os.getpid() and not hosts.answers(row, bool(self._settings.certificate)):
             return Status(UNHEALTHY, address, f"its server (process {row['pid']}) does not answer")
-        return Status(state, address, entry["error"])
+        # The store's file has its digest for a name, which tells people nothing.
+        return Status(state, address, entry["error"].replace(Path(wanted["model"]).name, "the model"))
 
     def logs(self, name: str, lines: int) -> str:
         """Lines of the cluster's log about this service, or about no service in particular."""

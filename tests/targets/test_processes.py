@@ -1,0 +1,261 @@
+"""Services and the processes that run them: who ends with whom, and what the others see."""
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from amlrealtimeai.accel import client_from_service
+from amlrealtimeai.core import AksCompute, ComputeTarget, Model, Webservice, Workspace
+from amlrealtimeai.errors import DeploymentError, InvalidInputError
+from tests.serving.models import image_model
+from tests.targets.helpers import Session, process_exists
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+
+WAIT = "print(service.scoring_uri, flush=True); sys.stdin.read()"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    monkeypatch.setenv("AMLREALTIMEAI_HOME", str(tmp_path / "home"))
+    made = Workspace.create("lab")
+    Model.register(made, image_model(tmp_path / "means.accelonnx"), "means")
+    yield made
+    made.delete(delete_dependent_resources=True)
+
+
+def cluster(workspace: Workspace, name: str = "aks", agents: int = 4, **settings: object) -> ComputeTarget:
+    configuration = AksCompute.provisioning_configuration(agent_count=agents, **settings)  # type: ignore[arg-type]
+    return ComputeTarget.create(workspace, name, configuration)
+
+
+def score(service: Webservice) -> float:
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8), (10, 20, 30)).save(stream, "PNG")
+    return float(client_from_service(service).score_numpy_arrays({"images": np.array([stream.getvalue()], object)})[0])
+
+
+def eventually(check: Callable[[], bool], seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not check():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def server_pid(workspace: Workspace) -> int:
+    (row,) = workspace.store.select("servers")
+    return int(row["pid"])
+
+
+def port_of(uri: str) -> int:
+    return int(uri.rpartition(":")[2])
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("run_in", ["notebook", "process"])
+@pytest.mark.parametrize("end", ["by itself", "killed"])
+def test_services_end_with_their_process_and_start_again_on_demand(
+    workspace: Workspace, run_in: str, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster(workspace, run_in=run_in)
+    other = Session(f"service = deploy(); {WAIT}")
+    uri = other.line()
+    service = Webservice(workspace, "means-svc")
+    assert (service.state, service.scoring_uri) == ("Healthy", uri)
+    assert score(service) == pytest.approx(-113.68, abs=0.001)
+    pid = server_pid(workspace)
+    assert (pid == other.process.pid) == (run_in == "notebook")
+    if end == "killed":
+        other.kill()
+    else:
+        assert other.finish() == 0
+    assert eventually(lambda: not process_exists(pid), 5.0)
+    assert not is_open(port_of(uri))
+    assert service.state == "Stopped"
+    with pytest.raises(
+        DeploymentError, match=r"'means-svc' has no address: it is Stopped; .*call update\(\) to deploy it"
+    ):
+        client_from_service(service)
+    with pytest.raises(DeploymentError, match="is Stopped"):
+        service.wait_for_deployment()
+    capsys.readouterr()
+    service.update()
+    service.wait_for_deployment()
+    assert capsys.readouterr().out == "The service 'means-svc' was stopped; it is deployed again.\n"
+    assert score(service) == pytest.approx(-113.68, abs=0.001)
+
+
+def test_a_stopped_service_does_not_need_overwrite(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster(workspace, agents=1)
+    other = Session(f"service = deploy(); {WAIT}")
+    other.line()
+    model, target = Model(workspace, "means"), ComputeTarget(workspace, "aks")
+    with pytest.raises(InvalidInputError, match="exists already"):
+        Webservice.deploy_from_model(workspace, "means-svc", model, deployment_target=target)
+    with pytest.raises(DeploymentError, match="The service 'means-svc' uses 1"):
+        Webservice.deploy_from_model(workspace, "another", model, deployment_target=target)
+    other.kill()
+    capsys.readouterr()
+    service = Webservice.deploy_from_model(workspace, "means-svc", model, deployment_target=target)
+    service.wait_for_deployment()
+    assert "was stopped, because the process that ran it has ended; it is deployed again" in capsys.readouterr().out
+    assert score(service) == pytest.approx(-113.68, abs=0.001)
+
+
+def test_a_server_that_is_kept_running_outlives_its_starter(workspace: Workspace) -> None:
+    cluster(workspace, run_in="process", keep_running=True)
+    first = Session(f"service = deploy(); {WAIT}")
+    uri = first.line()
+    assert first.finish() == 0
+    service = Webservice(workspace, "means-svc")
+    assert (service.state, service.scoring_uri) == ("Healthy", uri)
+    assert score(service) == pytest.approx(-113.68, abs=0.001)
+    second = Session("print(deploy('second').scoring_uri)")
+    assert second.line() == uri  # one front address for the cluster
+    assert second.finish() == 0
+    pid = server_pid(workspace)
+    Webservice(workspace, "second").delete()
+    assert service.state == "Healthy" and process_exists(pid)
+    service.delete()
+    assert not process_exists(pid) and not is_open(port_of(uri))
+    assert workspace.store.select("servers") == []
+    assert [path.name for path in workspace.store.run.iterdir() if not path.name.startswith("starting")] == []
+
+
+def test_two_notebooks_do_not_collide(workspace: Workspace) -> None:
+    cluster(workspace)
+    sessions = [Session(f"service = deploy('svc-{number}'); {WAIT}") for number in range(3)]
+    uris = [session.line() for session in sessions]
+    assert len(set(uris)) == 3
+    for number, uri in enumerate(uris):
+        service = Webservice(workspace, f"svc-{number}")
+        assert (service.state, service.scoring_uri) == ("Healthy", uri)
+        assert score(service) == pytest.approx(-113.68, abs=0.001)
+    sessions[0].kill()
+    assert [Webservice(workspace, f"svc-{number}").state for number in range(3)] == ["Stopped", "Healthy", "Healthy"]
+    for session in sessions[1:]:
+        assert session.finish() == 0
+
+
+def test_any_process_can_change_and_delete_a_service(workspace: Workspace, tmp_path: Path) -> None:
+    cluster(workspace)
+    other = Session(f"service = deploy(); {WAIT}")
+    uri = other.line()
+    doubled = Model.register(workspace, image_model(tmp_path / "doubled.accelonnx", scaling_factor=2.0), "doubled")
+    service = Webservice(workspace, "means-svc")
+    service.update(models=[doubled], num_replicas=2)
+    service.wait_for_deployment()
+    assert service.scoring_uri == uri and score(service) == pytest.approx(-227.36, abs=0.001)
+    service.delete()
+    assert workspace.webservices == {}
+    assert workspace.store.select("servers") and is_open(port_of(uri))  # the server is the other notebook's own
+    assert other.finish() == 0
+
+
+def test_a_taken_over_name_moves_to_the_new_process(workspace: Workspace) -> None:
+    cluster(workspace, agents=1)
+    other = Session(f"service = deploy(); {WAIT}")
+    uri = other.line()
+    model, target = Model(workspace, "means"), ComputeTarget(workspace, "aks")
+    service = Webservice.deploy_from_model(workspace, "means-svc", model, None, None, target, overwrite=True)
+    service.wait_for_deployment()
+    assert service.scoring_uri != uri
+    assert other.finish() == 0
+    assert service.state == "Healthy" and score(service) == pytest.approx(-113.68, abs=0.001)
+
+
+def test_a_child_that_hangs_is_unhealthy(workspace: Workspace) -> None:
+    cluster(workspace, run_in="process")
+    service = Webservice.deploy_from_model(
+        workspace, "means-svc", Model(workspace, "means"), deployment_target=ComputeTarget(workspace, "aks")
+    )
+    service.wait_for_deployment()
+    pid = server_pid(workspace)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert service.state == "Unhealthy"
+        assert service.error == f"its server (process {pid}) does not answer"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert eventually(lambda: service.state == "Healthy")
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: service.state == "Stopped")
+    service.update()
+    service.wait_for_deployment()
+    assert score(service) == pytest.approx(-113.68, abs=0.001)
+
+
+def test_an_interrupted_cell_does_not_end_the_child(workspace: Workspace) -> None:
+    cluster(workspace, run_in="process")
+    other = Session(
+        "service = deploy()\nprint(service.scoring_uri, flush=True)\n"
+        "try:\n    time.sleep(30)\nexcept KeyboardInterrupt:\n    print('interrupted', flush=True)\n"
+        "sys.stdin.read()"
+    )
+    other.line()
+    other.signal(signal.SIGINT)
+    assert other.line() == "interrupted"
+    time.sleep(0.3)
+    assert Webservice(workspace, "means-svc").state == "Healthy"
+    assert other.finish() == 0
+
+
+def test_a_process_with_a_service_ends_at_once(workspace: Workspace) -> None:
+    cluster(workspace)
+    other = Session("deploy(); print('done', flush=True)")
+    other.line()
+    started = time.monotonic()
+    assert other.finish() == 0
+    assert time.monotonic() - started < 3.0
+    assert workspace.store.select("servers") == []
+
+
+def test_a_forked_child_does_not_end_the_service(workspace: Workspace) -> None:
+    cluster(workspace)
+    other = Session(
+        "service = deploy()\nif os.fork() == 0:\n    sys.exit(0)\nos.wait()\n"
+        "print(service.state, flush=True); sys.stdin.read()"
+    )
+    assert other.line() == "Healthy"
+    assert other.finish() == 0
+
+
+def test_the_child_finds_this_package_and_not_the_folder_it_is_in(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "student"
+    folder.mkdir()
+    (folder / "numpy.py").write_text("raise SystemExit('shadowed')")
+    monkeypatch.chdir(folder)
+    cluster(workspace, run_in="process")
+    service = Webservice.deploy_from_model(
+        workspace, "means-svc", Model(workspace, "means"), deployment_target=ComputeTarget(workspace, "aks")
+    )
+    service.wait_for_deployment()
+
+
+def test_a_child_that_cannot_start_says_why(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster(workspace, run_in="process")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(DeploymentError, match="the server ended at its start, with status 1"):
+        Webservice.deploy_from_model(
+            workspace, "means-svc", Model(workspace, "means"), deployment_target=ComputeTarget(workspace, "aks")
+        )
+    assert workspace.webservices == {} and workspace.store.select("servers") == []
