@@ -191,6 +191,22 @@ def _grey() -> bytes:
         return session.run(tf.io.encode_jpeg(tf.fill([64, 64, 3], tf.constant(130, tf.uint8))))
 
 
+def test_keras_classifier_with_dropout(tmp_path: Path, picture: bytes) -> None:
+    with networks.session() as session:
+        tf.keras.backend.set_session(session)
+        encoded, x = networks.images()
+        flat = tf.keras.layers.Flatten()(networks.featurizer(x))
+        hidden = tf.keras.layers.Dropout(0.5)(tf.keras.layers.Dense(16, activation="relu")(flat))
+        result = tf.keras.layers.Dense(10, activation="softmax", name="top")(hidden)
+        model = networks.export(session, tmp_path / "model", {"images": encoded}, {"output_alias": result})
+        expected = session.run(result, {encoded: [picture], tf.keras.backend.learning_phase(): 0})
+        report = convert(model, tmp_path / "out", result.name)
+        assert tf.keras.backend.get_session() is session
+    assert kinds(report) == [("preprocess", "preprocess"), ("npu", "featurizer"), ("onnx", "classifier")]
+    answer = ConvertedModel.load(tmp_path / "out").predict({"images": np.array([picture], dtype=object)})
+    np.testing.assert_allclose(answer.outputs["output_alias"], expected, atol=1e-5)
+
+
 def test_saved_model_of_tensorflow_2(tmp_path: Path) -> None:
     import tensorflow as tf2
 
