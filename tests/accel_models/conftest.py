@@ -29,13 +29,17 @@ class Classifier:
 
 
 def _classifier(model: FloatModel) -> Iterator[Classifier]:
-    with tf.Graph().as_default() as graph, tf.Session() as session:
+    graph = tf.Graph()
+    session = tf.Session(graph=graph)
+    with graph.as_default():
         images = tf.placeholder(tf.string)
         pixels = utils.preprocess_array(images)
         features = model.import_graph_def(pixels)
         probabilities = model.get_default_classifier(features)
         model.restore_weights(session)
-        yield Classifier(model, graph, session, images, pixels, features, probabilities)
+    # outside of as_default: while a session fixture lives, other tests have their own default graph
+    yield Classifier(model, graph, session, images, pixels, features, probabilities)
+    session.close()
 
 
 @pytest.fixture(scope="session")

@@ -133,9 +133,9 @@ def test_the_shipped_archive_is_small_and_loads_fast(tmp_path):
     shutil.copy(shipped, tmp_path)
     shutil.copy(shipped.with_name("resnet50.npz.sha256"), tmp_path)
 
-    start = time.perf_counter()
+    start = time.process_time()
     arrays = codec.load(tmp_path / "resnet50.npz", "resnet50")
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
 
     assert len(arrays) == 267
-    assert seconds < 3  # 0.35 s on two quiet cores; generous, because tests run beside others
+    assert seconds < 1  # of processor time, because tests run beside others; measured 0.35

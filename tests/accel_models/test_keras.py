@@ -34,16 +34,12 @@ def keras(tmp_path_factory):
     path = tmp_path_factory.mktemp("keras") / "weights.h5"
     rng = np.random.default_rng(0)
     pictures = rng.uniform(0, 255, (2, 224, 224, 3)).astype(np.float32)
-    with tf.Graph().as_default(), tf.Session() as session:
-        tf.keras.backend.set_session(session)
-        model = tf_keras.applications.ResNet50(weights=None)
-        model.set_weights([random_like(weight, rng) for weight in model.weights])
-        model.save_weights(path)
-        prepared = tf_keras.applications.resnet.preprocess_input(pictures.copy())
-        outputs = [model.get_layer("avg_pool").output, model.output]
-        features, probabilities = session.run(
-            outputs, {model.input: prepared, tf.keras.backend.learning_phase(): False}
-        )
+    model = tf_keras.applications.ResNet50(weights=None)
+    model.set_weights([random_like(weight, rng) for weight in model.weights])
+    model.save_weights(path)
+    both = tf_keras.Model(model.input, [model.get_layer("avg_pool").output, model.output])
+    prepared = tf_keras.applications.resnet.preprocess_input(pictures.copy())
+    features, probabilities = (output.numpy() for output in both(prepared, training=False))
     tf_keras.backend.clear_session()
     return path, pictures, features, probabilities
 

@@ -1,23 +1,24 @@
 """Restoring, saving and exchanging weights between the twins; the graph while it is trained."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
 from amlrealtimeai import resources
 from amlrealtimeai.accel.models import QuantizedResnet50, Resnet50
-from amlrealtimeai.accel.models.layers import QuantizedBuilder
-from amlrealtimeai.errors import WeightsError
-from amlrealtimeai.npu import formats
+from amlrealtimeai.errors import UnsupportedError, WeightsError
+from tests.accel_models.tiny import QuantizedTiny, Tiny
 
 GAMMA = "resnet_v1_50/conv1/BatchNorm/gamma"
-MEAN = "resnet_v1_50/conv1/BatchNorm/moving_mean/Read/ReadVariableOp:0"
 
 CONV1 = "resnet_v1_50/conv1/weights/Read/ReadVariableOp:0"
 
 
-def picture():
-    return np.random.default_rng(0).uniform(-120, 120, (1, 224, 224, 3)).astype(np.float32)
+def picture(size=224):
+    largest = 120 if size == 224 else 1
+    return np.random.default_rng(0).uniform(-largest, largest, (1, size, size, 3)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -74,21 +75,17 @@ def test_saving_into_the_default_session(checkpoint):
     assert tf.train.latest_checkpoint(str(checkpoint[0].parent / "default")) is not None
 
 
-def test_training_a_quantised_graph_moves_every_trainable_variable():
+def test_training_a_quantised_graph_moves_every_trainable_variable(tmp_path):
     """Gradients pass the quantisers of images, activations and kernels; a step along them lowers the loss."""
-    rng = np.random.default_rng(0)
     with tf.Graph().as_default(), tf.Session() as session:
-        images = tf.placeholder(tf.float32, [None, 16, 16, 3])
-        builder = QuantizedBuilder("tiny", True, formats["bw_cnn"])
-        x = builder.conv_bn(builder.image(images, "in"), 8, 3, scope="first", keras="first", first=True)
-        x = builder.conv_bn(builder.activation(tf.nn.relu(x), "mid"), 4, 1, scope="second", keras="second")
-        loss = tf.reduce_mean(tf.square(x - 1.0))
+        model = QuantizedTiny(tmp_path, weights="random")
+        mean, _ = model.import_graph_def()
+        loss = tf.reduce_mean(tf.square(mean - 1.0))
         variables = tf.trainable_variables()
         gradients = tf.gradients(loss, variables)
         step = tf.group(*[v.assign_sub(1e-3 * g) for v, g in zip(variables, gradients, strict=True)])
-        for entry in builder.entries:
-            session.run(entry.variable.assign(rng.uniform(0.1, 1, entry.shape)))
-        feed = {images: rng.uniform(-1, 1, (2, 16, 16, 3))}
+        model.restore_weights(session)
+        feed = {model.input_tensor_list[0]: picture(16)}
         before, found = session.run([loss, gradients], feed)
         session.run(step, feed)
         after = session.run(loss, feed)
@@ -99,19 +96,40 @@ def test_training_a_quantised_graph_moves_every_trainable_variable():
 
 
 def test_a_phase_tensor_switches_batch_statistics(tmp_path):
+    moving_mean = "tiny_v1/first/BatchNorm/moving_mean/Read/ReadVariableOp:0"
     with tf.Graph().as_default(), tf.Session() as session:
         phase = tf.placeholder(tf.bool, [])
-        model = Resnet50(tmp_path, weights="workshop")
-        features = model.import_graph_def(is_training=phase)
+        model = Tiny(tmp_path, weights="random")
+        mean, _ = model.import_graph_def(is_training=phase)
         model.restore_weights(session)
-        images = {model.input_tensor_list[0]: np.repeat(picture(), 2, axis=0)}
-        start = session.run(MEAN)
-        inference = session.run(features, {**images, phase: False})
-        assert np.array_equal(session.run(MEAN), start)
-        training = session.run(features, {**images, phase: True})
-        assert not np.array_equal(session.run(MEAN), start)
+        images = {model.input_tensor_list[0]: picture(16)}
+        start = session.run(moving_mean)
+        inference = session.run(mean, {**images, phase: False})
+        assert np.array_equal(session.run(moving_mean), start)
+        training = session.run(mean, {**images, phase: True})
+        assert not np.array_equal(session.run(moving_mean), start)
 
+    # a batch normalised by its own statistics has beta as its mean, which random weights put near 0
+    assert np.abs(training).max() < 0.35
     assert np.abs(training - inference).max() > 0.05
+
+
+def test_for_inference_nothing_is_trainable(tmp_path):
+    with tf.Graph().as_default():
+        Tiny(tmp_path, weights="random").import_graph_def(is_training=False)
+        QuantizedTiny(tmp_path, weights="random").import_graph_def(is_training=False)
+        frozen = Tiny(tmp_path, is_frozen=True, weights="random")
+        frozen.import_graph_def(is_training=tf.placeholder(tf.bool, []))
+
+        assert tf.trainable_variables() == []
+        assert len(tf.global_variables()) == 3 * 10
+        assert frozen.output_tensor_list == ["tiny_v1_2/mean:0", "tiny_v1_2/map:0"]
+        assert frozen.get_output_dims(1) == [16, 16, 4]
+
+
+def test_a_network_without_a_classifier_says_so(tmp_path):
+    with tf.Graph().as_default(), pytest.raises(UnsupportedError, match="tiny has no classifier"):
+        Tiny(tmp_path, weights="random").get_default_classifier(tf.placeholder(tf.float32))
 
 
 def test_random_weights_are_seeded_keep_their_size_and_say_so(tmp_path, caplog):
@@ -161,7 +179,7 @@ def test_missing_folders_and_missing_checkpoints(tmp_path):
     with pytest.raises(WeightsError, match="got both"):
         QuantizedResnet50(tmp_path, custom_weights_directory=tmp_path, weights="random")
     with tf.Graph().as_default(), tf.Session() as session:
-        model = Resnet50(tmp_path, weights=tmp_path)
+        model = Tiny(tmp_path, weights=tmp_path)
         model.import_graph_def()
         with pytest.raises(WeightsError, match="there is no checkpoint in"):
             model.restore_weights(session)
@@ -169,25 +187,45 @@ def test_missing_folders_and_missing_checkpoints(tmp_path):
 
 def test_a_checkpoint_of_another_network(tmp_path):
     with tf.Graph().as_default(), tf.Session() as session:
-        other = tf.Variable(np.zeros((7, 7, 3, 32), np.float32), name="resnet_v1_50/conv1/weights")
+        other = tf.Variable(np.zeros((3, 3, 3, 9), np.float32), name="tiny_v1/first/weights")
         session.run(other.initializer)
         tf.train.Saver([other]).save(session, str(tmp_path / "other"))
     with tf.Graph().as_default(), tf.Session() as session:
-        model = Resnet50(tmp_path, weights=tmp_path)
+        model = Tiny(tmp_path, weights=tmp_path)
         model.import_graph_def()
-        with pytest.raises(WeightsError, match=r"are not those of resnet50: expected .*\[7, 7, 3, 64\], got shape"):
+        with pytest.raises(
+            WeightsError, match=r"are not those of tiny: expected .*\[3, 3, 3, 8\], got shape \[3, 3, 3, 9\]"
+        ):
             model.restore_weights(session)
 
 
-def test_a_damaged_checkpoint(checkpoint, tmp_path):
-    for file in checkpoint[0].iterdir():
-        data = file.read_bytes()
-        (tmp_path / file.name).write_bytes(data[: len(data) // 2] if ".data-" in file.name else data)
+def test_a_damaged_checkpoint(tmp_path):
     with tf.Graph().as_default(), tf.Session() as session:
-        model = Resnet50(tmp_path, weights=tmp_path)
+        model = Tiny(tmp_path, weights="random")
         model.import_graph_def()
-        with pytest.raises(WeightsError, match="cannot be read"):
-            model.restore_weights(session)
+        model.restore_weights(session)
+        prefix = Path(model.save_weights(tmp_path / "weights", session))
+        data = prefix.with_name("weights.data-00000-of-00001")
+        data.write_bytes(data.read_bytes()[:300])
+        with pytest.raises(WeightsError, match=r"the checkpoint .*weights cannot be read"):
+            restored = Tiny(tmp_path, weights=tmp_path)
+            restored.import_graph_def()
+            restored.restore_weights(session)
+
+
+def test_a_checkpoint_s_folder_can_be_moved(tmp_path):
+    with tf.Graph().as_default(), tf.Session() as session:
+        model = Tiny(tmp_path, weights="random")
+        mean, _ = model.import_graph_def()
+        model.restore_weights(session)
+        model.save_weights(tmp_path / "old" / "weights", session)
+        expected = session.run(mean, {model.input_tensor_list[0]: picture(16)})
+        (tmp_path / "old").rename(tmp_path / "new")
+        moved = Tiny(tmp_path, weights=tmp_path / "new")
+        again, _ = moved.import_graph_def()
+        moved.restore_weights(session)
+
+        assert np.array_equal(session.run(again, {moved.input_tensor_list[0]: picture(16)}), expected)
 
 
 def test_the_classifier_of_a_checkpoint_is_the_default_one(checkpoint, float_resnet):
