@@ -4,7 +4,6 @@ import io
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -151,26 +150,14 @@ def test_container_ends_with_the_process_that_started_it(image: ImageInfo) -> No
     assert not find_engine().succeeds("inspect", "--type", "container", container)
 
 
-def test_request_in_flight_is_answered_while_stopping(image: ImageInfo) -> None:
-    service = run(image)
-    answers: list[list[float]] = []
-    failures: list[str] = []
-
-    def ask() -> None:
-        try:
-            while True:
-                answers.append(predict(service.address, COLOUR))
-        except grpc.RpcError as error:
-            failures.append(error.code().name)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    while len(answers) < 3:
-        thread.join(0.01)
-    service.stop()
-    thread.join(30)
-    assert failures == ["UNAVAILABLE"]
-    assert all(answer == EXPECTED for answer in answers)
+def test_stop_reaches_the_server_which_ends_by_itself(image: ImageInfo) -> None:
+    with run(image) as service:
+        assert predict(service.address, COLOUR) == EXPECTED
+        service.engine.call("stop", "--time", "20", service.id)
+        assert not service.is_running
+        assert service.engine.exit_code(service.id) == 0  # 137: it did not hear SIGTERM and was killed
+        with pytest.raises(grpc.RpcError):
+            predict(service.address, COLOUR)
 
 
 def test_npu_stage_runs_in_the_container_and_the_image_is_removed_on_request(image: ImageInfo, tmp_path: Path) -> None:
