@@ -1,0 +1,92 @@
+"""Checks of the exercises: each knows the right answer and what the common wrong ones come from."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from amlrealtimeai import npu
+from amlrealtimeai.lab.pictures import Top
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check says; a notebook shows the text."""
+
+    passed: bool
+    text: str
+
+    def __str__(self) -> str:
+        return ("Right. " if self.passed else "Not yet. ") + self.text
+
+    __repr__ = __str__
+
+
+def _open() -> Verdict:
+    return Verdict(False, "Put your answer in place of None (or ...), then run the cell again.")
+
+
+def zebra(answer: Top | None) -> Verdict:
+    """Exercise 1 of QuickStart: the service's answer for zebra.jpg."""
+    if answer is None:
+        return _open()
+    if not isinstance(answer, Top):
+        return Verdict(False, "Give lab.top(...) of what client.score_file returned for lab.sample('zebra').")
+    if answer.label == "red fox":
+        return Verdict(False, "That is still the fox: score_file wants the path of the other picture.")
+    if answer.label != "zebra":
+        return Verdict(False, f"The service said {answer.label}; was the picture lab.sample('zebra')?")
+    return Verdict(True, f"A zebra, with {100 * answer.probability:.1f} %. Nothing was deployed anew for it.")
+
+
+_BLOCKS = ([6.5, 2.5, -1.5, 0.25], [0.1, -0.2, 0.05, 0.0], [-8.0, 1.0, 2.0, 3.0], [7.9999995, 1.0, 0.0, 0.0])
+
+
+def shared_exponent(function: Callable[[list[float]], int]) -> Verdict:
+    """Exercise 2 of QuickStart: a function that finds a block's shared exponent."""
+    right = [int(npu.quantize(np.array(block, np.float32), npu.BlockFormat(4, 5, 8))[1][0]) for block in _BLOCKS]
+    try:
+        answers = [function(list(block)) for block in _BLOCKS]
+    except Exception as error:  # a learner's function may raise anything
+        return Verdict(False, f"It raised {type(error).__name__}: {error}")
+    if any(answer is None or answer is Ellipsis for answer in answers):
+        return _open()
+    if answers == right:
+        return Verdict(True, "The largest magnitude decides: its floor(log2), whatever its sign.")
+    for block, answer, expected in zip(_BLOCKS, answers, right, strict=True):
+        if answer == expected:
+            continue
+        if block[0] < 0:
+            return Verdict(
+                False, f"{block}: expected {expected}, got {answer}. -8 is the largest magnitude: take abs()."
+            )
+        if answer == expected + 1:
+            hint = "Round down, not to the nearest or up (2**e may not exceed the largest)."
+            return Verdict(False, f"{block}: expected {expected}, got {answer}. {hint}")
+        return Verdict(False, f"{block}: expected {expected}, got {answer}. Which e gives 2**e <= largest < 2**(e+1)?")
+    return Verdict(False, f"expected {right}, got {answers}; give whole numbers (int), please.")
+
+
+_STEPS = ("define", "register", "convert", "containerize", "deploy", "consume")
+
+
+def steps_to_repeat(answer: Iterable[str] | None) -> Verdict:
+    """Exercise 3 of QuickStart: which steps a new classifier needs again."""
+    if answer is None:
+        return _open()
+    given = {step.strip().lower() for step in ([answer] if isinstance(answer, str) else answer)}
+    unknown = given - set(_STEPS)
+    if unknown:
+        return Verdict(False, f"{', '.join(sorted(unknown))}: the steps are called {', '.join(_STEPS)}.")
+    if "consume" in given:
+        return Verdict(False, "The client stays as it is: names of inputs and outputs did not change.")
+    missing = [step for step in _STEPS[:5] if step not in given]
+    if "convert" in missing:
+        return Verdict(
+            False, "The classifier is a stage of the converted model too (it runs on the host), so: convert."
+        )
+    if missing:
+        return Verdict(False, f"What about {missing[0]}? Each step works on what the one before it made.")
+    return Verdict(
+        True, "All but consume: a client only knows a name, an address, and the names of inputs and outputs."
+    )

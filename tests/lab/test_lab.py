@@ -1,0 +1,86 @@
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from amlrealtimeai import lab
+from amlrealtimeai.errors import InvalidInputError, NotFoundError
+from amlrealtimeai.lab import diagnosis
+
+
+def test_a_block_of_four_numbers_as_the_lesson_shows_it():
+    block = lab.blocks.view([6.5, 2.5, -1.5, 0.25], lab.blocks.BlockFormat(4, 3, 8))
+    assert (block.exponent, block.step, block.mantissas.tolist()) == (2, 1.0, [6, 2, -2, 0])
+    assert str(block).splitlines()[0] == "shared exponent 2, step 2**0 = 1"
+
+
+def test_the_dot_product_of_two_blocks_by_hand():
+    answer = lab.blocks.dot([6.5, 2.5, -1.5, 0.25], [1.0, 0.5, -0.25, 3.0], lab.blocks.BlockFormat(4, 3, 8))
+    assert answer == {"exact": 8.875, "reference": 7.0, "kernel": 7.0}
+
+
+def test_top_names_classes_and_refuses_other_vectors():
+    values = np.zeros((1, 1000))
+    values[0, 277] = 0.75
+    best = lab.top(values)
+    assert (best.label, best.probability) == ("red fox", 0.75)
+    assert str(best).splitlines()[0].split() == ["75.0", "%", "#" * 22, "red", "fox", "(277)"]
+    with pytest.raises(InvalidInputError, match="1000 probabilities"):
+        lab.top(np.zeros(10))
+
+
+def test_samples_are_listed_when_one_is_missing():
+    assert lab.show(lab.sample("zebra")).width == 280
+    with pytest.raises(NotFoundError, match=r"there are african_elephant, .*zebra"):
+        lab.sample("unicorn")
+
+
+def test_names_are_lower_case_and_differ():
+    first, second = lab.own_name("quickstart"), lab.own_name("quickstart")
+    assert re.fullmatch(r"quickstart-[a-z0-9]+-[0-9a-f]{4}", first)
+    assert first != second
+
+
+def test_the_doctor_finds_everything_here(capsys):
+    lab.doctor()
+    said = capsys.readouterr().out
+    assert said.splitlines()[-1] == "everything that the lessons need is here"
+    assert re.search(r"^ok +NPU kernel +instruction set", said, re.M) or "generic" in said
+
+
+def test_the_doctor_names_what_is_missing(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("AMLREALTIMEAI_DATA", str(tmp_path))
+    lab.doctor()
+    said = capsys.readouterr().out
+    assert "mend first: weights" in said and str(tmp_path) in said
+    assert any(not finding.ok for finding in diagnosis.examine())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["score", "nofile.jpg"], "no file 'nofile.jpg'"),
+        (["score", "README.md", "--address", "here"], "expected an address like 127.0.0.1:50051, got 'here'"),
+        (["inspect", "README.md"], "expected a converted model"),
+        (["inspect", "nothing.npu"], "no program file at nothing.npu"),
+        (["serve", "nothing.accelonnx"], "nothing.accelonnx"),
+    ],
+)
+def test_commands_answer_bad_input_with_one_sentence(arguments, said):
+    done = subprocess.run([sys.executable, "-m", "amlrealtimeai", *arguments], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_importing_the_package_is_light():
+    script = (
+        "import sys, time; begin = time.perf_counter(); import amlrealtimeai; "
+        "heavy = {'tensorflow', 'onnxruntime', 'numpy', 'grpc'} & set(sys.modules); "
+        "import amlrealtimeai.serving.server, amlrealtimeai.client, amlrealtimeai.accel; "
+        "print(sorted(heavy), 'tensorflow' in sys.modules, 'onnx' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] False False"
