@@ -20,9 +20,10 @@ from amlrealtimeai.npu.program import Shape
 AXES = {"nhwc": ("n", "h", "w", "c"), "nchw": ("n", "c", "h", "w"), "nc": ("n", "c")}
 Pads = tuple[int, int, int, int]
 _NO_PADS: Pads = (0, 0, 0, 0)
-# operations on shapes that only move elements, so that an unknown batch size may pass through
-_MOVES = ("Identity", "Cast", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Reshape", "Transpose")
-_FOLDED = (*_MOVES, "Add", "Sub", "Mul", "Div", "Sqrt", "Reciprocal", "Neg", "ReduceProd", "ConstantOfShape", "Expand")
+_FOLDED = (
+    *("Identity", "Cast", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Reshape", "Transpose"),
+    *("Add", "Sub", "Mul", "Div", "Sqrt", "Reciprocal", "Neg", "ReduceProd", "ConstantOfShape", "Expand"),
+)
 _PASSING = ("Identity", "Cast", "Pad", "Add", "Sub", "Mul", "Div", "Relu", "Dropout")
 
 
@@ -108,7 +109,6 @@ class Graph:
         self.nodes, needed = _needed(graph.node, self.outputs)
         self._initializers = {tensor.name: tensor for tensor in graph.initializer}
         self._constants: dict[str, np.ndarray] = {}
-        self._batch_inside: set[str] = set()
         for tensor in graph.sparse_initializer:
             if tensor.values.name in needed:
                 raise UnsupportedError(f"constant {tensor.values.name} is sparse. Supported: dense initializers.")
@@ -117,7 +117,6 @@ class Graph:
             names = ", ".join(value.name for value in inputs) or "none"
             raise InvalidInputError(f"expected one graph input that the outputs depend on, got {len(inputs)}: {names}")
         sizes = _input_sizes(inputs[0])
-        self.batch_is_known = sizes[0] == 1
         self.input_layout = "nc" if len(sizes) == 2 else _input_layout(inputs[0].name, self.nodes)
         axes = AXES[self.input_layout]
         by_letter = dict(zip(axes[1:], sizes[1:], strict=True))
@@ -151,10 +150,6 @@ class Graph:
         constants = [self.constant(name) for name in inputs]
         if not inputs or any(constant is None for constant in constants):
             return False
-        if self._batch_inside.intersection(inputs):
-            if node.op_type not in _MOVES:
-                raise unsupported(node, "it computes with an unknown batch size", "a Reshape to a constant shape")
-            self._batch_inside.update(node.output)
         if node.op_type not in _FOLDED:
             raise unsupported(node, "it works on constants only", "constants folded before (onnxsim, tf2onnx)")
         from onnx.reference import ReferenceEvaluator
@@ -174,13 +169,11 @@ class Graph:
         return True
 
     def fold_shape(self, node: NodeProto, axes: tuple[str, ...], shape: Shape) -> None:
-        """Evaluate a Shape node; an unknown batch size becomes -1, which a later Reshape takes as it is."""
-        sizes = dict(zip("hwc", shape, strict=True), n=1 if self.batch_is_known else -1)
+        """Evaluate a Shape node; the batch counts as 1, because a program runs one image at a time."""
+        sizes = dict(zip("hwc", shape, strict=True), n=1)
         extents = [int(np.prod([sizes[letter] for letter in axis], dtype=int)) for axis in axes]
         given = attributes(node)
         self._constants[node.output[0]] = np.array(extents, np.int64)[given.get("start", 0) : given.get("end")]
-        if not self.batch_is_known:
-            self._batch_inside.add(node.output[0])
 
 
 def _needed(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> tuple[list[NodeProto], set[str]]:

@@ -15,8 +15,8 @@ Mechanisms (s: stated by J. Fowers et al., ISCA 2018, quoted from memory; a: ass
 Weights are on the chip before the first image. Host stages are not in these figures.
 
 ResNet-50 at batch 1 on bw_a10 comes to 1.89 ms (1.81 without PCIe); the published figure is 1.8 ms (s). Mechanism 3
-decides: rounds shared between pixels would give 1.54 ms, every matrix kept only once 2.41 ms. It was chosen with the anchor known: this model explains
-1.8 ms, it does not predict it.
+decides: rounds shared between pixels would give 1.54 ms, every matrix kept only once 2.41 ms. It was chosen among such
+schedules with the anchor known: the model explains 1.8 ms, it does not predict it.
 """
 
 from dataclasses import dataclass

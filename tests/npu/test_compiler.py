@@ -196,6 +196,23 @@ def test_a_concatenation_that_is_an_output_or_a_residual_is_written():
     assert operations(check_exact(graph, integers(4, 1, 5, 2, 2)))[2:] == ["rd wr", "rd mv_mul vv_add wr"]
 
 
+@pytest.mark.parametrize("outputs", [("y", "ab"), ("y",)])
+def test_a_concatenation_is_written_for_either_reason(outputs):
+    last = node("Relu", "ab", "y") if len(outputs) == 2 else node("Add", "p ab", "y")
+    nodes = [node("Conv", "x w", "a"), node("Concat", "a a", "ab", axis=1), node("Conv", "x v", "p"), last]
+    constants = {"w": integers(1, 2, 5, 1, 1), "v": integers(2, 4, 5, 1, 1)}
+    program = check_exact(model(nodes, [1, 5, 2, 2], constants, outputs=outputs), integers(5, 1, 5, 2, 2))
+    assert "rd wr" in operations(program)
+
+
+def test_a_sum_that_is_used_before_and_after_scaling_is_not_folded():
+    nodes = [node("Conv", "x w", "a"), node("Mul", "a k", "m"), node("Add", "a m", "y")]
+    program = check_exact(
+        model(nodes, [1, 5, 2, 2], {"w": integers(1, 2, 5, 1, 1), "k": np.float32(3)}), integers(4, 1, 5, 2, 2)
+    )
+    assert operations(program) == ["rd mv_mul wr", "rd vv_mul wr", "rd vv_add wr"]
+
+
 def test_nodes_that_no_output_needs_are_left_out():
     nodes = [node("Conv", "x w", "y"), node("Sigmoid", "y", "unused")]
     assert operations(check_exact(model(nodes, [1, 5, 2, 2], {"w": integers(1, 2, 5, 1, 1)}), integers(2, 1, 5, 2, 2)))

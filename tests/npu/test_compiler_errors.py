@@ -68,6 +68,12 @@ UNSUPPORTED = {
     ),
     "cast": (behind_conv(node("Cast", "c", "y", to=TensorProto.FLOAT16)), r"y_node \(Cast\): it casts to FLOAT16"),
     "split channels": (behind_conv(node("Reshape", "c s", "y"), s=[1, 2, 2, 6, 6]), r"y_node \(Reshape\): it regroups"),
+    "split batch": (
+        small(
+            [CONV, node("GlobalMaxPool", "c", "g"), node("Reshape", "g s", "y")], {"s": [-1, 2]}, shape=("n", 4, 8, 8)
+        ),
+        r"y_node \(Reshape\): it regroups",
+    ),
     "flat output": (behind_conv(node("Flatten", "c", "y")), "output y has the axes .*'chw'.*before its last Reshape"),
     "transposed output": (behind_conv(node("Transpose", "c", "y", perm=[0, 1, 3, 2])), "output y has the axes"),
     "reduce one axis": (behind_conv(node("ReduceMean", "c", "y", axes=[2])), "height and width together"),
@@ -91,6 +97,14 @@ UNSUPPORTED = {
             ]
         ),
         r"y_node \(Add\): it adds",
+    ),
+    "concat of one row": (
+        small([CONV, node("GlobalMaxPool", "c", "g"), node("Concat", "g g", "y", axis=2)]),
+        r"y_node \(Concat\).*Supported: the channels",
+    ),
+    "padded and dilated": (
+        behind_conv(node("MaxPool", "c", "y", kernel_shape=[2, 2], pads=[1, 1, 1, 1], dilations=[2, 2])),
+        r"y_node \(MaxPool\): its window .* is padded and dilated",
     ),
     "concat of rows": (behind_conv(node("Concat", "c c", "y", axis=2)), r"y_node \(Concat\).*Supported: the channels"),
     "conv of nhwc": (

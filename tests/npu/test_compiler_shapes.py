@@ -76,8 +76,10 @@ def test_padding_of_max_pool_itself_never_wins(value):
 
 @pytest.mark.parametrize("size", [5, 6, 7, 8])
 @pytest.mark.parametrize("pads", [[0, 0, 0, 0], [1, 1, 1, 1]])
-def test_max_pool_with_ceil_mode(size, pads):
-    pool = node("MaxPool", "c", "y", kernel_shape=[3, 3], strides=[2, 2], pads=pads, ceil_mode=1)
+@pytest.mark.parametrize("kernel", [2, 3])
+def test_max_pool_with_ceil_mode(size, pads, kernel):
+    """With a kernel of 2 and pads, a last window that starts behind the data is left out."""
+    pool = node("MaxPool", "c", "y", kernel_shape=[kernel] * 2, strides=[2, 2], pads=pads, ceil_mode=1)
     graph = model([node("Conv", "x w", "c"), pool], [1, 5, size, size], {"w": integers(1, 2, 5, 1, 1)})
     check_exact(graph, integers(2, 1, 5, size, size))
 
