@@ -195,7 +195,8 @@ def _npu_stage(graph: Graph, float_graph: Graph, cut: Cut, config: str) -> tuple
     cut.details["depth"] = sum(node.op_type == "Conv" for node in onnx_model.graph.node)
     fmt = cut.details["format"]
     try:
-        program = npu.compile(onnx_model, config=config, fmt=fmt)
+        label = str(cut.details.get("model", cut.name))
+        program = npu.compile(onnx_model, config=config, fmt=fmt, name=label)
     except ConversionError:
         raise
     except AmlRealtimeAiError as error:

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 # tf2onnx keeps its functions and opset in module globals: one conversion at a time in a process.
@@ -16,9 +18,24 @@ def tensorflow() -> Any:
     """The tensorflow module, imported on first use (about 8 s) with its start-up chatter turned down."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-    import tensorflow as tf
+    if "tensorflow" not in sys.modules:
+        with _without_standard_error():
+            import_module("tensorflow")
+    return sys.modules["tensorflow"]
 
-    return tf
+
+@contextmanager
+def _without_standard_error() -> Iterator[None]:
+    """What C++ code prints on file descriptor 2 goes nowhere; no setting keeps TensorFlow's start-up lines back."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123 (a device, not a path)
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 class _ThisThread(logging.Filter):

@@ -56,14 +56,12 @@ def shared_exponent(function: Callable[[list[float]], int]) -> Verdict:
     for block, answer, expected in zip(_BLOCKS, answers, right, strict=True):
         if answer == expected:
             continue
-        if block[0] < 0:
-            return Verdict(
-                False, f"{block}: expected {expected}, got {answer}. -8 is the largest magnitude: take abs()."
-            )
+        hint = "Which e gives 2**e <= largest < 2**(e+1)?"
         if answer == expected + 1:
             hint = "Round down, not to the nearest or up (2**e may not exceed the largest)."
-            return Verdict(False, f"{block}: expected {expected}, got {answer}. {hint}")
-        return Verdict(False, f"{block}: expected {expected}, got {answer}. Which e gives 2**e <= largest < 2**(e+1)?")
+        elif -min(block) > max(block):
+            hint = f"{min(block)} has the largest magnitude: take abs()."
+        return Verdict(False, f"{block}: expected {expected}, got {answer}. {hint}")
     return Verdict(False, f"expected {right}, got {answers}; give whole numbers (int), please.")
 
 

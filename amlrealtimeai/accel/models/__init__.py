@@ -7,15 +7,20 @@ One module per architecture (resnet.py), one for the variables and layers (layer
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from amlrealtimeai.convert.quiet import tensorflow
+
 if TYPE_CHECKING:
+    from amlrealtimeai.accel.models import utils
     from amlrealtimeai.accel.models.resnet import QuantizedResnet50, Resnet50
 
-__all__ = ["QuantizedResnet50", "Resnet50"]
+__all__ = ["QuantizedResnet50", "Resnet50", "utils"]
 
-_HOMES = {"QuantizedResnet50": "resnet", "Resnet50": "resnet"}
+_HOMES = {"QuantizedResnet50": "resnet", "Resnet50": "resnet", "utils": "utils"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'amlrealtimeai.accel.models' has no attribute {name!r}")
-    return getattr(import_module(f"amlrealtimeai.accel.models.{_HOMES[name]}"), name)
+    tensorflow()  # here, so that its start-up lines are not the first thing that a notebook shows
+    module = import_module(f"amlrealtimeai.accel.models.{_HOMES[name]}")
+    return module if name == "utils" else getattr(module, name)
