@@ -59,6 +59,8 @@ def test_the_same_program_gives_the_same_bytes(tmp_path, data):
     build().save(tmp_path / "again.npu")
     assert (tmp_path / "again.npu").read_bytes() == data
     assert list(tmp_path.iterdir()) == [tmp_path / "again.npu"]
+    with zipfile.ZipFile(tmp_path / "again.npu") as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
 def test_the_digest_depends_on_everything():
