@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from amlrealtimeai.errors import InvalidInputError, StoreError
+from amlrealtimeai.errors import InvalidInputError, NotFoundError, StoreError
 from amlrealtimeai.npu.config import NpuConfig
 from amlrealtimeai.npu.formats import BlockFormat
 from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Port, Program, Window
@@ -95,7 +95,7 @@ def save(program: Program, path: Path) -> None:
 
 
 def load(path: Path) -> Program:
-    """Read what `save` wrote. Raises InvalidInputError for a truncated, altered or foreign file."""
+    """Read what `save` wrote; its errors are those of amlrealtimeai.npu.load."""
     try:
         document, arrays = _read(path)
         header = document["program"]
@@ -103,7 +103,7 @@ def load(path: Path) -> Program:
             raise InvalidInputError("its content does not have the digest that it states")
         return _program(header, arrays)
     except FileNotFoundError as error:
-        raise InvalidInputError(f"no program file at {path}; write one with Program.save(path)") from error
+        raise NotFoundError(f"no program file at {path}; write one with Program.save(path)") from error
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}. Compile the model again.") from error
     except (

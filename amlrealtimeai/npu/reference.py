@@ -14,13 +14,13 @@ def run(program: Program, x: np.ndarray, trace: bool = False) -> dict[str, np.nd
     """Run `program` on float32 `x` (the input's shape, any batch); returns {output name: array}.
 
     With trace=True the dictionary also holds every tensor of the program, as float32 [n, height, width, channels],
-    under its own name. Raises InvalidInputError for a wrong shape or dtype, NaN or infinity.
+    under its own name, which wins where an output has the same. Raises InvalidInputError for a wrong shape or dtype, NaN or infinity.
     """
     images = program.check_input(x)
     runs = [_run_image(program, image) for image in images]
     tensors = {name: np.stack([one[name] for one in runs]) for name in runs[0]}
     outputs = {port.name: program.to_port(port, tensors[port.tensor]) for port in program.output_ports}
-    return {**tensors, **outputs} if trace else outputs
+    return {**outputs, **tensors} if trace else outputs
 
 
 def _run_image(program: Program, image: np.ndarray) -> dict[str, np.ndarray]:

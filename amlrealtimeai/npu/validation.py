@@ -132,3 +132,5 @@ def _check_window(where: str, op: str, window: "Window") -> None:
     )
     _require(len(window.pads) == 4 and pads_fit, f"{where}: {op} has pads {window.pads}")
     _require(op != "v_avg" or not any(window.pads), f"{where}: an average with padding")
+    dilated = window.dilations != (1, 1)
+    _require(op != "v_max" or not (dilated and any(window.pads)), f"{where}: a dilated maximum with padding")

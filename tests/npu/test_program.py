@@ -163,7 +163,7 @@ def test_a_compressed_archive_is_refused(tmp_path, data):
 
 
 def test_paths_that_are_no_file(tmp_path):
-    with pytest.raises(InvalidInputError, match="no program file at"):
+    with pytest.raises(NotFoundError, match="no program file at"):
         npu.load(tmp_path / "none.npu")
     with pytest.raises(AmlRealtimeAiError):
         npu.load(tmp_path)

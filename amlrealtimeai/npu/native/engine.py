@@ -106,7 +106,7 @@ class Native:
         ports = self.program.output_ports
         kept = dict(zip(self._kept, arrays[len(ports) :], strict=True))
         outputs = {port.name: self.program.to_port(port, a) for port, a in zip(ports, arrays, strict=False)}
-        return {**kept, **outputs}
+        return {**outputs, **kept}
 
     def __repr__(self) -> str:
         return f"Native({self.program.name!r}, isa={self.isa!r}, threads={self.threads})"
