@@ -37,8 +37,8 @@ def test_score_file(means_client: PredictionClient, means: ConvertedModel, image
 
 
 def test_a_list_of_outputs_keeps_its_order_without_the_batch_dimension(heads_client: PredictionClient) -> None:
-    got = heads_client.score_numpy_arrays({"x": X}, outputs=["head10:0", "head2:0", "head7:0"])
-    assert [array.tolist() for array in got] == [[11, 12], [3, 4], [8, 9]]
+    got = heads_client.score_numpy_arrays({"x": X}, outputs=["head7:0", "head10:0", "head2:0"])
+    assert [array.tolist() for array in got] == [[8, 9], [11, 12], [3, 4]]
 
 
 def test_one_name_is_one_array_and_none_is_all(heads_client: PredictionClient) -> None:

@@ -3,6 +3,7 @@
 import logging
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -355,7 +356,9 @@ def test_stop_finishes_what_is_in_flight_and_health_says_so_first(tmp_path: Path
         model.stages[0].run = lambda inputs, outputs: (busy.set(), run(inputs, outputs))[1]
         call = threads.submit(predict, channel, request_of(x=ONE))
         assert busy.wait(5)
-        server.stop(grace=20)
+        start = time.monotonic()
+        server.stop(grace=60)
+        assert time.monotonic() - start < 30, "health's endless Watch is not waited for"
         assert call.result(timeout=1).outputs["output_alias"].float_val[:] == [0]
         watcher.join(5)
         assert seen == [1, 2], "SERVING, then NOT_SERVING"
