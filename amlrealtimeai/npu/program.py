@@ -229,7 +229,7 @@ def _describe(matrix: Matrix) -> str:
 
 
 def load(path: Path | str) -> Program:
-    """Read a program file. Raises InvalidInputError for a truncated, altered or foreign file, NotFoundError for none."""
+    """Read a program file. Raises NotFoundError, or InvalidInputError for a truncated, altered or foreign file."""
     from amlrealtimeai.npu.program_file import load as read
 
     return read(Path(path))

@@ -14,7 +14,8 @@ def run(program: Program, x: np.ndarray, trace: bool = False) -> dict[str, np.nd
     """Run `program` on float32 `x` (the input's shape, any batch); returns {output name: array}.
 
     With trace=True the dictionary also holds every tensor of the program, as float32 [n, height, width, channels],
-    under its own name, which wins where an output has the same. Raises InvalidInputError for a wrong shape or dtype, NaN or infinity.
+    under its own name, which wins where an output has the same. Raises InvalidInputError for a wrong shape or dtype,
+    NaN or infinity.
     """
     images = program.check_input(x)
     runs = [_run_image(program, image) for image in images]

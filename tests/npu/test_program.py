@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amlrealtimeai import npu
-from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError, StoreError
+from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError, NotFoundError, StoreError
 from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Port, Program, Window
 from tests.npu.graphs import integers, model, node
 
