@@ -1,16 +1,16 @@
 """The one exception tree. Every message says what was expected, what came, and what to do next.
 
-    AmlRealtimeAiError
-    ├── InvalidInputError (also ValueError)      an argument or a file's content is wrong
-    ├── UnsupportedError  (also NotImplementedError)  understood, but not something that we can do
-    ├── NotFoundError     (also LookupError)     a name, a file or a resource is not there
-    ├── InUseError                               refused, because something else still needs it
-    ├── ConfigError                              a workspace or service configuration cannot be used
-    ├── StoreError                               the store could not write or read (disk full, damaged)
-    ├── WeightsError                             a weights file is missing, damaged or of another network
-    ├── ConversionError                          a model could not be converted, or its result differs
-    ├── ContainerError                           an image could not be built or run
-    └── DeploymentError                          a service could not be started or reached
+AmlRealtimeAiError
+├── InvalidInputError (also ValueError)      an argument or a file's content is wrong
+├── UnsupportedError  (also NotImplementedError)  understood, but not something that we can do
+├── NotFoundError     (also LookupError)     a name, a file or a resource is not there
+├── InUseError                               refused, because something else still needs it
+├── ConfigError                              a workspace or service configuration cannot be used
+├── StoreError                               the store could not write or read (disk full, damaged)
+├── WeightsError                             a weights file is missing, damaged or of another network
+├── ConversionError                          a model could not be converted, or its result differs
+├── ContainerError                           an image could not be built or run
+└── DeploymentError                          a service could not be started or reached
 """
 
 

@@ -1,4 +1,4 @@
-"""Compile protos/ to amlrealtimeai/serving/descriptors.binpb:  python protos/compile.py [OUT]   (needs grpcio-tools)."""
+"""Compile protos/ to amlrealtimeai/serving/descriptors.binpb:  python protos/compile.py [OUT]  (needs grpcio-tools)."""
 
 import sys
 from importlib.resources import files

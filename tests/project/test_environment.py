@@ -7,9 +7,18 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-FIXED_BY_THE_ORIGINAL = (
-    "jupyterlab ipywidgets matplotlib tensorflow tf2onnx onnxruntime grpcio numpy pillow nbval".split()
-)
+FIXED_BY_THE_ORIGINAL = [
+    "jupyterlab",
+    "ipywidgets",
+    "matplotlib",
+    "tensorflow",
+    "tf2onnx",
+    "onnxruntime",
+    "grpcio",
+    "numpy",
+    "pillow",
+    "nbval",
+]
 
 
 def pip_section() -> list[str]:
