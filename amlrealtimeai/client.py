@@ -108,7 +108,7 @@ class ServiceClient:
         """
         request = protos.PredictRequest(output_filter=outputs)
         for name, array in inputs.items():
-            request.inputs[name].CopyFrom(tensors.to_proto(array))
+            tensors.fill_proto(request.inputs[name], np.asarray(array))
         response = self._call(request, float(timeout))
         return {name: tensors.from_proto(proto) for name, proto in response.outputs.items()}
 

@@ -7,6 +7,7 @@ TLS files that are replaced are used for new connections, without a restart.
 """
 
 import argparse
+import gc
 import logging
 import os
 import signal
@@ -71,6 +72,8 @@ def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
             temporary = options.port_file.with_name(options.port_file.name + ".tmp")
             temporary.write_text(f"{server.port}\n")
             temporary.replace(options.port_file)
+        gc.collect()
+        gc.freeze()  # what is here now stays; collections need not walk through it
         print(f"ready on {server.address}", flush=True)
         _wait(stop, options.with_parent)
     finally:

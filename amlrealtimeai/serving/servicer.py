@@ -170,7 +170,7 @@ class Servicer:
         start = time.perf_counter()
         response = protos.PredictResponse()
         for name, array in prediction.outputs.items():
-            response.outputs[name].CopyFrom(tensors.to_proto(array))
+            tensors.fill_proto(response.outputs[name], array)
         _fill_spec(response.model_spec, served)
         record.timings["build"] = time.perf_counter() - start
         return response

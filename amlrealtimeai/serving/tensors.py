@@ -32,6 +32,7 @@ _TYPES: dict[int, tuple[str, str]] = {
 }
 DATA_TYPES: dict[str, int] = {name: number for number, (name, _) in _TYPES.items()}
 _PACKED = {"float_val": (5, 4), "double_val": (6, 8)}  # field number, bytes per value: sent as they lie in memory
+_FEW = 64
 _MAX_DIMENSIONS = 32  # NumPy's arrays have at most 64, TensorFlow's 254
 
 
@@ -40,28 +41,38 @@ def to_proto(array: np.ndarray) -> Any:
 
     Raises InvalidInputError for a dtype that the protocol has no number for.
     """
-    array = np.asarray(array)
-    strings = array.dtype.kind in "OSU"
-    name = "string" if strings else array.dtype.name
+    proto = TensorProto()
+    fill_proto(proto, np.asarray(array))
+    return proto
+
+
+def fill_proto(proto: Any, array: np.ndarray) -> None:
+    """Write an array into an empty TensorProto, wherever that is, as to_proto does."""
+    name = "string" if array.dtype.kind in "OSU" else array.dtype.name
     if name not in DATA_TYPES:
         raise InvalidInputError(f"expected an array of {', '.join(DATA_TYPES)}, got dtype {array.dtype}")
-    proto = TensorProto(dtype=DATA_TYPES[name])
-    for size in array.shape:
-        proto.tensor_shape.dim.add(size=size)
-    proto.tensor_shape.SetInParent()  # a scalar has a shape, too: an empty one
-    field = _TYPES[DATA_TYPES[name]][1]
-    if strings:
-        proto.string_val.extend(_as_bytes(value) for value in array.ravel())
-    elif field in _PACKED:
-        number, width = _PACKED[field]
-        data = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+    number = DATA_TYPES[name]
+    field, head = _TYPES[number][1], _head_wire(number, array.shape)
+    if field in _PACKED:
         # Merging the wire form copies memory; extend() would make a Python float of every value.
-        proto.MergeFromString(bytes([number << 3 | 2]) + _varint(len(data)) + data)
-        assert len(getattr(proto, field)) * width == len(data)
+        data = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+        proto.MergeFromString(head + bytes([_PACKED[field][0] << 3 | 2]) + _varint(len(data)) + data)
+        return
+    proto.MergeFromString(head)
+    if name == "string":
+        proto.string_val.extend(_as_bytes(value) for value in array.ravel())
     else:
         values = array.view(np.uint16) if name == "float16" else array
         getattr(proto, field).extend(values.ravel().tolist())
-    return proto
+
+
+def _head_wire(number: int, shape: tuple[int, ...]) -> bytes:
+    """dtype (field 1) and tensor_shape (2: dim 2: size 1) on the wire; a scalar has a shape, too: an empty one."""
+    dimensions = b""
+    for size in shape:
+        dimension = b"\x08" + _varint(size) if size else b""
+        dimensions += b"\x12" + _varint(len(dimension)) + dimension
+    return bytes([1 << 3, number]) + b"\x12" + _varint(len(dimensions)) + dimensions
 
 
 def from_proto(proto: Any, max_elements: int = MAX_ELEMENTS, max_strings: int = MAX_STRINGS) -> np.ndarray:
@@ -146,15 +157,16 @@ def _from_field(proto: Any, name: str, field: str, values: Any) -> np.ndarray:
 
 
 def _packed(proto: Any, field: str, count: int) -> np.ndarray | None:
-    """float_val or double_val without a Python float per value: they end the serialised message; None if not."""
+    """float_val or double_val without a Python float per value; None if the message holds anything else besides."""
     number, width = _PACKED[field]
-    header = bytes([number << 3 | 2]) + _varint(count * width)
-    wire = proto.SerializeToString(deterministic=True)
-    start = len(wire) - count * width
-    before = type(proto)(dtype=proto.dtype, tensor_shape=proto.tensor_shape, version_number=proto.version_number)
-    if not count or wire[:start] != before.SerializeToString(deterministic=True) + header:
+    if count < _FEW:
         return None
-    return np.frombuffer(wire, np.dtype(f"<f{width}"), count, start)
+    shape = tuple(dimension.size for dimension in proto.tensor_shape.dim)
+    header = _head_wire(proto.dtype, shape) + bytes([number << 3 | 2]) + _varint(count * width)
+    wire = proto.SerializeToString()
+    if len(wire) != len(header) + count * width or not wire.startswith(header):
+        return None
+    return np.frombuffer(wire, np.dtype(f"<f{width}"), count, len(header))
 
 
 def _check_range(values: np.ndarray, dtype: np.dtype[Any], field: str) -> None:

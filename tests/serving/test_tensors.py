@@ -78,6 +78,19 @@ def test_fields_of_other_types_do_not_disturb() -> None:
     assert from_proto(made).tolist() == [1, 2]
 
 
+def test_many_values_are_read_right_whatever_else_the_message_holds() -> None:
+    values = np.arange(100, dtype=np.float32)
+    plain = proto("float32", [10, 10], float_val=values)
+    named = proto("float32", [10, 10], float_val=values, version_number=3)
+    named.tensor_shape.dim[0].name = "rows"
+    followed = proto("float32", [10, 10], float_val=values, int_val=[1, 2, 3])
+    unknown = TensorProto.FromString(plain.SerializeToString() + bytes.fromhex("a006 05"))
+    parts = TensorProto.FromString(proto("float32", [10, 10], float_val=values[:50]).SerializeToString())
+    parts.MergeFromString(TensorProto(float_val=values[50:]).SerializeToString())
+    for made in (plain, named, followed, unknown, parts):
+        np.testing.assert_array_equal(from_proto(made), values.reshape(10, 10))
+
+
 def test_content_of_bool_is_zero_or_not() -> None:
     assert from_proto(proto("bool", [3], tensor_content=b"\x00\x01\x02")).tolist() == [False, True, True]
 
