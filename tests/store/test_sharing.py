@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from amlrealtimeai.store import Store
-from tests.store.helpers import assert_whole, leftovers, register
+from amlrealtimeai.store.store import now
+from tests.store.helpers import assert_whole, leftovers, model_row, register
 
 WRITER = """
 import sys, time
@@ -87,3 +88,20 @@ def test_changes_computed_from_a_row_are_not_lost(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(store.select("models")[0]["tags"]) == 40
+
+
+def test_garbage_collection_waits_for_a_writer_between_bytes_and_row(tmp_path: Path) -> None:
+    store, source = Store(tmp_path / "ws"), tmp_path / "source"
+    source.write_bytes(b"abc")
+    collector = threading.Thread(target=store.collect_garbage)
+    with store.staged(source) as staged, store.database.write() as connection:
+        store.blobs.commit(staged)
+        collector.start()
+        collector.join(0.5)
+        row = {**model_row("m"), "version": 1, "blob": staged.digest, "size": 3, "created": now()}
+        row |= {"tags": "{}", "properties": "{}"}
+        connection.execute(
+            f"INSERT INTO models ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", [*row.values()]
+        )
+    collector.join()
+    assert store.blobs.read(store.select("models")[0]["blob"]) == b"abc"

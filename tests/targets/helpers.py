@@ -1,8 +1,10 @@
 """Python processes that share a workspace with the tests."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 PREAMBLE = """
@@ -35,8 +37,13 @@ class Session:
     def line(self) -> str:
         """The next line that it prints, without those that deployments print."""
         assert self.process.stdout is not None
-        while (text := self.process.stdout.readline()).startswith("The service"):
-            pass
+        watchdog = threading.Timer(60.0, self.signal, [signal.SIGKILL])  # and what it has forked
+        watchdog.start()
+        try:
+            while (text := self.process.stdout.readline()).startswith("The service"):
+                pass
+        finally:
+            watchdog.cancel()
         return text.rstrip("\n")
 
     def finish(self) -> int:

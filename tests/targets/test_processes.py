@@ -205,8 +205,8 @@ def test_a_child_that_hangs_is_unhealthy(workspace: Workspace) -> None:
 def test_an_interrupted_cell_does_not_end_the_child(workspace: Workspace) -> None:
     cluster(workspace, run_in="process")
     other = Session(
-        "service = deploy()\nprint(service.scoring_uri, flush=True)\n"
-        "try:\n    time.sleep(30)\nexcept KeyboardInterrupt:\n    print('interrupted', flush=True)\n"
+        "service = deploy()\n"
+        "try:\n    print(service.scoring_uri, flush=True)\n    time.sleep(30)\nexcept KeyboardInterrupt:\n    print('interrupted', flush=True)\n"
         "sys.stdin.read()"
     )
     other.line()
