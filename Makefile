@@ -25,12 +25,14 @@ check: .venv/ready-dev  ## lint and type-check
 	$(BIN)/ruff format --check amlrealtimeai tests benchmarks protos data
 	$(BIN)/mypy
 
-bench: .venv/ready-dev  ## every speed claim, measured beside its peer
+bench: .venv/ready-bench  ## every speed claim, measured beside its peer
 	$(BIN)/python -m benchmarks.featurizer
-	$(BIN)/python -m benchmarks.service
+	$(BIN)/python -m benchmarks.peak
+	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.load
 
 lock: .venv/ready  ## write requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --no-header -o requirements.lock
+	$(BIN)/uv pip compile -q pyproject.toml --extra dev --extra bench --universal --python-version 3.11 --no-header -o requirements.lock
 
 clean:  ## remove what setup made
 	rm -rf .venv .pip-requirements.txt amlrealtimeai/npu/native/npu_kernel-*
@@ -48,4 +50,8 @@ clean:  ## remove what setup made
 
 .venv/ready-dev: .venv/ready
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c requirements.lock -e '.[dev]'
+	touch $@
+
+.venv/ready-bench: .venv/ready-dev
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c requirements.lock -e '.[bench]'
 	touch $@
