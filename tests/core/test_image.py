@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,12 +9,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import numpy as np
 import pytest
 
 from amlrealtimeai.accel import AccelContainerImage
 from amlrealtimeai.containers import verify_image
 from amlrealtimeai.core import ContainerImage, Image, Model, Workspace
 from amlrealtimeai.errors import ContainerError, InUseError, InvalidInputError, NotFoundError, UnsupportedError
+from tests.core.conftest import MEANS
 
 CONFIGURATION = AccelContainerImage.image_configuration()
 
@@ -90,6 +93,17 @@ def test_a_failed_build_says_why_and_is_not_listed(workspace: Workspace, tmp_pat
     assert image.creation_state == "Failed" and Image.list(workspace) == []
     assert "Traceback" in Path(str(caught.value).rpartition("The log: ")[2]).read_text()
     assert list(workspace.store.blobs.temporary.iterdir()) == []
+
+
+@pytest.mark.container
+def test_an_image_runs_here(image: Image, picture: Path) -> None:
+    if shutil.which("podman") is None:
+        pytest.skip("podman is not installed: apt install podman runc")
+    assert isinstance(image, AccelContainerImage)
+    np.testing.assert_allclose(image.run(picture), MEANS, atol=1e-3)
+    np.testing.assert_allclose(image.run(picture.read_bytes()), MEANS, atol=1e-3)
+    with image.run() as running:
+        assert running.is_running
 
 
 KILLED = """
