@@ -28,8 +28,9 @@ def _instruction_sets(machine: str) -> dict[str, str]:
     """Compiler flag for each source that has its own instruction set."""
     if machine in ("x86_64", "AMD64"):
         wide = "x86_64+avx2+fma+avx512f+avx512bw+avx512dq+avx512vl+avx512vnni"
-        return {"isa_avx512vnni.cpp": f"-mcpu={wide}", "": "-mcpu=x86_64"}
-    return {"isa_avx512vnni.cpp": "", "": ""}
+        tiles = f"{wide}+amx_tile+amx_int8"
+        return {"isa_avx512vnni.cpp": f"-mcpu={wide}", "isa_amx.cpp": f"-mcpu={tiles}", "": "-mcpu=x86_64"}
+    return {"": ""}
 
 
 def source_digest() -> str:

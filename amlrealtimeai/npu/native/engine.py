@@ -16,6 +16,7 @@ from amlrealtimeai.npu.native.steps import Node, Stored, intervals, nodes_of, st
 from amlrealtimeai.npu.program import Program
 
 _PIXELS = 7
+_RUN_PIXELS = 2 * 16  # two runs at once
 _MOST_TAPS = 512
 _MOST_THREADS = 64
 _SLACK = 256  # the last vector load of a tensor may reach this far behind it
@@ -232,7 +233,7 @@ class _PlanBuilder:
         step.weights = self._keep(packed.reshape(-1))
         if node.bias:
             step.bias = self._constant(node.bias, padded)
-        self._scratch = max(self._scratch, _PIXELS * (group + -group % PANEL))
+        self._scratch = max(self._scratch, _RUN_PIXELS * (group + -group % PANEL))
 
     def _constant(self, name: str, padded: int) -> int:
         vector = self.program.vectors[name]

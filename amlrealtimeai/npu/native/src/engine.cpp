@@ -17,6 +17,7 @@ constexpr int kInterfaceVersion = 1;
 const Isa* const* all_isas() {
   static const Isa* const isas[] = {
 #if defined(__x86_64__)
+      &amx_isa(),
       &avx512vnni_isa(),
 #endif
       &generic_isa(),

@@ -15,6 +15,23 @@ struct Tile {
   ptrdiff_t total_stride;
 };
 
+// Neighbouring output pixels of one row.
+struct Run {
+  const uint8_t* mantissas;
+  const int32_t* steps;
+  float* totals;
+  int pixels;
+};
+
+// Up to two runs x all panels of a channel group: for instruction sets whose tiles are larger. `tile` holds what the
+// runs share; its weights are the first panel's.
+struct Group {
+  Tile tile;
+  Run runs[2];
+  int run_count, panels;
+  ptrdiff_t panel_bytes;
+};
+
 // Bias, residual, ReLU, then store as floats, quantise, or both. Works in place on `values`.
 struct Finish {
   float* values;                   // [pixel][value_stride], from channel 0 of the range on
@@ -39,9 +56,11 @@ struct Isa {
   void (*maximum)(float* best, const float* candidate, int count);  // best = candidate > best ? candidate : best
   void (*add)(float* total, const float* term, int count);
   void (*multiply)(float* values, const float* factors, int count);
+  void (*group)(const Group&);  // null: `tile` does the work, kPixels at a time
 };
 
 const Isa& generic_isa();
 #if defined(__x86_64__)
 const Isa& avx512vnni_isa();
+const Isa& amx_isa();
 #endif

@@ -67,6 +67,24 @@ void clear_halo(const View& v) {
   clear_pixels(v, v.pixel(t.height - 1, t.width), t.right + t.bottom * row);
 }
 
+struct Place {
+  int y, x;
+};
+
+// All panels of a group for its runs: totals without bias.
+void multiply(const Context& context, const Group& group) {
+  if (context.isa->group) return context.isa->group(group);
+  for (int r = 0; r < group.run_count; ++r) {
+    Tile tile = group.tile;
+    tile.mantissas = group.runs[r].mantissas;
+    tile.steps = group.runs[r].steps;
+    for (int panel = 0; panel < group.panels; ++panel, tile.weights += group.panel_bytes) {
+      tile.totals = group.runs[r].totals + panel * kPanel;
+      context.isa->tile(tile, group.runs[r].pixels);
+    }
+  }
+}
+
 void convolve(const Context& context, const Step& step, int item, float* scratch) {
   const View from(context, step.source), to(context, step.destination);
   const Tensor &in = *from.tensor, &out = *to.tensor;
@@ -104,27 +122,34 @@ void convolve(const Context& context, const Step& step, int item, float* scratch
   const View other(context, step.residual < 0 ? step.source : step.residual);
   if (step.residual >= 0) residual = &other;
 
-  for (int y = first_row; y < least(first_row + rows, out.height); ++y) {
-    for (int x = 0; x < out.width; x += kPixels) {
-      const int pixels = least(kPixels, out.width - x);
+  Group group_work{tile, {}, 0, (channels + kPanel - 1) / kPanel, panel_bytes};
+  group_work.tile.weights = step.weights + group * step.group_bytes;
+  Place places[2];
+  const int most = context.isa->group ? kRunPixels : kPixels, pieces = (out.width + most - 1) / most;
+  const int size = (out.width + pieces - 1) / pieces, last_row = least(first_row + rows, out.height);
+  for (int y = first_row; y < last_row; ++y) {
+    for (int x = 0; x < out.width; x += size) {
       const ptrdiff_t corner = ptrdiff_t(y) * step.stride_h * from.row_pixels() + ptrdiff_t(x) * step.stride_w;
-      tile.mantissas = from.mantissas + corner * in.pixel_bytes;
-      tile.steps = from.steps + corner * pixel_steps;
-      for (int c = 0; c < channels; c += kPanel) {
-        tile.weights = step.weights + group * step.group_bytes + c / kPanel * panel_bytes;
-        tile.totals = scratch + c;
-        context.isa->tile(tile, pixels);
+      const int pixels = least(size, out.width - x), number = group_work.run_count++;
+      places[number] = {y, x};
+      group_work.runs[number] = {from.mantissas + corner * in.pixel_bytes, from.steps + corner * pixel_steps,
+                                 scratch + number * kRunPixels * stride, pixels};
+      if (context.isa->group && number == 0 && !(y + 1 == last_row && x + size >= out.width)) continue;
+      multiply(context, group_work);
+      for (int r = 0; r < group_work.run_count; ++r) {
+        const Run& run = group_work.runs[r];
+        Finish f = finish_for(context, to, places[r].y, places[r].x, run.pixels, channel, channels);
+        f.values = run.totals;
+        f.value_stride = stride;
+        f.bias = step.bias ? step.bias + channel : nullptr;
+        f.relu = step.relu;
+        if (residual) {
+          f.residual = residual->floats_at(places[r].y, places[r].x) + channel;
+          f.residual_stride = residual->tensor->float_stride;
+        }
+        context.isa->finish(f);
       }
-      Finish f = finish_for(context, to, y, x, pixels, channel, channels);
-      f.values = scratch;
-      f.value_stride = stride;
-      f.bias = step.bias ? step.bias + channel : nullptr;
-      f.relu = step.relu;
-      if (residual) {
-        f.residual = residual->floats_at(y, x) + channel;
-        f.residual_stride = residual->tensor->float_stride;
-      }
-      context.isa->finish(f);
+      group_work.run_count = 0;
     }
   }
 }

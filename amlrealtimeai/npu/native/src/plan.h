@@ -17,6 +17,7 @@
 
 constexpr int kPanel = 32;  // output channels of one tile
 constexpr int kPixels = 7;  // output pixels of one tile: the widths of these networks are multiples of 7
+constexpr int kRunPixels = 16;  // output pixels of one run, where an instruction set takes two runs at once
 
 struct Tensor {
   int32_t height, width, channels;
