@@ -6,6 +6,7 @@ float32 addition matters: taps (row by row), inside a tap the blocks in ascendin
 
 import numpy as np
 
+from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.npu.formats import BlockFormat, block_exponents, mantissas_of, pad_last
 from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Program, Window
 
@@ -33,10 +34,24 @@ def _run_image(program: Program, image: np.ndarray) -> dict[str, np.ndarray]:
 
 def run_chain(program: Program, chain: Chain, tensors: dict[str, np.ndarray]) -> np.ndarray:
     """What `chain` writes, given the tensors that it reads."""
-    value = np.concatenate([tensors[name] for name in chain.reads], axis=-1)
+    value = _read(chain, tensors)
     for instruction in chain.instructions[1:-1]:
         value = _execute(program, instruction, value, tensors)
     return value
+
+
+def operand(program: Program, chain: Chain, tensors: dict[str, np.ndarray]) -> np.ndarray:
+    """What `chain` has in hand when it comes to its mv_mul: the float32 values that are quantised there."""
+    value = _read(chain, tensors)
+    for instruction in chain.instructions[1:-1]:
+        if instruction.op == "mv_mul":
+            return value
+        value = _execute(program, instruction, value, tensors)
+    raise InvalidInputError(f"expected a chain with mv_mul, got {chain.name} without")
+
+
+def _read(chain: Chain, tensors: dict[str, np.ndarray]) -> np.ndarray:
+    return np.concatenate([tensors[name] for name in chain.reads], axis=-1)
 
 
 def _execute(
