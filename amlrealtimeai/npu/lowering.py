@@ -16,7 +16,10 @@ _NEAREST = {
     "ConvTranspose": "Conv",
     "Softmax": "a featurizer that ends before it; the classifier runs on the host",
     "LogSoftmax": "a featurizer that ends before it; the classifier runs on the host",
-    "LpNormalization": "a featurizer that ends before it",
+    **dict.fromkeys(
+        ("LpNormalization", "ReduceL2", "ReduceSum", "ReduceSumSquare", "Pow", "Sqrt", "Rsqrt"),
+        "a featurizer that ends before it; the host normalises in float32 (and a second program may read the result)",
+    ),
 }
 
 
@@ -321,7 +324,8 @@ def _arithmetic(found: LayerList, node: NodeProto) -> None:
     constants = [found.graph.constant(name) is not None for name in node.input]
     if not any(constants):
         if op != "Add":
-            raise unsupported(node, "both operands depend on the input", "Add of two tensors, or a constant operand")
+            nearest = "Add of two tensors, or a constant operand; end the featurizer before a normalisation"
+            raise unsupported(node, "both operands depend on the input", nearest)
         return _add(found, node)
     number = constants.index(False)
     if number == 1 and op in ("Sub", "Div"):

@@ -1,5 +1,7 @@
 """Weights in the order in which the kernel reads them, and tensors' places in the arena."""
 
+from math import lcm
+
 import numpy as np
 
 from amlrealtimeai.npu.formats import block_length
@@ -12,11 +14,13 @@ _GROUP_CHANNELS = 256
 
 
 def group_channels(matrix: Matrix, length: int) -> int:
-    """Output channels that are worked on together: whole blocks of `length`, as many as the cache holds."""
+    """Output channels that are worked on together: whole blocks of `length` and panels, as many as the cache holds."""
     taps, blocks, block = matrix.mantissas.shape[1:]
-    fitting = min(_GROUP_CHANNELS, _GROUP_BYTES // (taps * blocks * block))
+    fitting = max(length, min(_GROUP_CHANNELS, _GROUP_BYTES // (taps * blocks * block)))
     padded = matrix.outputs + -matrix.outputs % length
-    return max(length, min(fitting, padded) // length * length)
+    whole = lcm(length, PANEL)
+    whole = whole if whole <= _GROUP_CHANNELS else length
+    return padded if padded <= fitting else max(whole, fitting // whole * whole)
 
 
 def aligned(shape: tuple[int, ...]) -> np.ndarray:

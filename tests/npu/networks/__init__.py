@@ -23,7 +23,7 @@ NETWORKS: dict[str, Callable[..., onnx.ModelProto]] = {
 SIZES = {"ssdvgg300": 300, "ssdvgg300_block4": 37}
 
 
-@functools.cache
+@functools.lru_cache(3)
 def model(name: str, size: int | None = None, style: str = "tensorflow") -> onnx.ModelProto:
     """The network `name` for images of `size` x `size` (default: its own, such as 224)."""
     return NETWORKS[name](size or SIZES.get(name, 224), style)

@@ -40,6 +40,6 @@ def _gemm(b: Builder, x: str, name: str, outputs: int) -> str:
     """A Gemm with transB, as PyTorch exports a Linear."""
     inputs = b.channels[x]
     weights = b.rng.standard_normal((outputs, inputs), np.float32) * np.float32(np.sqrt(2 / inputs))
-    bias = b.rng.standard_normal(outputs, np.float32)
+    bias = b.rng.standard_normal(outputs, np.float32) * np.float32(0.1)
     operands = [x, b.constant(f"{name}/weight", weights), b.constant(f"{name}/bias", bias)]
     return b.add("Gemm", operands, name, outputs, transB=1)
