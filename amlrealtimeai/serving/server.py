@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from amlrealtimeai.errors import ConfigError, DeploymentError
 from amlrealtimeai.serving import protos
+from amlrealtimeai.serving.connections import close_port
 from amlrealtimeai.serving.converted import ConvertedModel
 from amlrealtimeai.serving.limits import Limits
 from amlrealtimeai.serving.ports import address_of, bind_error
@@ -26,6 +27,7 @@ log = logging.getLogger("amlrealtimeai.serving")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _SPARE_THREADS = 8  # beside those of the requests in flight: refusals, health and metadata are quick
 _IDLE_SECONDS = 0.1  # long enough for a request that was accepted to have reached its thread
+_LAST_SECONDS = 0.1  # for answers that are on their way when the port is closed
 _HEALTH_NAMES = ("", protos.PREDICTION_SERVICE, protos.MODEL_SERVICE)
 
 
@@ -88,15 +90,21 @@ class Server:
             return
         self._servicer.draining = True
         self._health.enter_graceful_shutdown()
-        stopped = self._grpc.stop(grace)
-        idle_since = time.monotonic()
-        while not stopped.wait(0.01):
-            if self._servicer.unfinished:
-                idle_since = time.monotonic()
-            elif time.monotonic() - idle_since > _IDLE_SECONDS:
-                self._grpc.stop(0)  # what is left are streams that never end, such as health's Watch
+        end = time.monotonic() + grace
+        self._wait_until_idle(end)
+        close_port(self.port)
+        stopped = self._grpc.stop(max(0.0, min(end - time.monotonic(), _LAST_SECONDS)))
+        stopped.wait()  # streams that never end, such as health's Watch, have been cancelled by then
         assert self._threads is not None
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _wait_until_idle(self, end: float) -> None:
+        """Until no request has been unfinished for a moment, or until `end`; new ones are refused meanwhile."""
+        idle_since = time.monotonic()
+        while time.monotonic() < end and time.monotonic() - idle_since < _IDLE_SECONDS:
+            if self._servicer.unfinished:
+                idle_since = time.monotonic()
+            time.sleep(0.005)
 
     @property
     def port(self) -> int:

@@ -71,7 +71,7 @@ class Servicer:
 
     @property
     def unfinished(self) -> int:
-        """Requests whose answer has not been sent completely."""
+        """Requests from before draining whose answer has not been sent completely."""
         return self._unfinished
 
     def _begin(self, context: Any) -> None:
@@ -79,6 +79,8 @@ class Servicer:
             with self._lock:
                 self._unfinished -= 1
 
+        if self.draining:
+            return
         with self._lock:
             self._unfinished += 1
         if not context.add_callback(end):
