@@ -204,9 +204,7 @@ def test_unknown_instruction_sets_and_thread_counts_are_refused(traced, monkeypa
     with pytest.raises(InvalidInputError, match=r"1\.\.64"):
         npu.Native(traced[0], threads=0)
     monkeypatch.setenv("AMLREALTIMEAI_ISA", "mmx")
-    with pytest.raises(
-        InvalidInputError, match=r"mmx: expected one of avx512vnni, generic|mmx: expected one of generic"
-    ):
+    with pytest.raises(InvalidInputError, match=r"mmx: expected one of .*generic"):
         npu.kernel_info()
 
 

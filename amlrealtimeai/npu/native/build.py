@@ -29,8 +29,14 @@ def _instruction_sets(machine: str) -> dict[str, str]:
     if machine in ("x86_64", "AMD64"):
         wide = "x86_64+avx2+fma+avx512f+avx512bw+avx512dq+avx512vl+avx512vnni"
         tiles = f"{wide}+amx_tile+amx_int8"
-        return {"isa_avx512vnni.cpp": f"-mcpu={wide}", "isa_amx.cpp": f"-mcpu={tiles}", "": "-mcpu=x86_64"}
-    return {"": ""}
+        return {
+            "isa_amx.cpp": f"-mcpu={tiles}",
+            "isa_avx512vnni.cpp": f"-mcpu={wide}",
+            "isa_avxvnni.cpp": "-mcpu=x86_64+avx2+fma+avxvnni",
+            "isa_avx2.cpp": "-mcpu=x86_64+avx2+fma",
+            "": "-mcpu=x86_64",
+        }
+    return {"isa_neon.cpp": "-mcpu=generic+dotprod", "": ""}
 
 
 def source_digest() -> str:

@@ -19,6 +19,10 @@ const Isa* const* all_isas() {
 #if defined(__x86_64__)
       &amx_isa(),
       &avx512vnni_isa(),
+      &avxvnni_isa(),
+      &avx2_isa(),
+#elif defined(__aarch64__)
+      &neon_isa(),
 #endif
       &generic_isa(),
       nullptr,

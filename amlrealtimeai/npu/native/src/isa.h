@@ -9,6 +9,7 @@ struct Tile {
   ptrdiff_t pixel_bytes, pixel_steps;            // from output pixel to output pixel
   const ptrdiff_t *tap_bytes, *tap_steps;        // offset of each tap
   int taps, blocks, length, block_steps;         // block_steps: 1, or 0 when the whole tensor has one step
+  int mantissa_bits;
   bool is_signed;
   const uint8_t* weights;          // one panel
   float* totals;                   // [pixel][total_stride]
@@ -36,7 +37,7 @@ struct Group {
 struct Finish {
   float* values;                   // [pixel][value_stride], from channel 0 of the range on
   ptrdiff_t value_stride;
-  int pixels, channels;            // channels: whole blocks, a multiple of 4
+  int pixels, channels;            // channels: whole blocks; without mantissas any number
   const float* bias;               // may be null, as the next three
   const float* residual;
   float* floats;
@@ -56,11 +57,16 @@ struct Isa {
   void (*maximum)(float* best, const float* candidate, int count);  // best = candidate > best ? candidate : best
   void (*add)(float* total, const float* term, int count);
   void (*multiply)(float* values, const float* factors, int count);
-  void (*group)(const Group&);  // null: `tile` does the work, kPixels at a time
+  void (*group)(const Group&);  // null: `tile` does all the work, kPixels at a time
+  int shortest;                 // block length from which `group` works
 };
 
 const Isa& generic_isa();
 #if defined(__x86_64__)
 const Isa& avx512vnni_isa();
 const Isa& amx_isa();
+const Isa& avxvnni_isa();
+const Isa& avx2_isa();
+#elif defined(__aarch64__)
+const Isa& neon_isa();
 #endif

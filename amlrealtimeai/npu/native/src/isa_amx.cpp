@@ -12,6 +12,8 @@
 
 namespace {
 
+// Below this block length the scaling takes most of the time and AVX-512 alone is faster.
+constexpr int kShortest = 48;
 constexpr int kDots0 = 0, kActivations0 = 4, kWeights0 = 6;  // tile registers: 0..3, 4..5, 6..7
 
 struct alignas(64) TileConfig {
@@ -95,18 +97,37 @@ void scale_block(const Dots& dots, int r, int pixels, const int32_t* steps, ptrd
   }
 }
 
+// The blocks of a panel in order: where each one's weights, activations and steps are.
+struct Cursor {
+  const Tile& tile;
+  const uint8_t* block;
+  int tap = 0, number = 0;
+
+  bool done() const { return tap == tile.taps; }
+  int block_bytes() const { return (tile.is_signed ? 2 : 1) * kPanel * 4 + tile.length * kPanel; }
+  ptrdiff_t bytes() const { return tile.tap_bytes[tap] + ptrdiff_t(number) * tile.length; }
+  ptrdiff_t steps() const { return tile.tap_steps[tap] + ptrdiff_t(number) * tile.block_steps; }
+  void advance() {
+    block += block_bytes();
+    if (++number == tile.blocks) number = 0, ++tap;
+  }
+};
+
+// The tiles work one block ahead: a vector load that follows a tile's store too closely waits for the store to retire.
 template <int Runs>
 void panel(const Group& g, const uint8_t* block, int chunk, float (*totals)[kRunPixels][kPanel]) {
   const Tile& t = g.tile;
-  const int block_bytes = (t.is_signed ? 2 : 1) * kPanel * 4 + t.length * kPanel;
-  Dots dots;
-  for (int tap = 0; tap < t.taps; ++tap) {
-    for (int b = 0; b < t.blocks; ++b, block += block_bytes) {
-      dot_block<Runs>(g, block, t.tap_bytes[tap] + ptrdiff_t(b) * t.length, chunk, dots);
-      const ptrdiff_t step = t.tap_steps[tap] + b * t.block_steps;
-      for (int r = 0; r < Runs; ++r)
-        scale_block(dots, r, g.runs[r].pixels, g.runs[r].steps + step, t.pixel_steps, block, totals[r]);
+  Dots dots[2];
+  Cursor ahead{t, block}, now{t, block};
+  dot_block<Runs>(g, ahead.block, ahead.bytes(), chunk, dots[0]);
+  ahead.advance();
+  for (int turn = 0; !now.done(); turn ^= 1, now.advance()) {
+    if (!ahead.done()) {
+      dot_block<Runs>(g, ahead.block, ahead.bytes(), chunk, dots[turn ^ 1]);
+      ahead.advance();
     }
+    for (int r = 0; r < Runs; ++r)
+      scale_block(dots[turn], r, g.runs[r].pixels, g.runs[r].steps + now.steps(), t.pixel_steps, now.block, totals[r]);
   }
 }
 
@@ -143,7 +164,7 @@ bool available() {
 }  // namespace
 
 const Isa& amx_isa() {
-  static const Isa isa{"amx", available, nullptr, finish, maximum, add, multiply, group};
+  static const Isa isa{"amx", available, avx512vnni_isa().tile, finish, maximum, add, multiply, group, kShortest};
   return isa;
 }
 #endif

@@ -67,7 +67,7 @@ void tile_of(const Tile& t) {
 
 template <int Pixels>
 void tile_for(const Tile& t) {
-  if (t.is_signed) return tile_of<Pixels, 0, true>(t);
+  if (t.is_signed) return t.length == 24 ? tile_of<Pixels, 6, true>(t) : tile_of<Pixels, 0, true>(t);
   switch (t.length) {
     case 16: return tile_of<Pixels, 4, false>(t);
     case 32: return tile_of<Pixels, 8, false>(t);

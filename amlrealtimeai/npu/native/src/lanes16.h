@@ -9,28 +9,30 @@ namespace {
 
 struct Quantizer {
   __m512 limit, lower;
-  __m512i offset;
-  int mantissa_bits, lowest, highest;
+  __m512i offset, lowest, highest, mantissa_bits;
 
   explicit Quantizer(const Finish& f)
       : limit(_mm512_set1_ps(float((1 << f.mantissa_bits) - 1))),
         lower(_mm512_set1_ps(-float((1 << f.mantissa_bits) - 1))),
         offset(_mm512_set1_epi32(f.is_signed ? 128 : 0)),
-        mantissa_bits(f.mantissa_bits),
-        lowest(f.lowest_exponent),
-        highest(f.highest_exponent) {}
+        lowest(_mm512_set1_epi32(f.lowest_exponent)),
+        highest(_mm512_set1_epi32(f.highest_exponent)),
+        mantissa_bits(_mm512_set1_epi32(f.mantissa_bits)) {}
 
-  // The step of a block whose largest magnitude has these bits.
-  int step(int32_t largest) const {
-    int exponent = (largest >> 23) - 127;
-    exponent = exponent < lowest ? lowest : exponent;
-    exponent = exponent > highest ? highest : exponent;
-    return exponent - (mantissa_bits - 1);
+  // Steps of blocks, each lane for itself, from the bits of the blocks' largest magnitudes.
+  __m512i steps(__m512i largest) const {
+    const __m512i exponents = _mm512_sub_epi32(_mm512_srli_epi32(largest, 23), _mm512_set1_epi32(127));
+    const __m512i clamped = _mm512_min_epi32(_mm512_max_epi32(exponents, lowest), highest);
+    return _mm512_sub_epi32(_mm512_add_epi32(clamped, _mm512_set1_epi32(1)), mantissa_bits);
   }
 
-  __m128i mantissas(__m512 values, __m512 inverse) const {
+  static __m512 inverse(__m512i steps) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_sub_epi32(_mm512_set1_epi32(127), steps), 23));
+  }
+
+  __m512i mantissas(__m512 values, __m512 inverse) const {
     const __m512 scaled = _mm512_max_ps(_mm512_min_ps(_mm512_mul_ps(values, inverse), limit), lower);
-    return _mm512_cvtepi32_epi8(_mm512_add_epi32(_mm512_cvtps_epi32(scaled), offset));
+    return _mm512_add_epi32(_mm512_cvtps_epi32(scaled), offset);
   }
 };
 
@@ -38,54 +40,151 @@ inline __m512i magnitude_bits(__m512 v) {
   return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff));
 }
 
-inline __mmask16 lanes(int remaining) { return remaining >= 16 ? 0xffff : __mmask16((1u << remaining) - 1); }
+inline __m512i larger(__m512i a, __m512i b) { return _mm512_max_epi32(a, b); }
 
-template <bool Residual>
-inline __m512 finished(const Finish& f, const float* values, const float* residual, int c, __mmask16 mask) {
-  __m512 v = _mm512_maskz_loadu_ps(mask, values + c);
-  if (f.bias) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, f.bias + c));
-  if (Residual) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, residual + c));
-  return f.relu ? _mm512_max_ps(v, _mm512_setzero_ps()) : v;
+// The largest lane, in every lane.
+inline __m512i largest_lane(__m512i v) {
+  v = larger(v, _mm512_shuffle_i32x4(v, v, 0x4e));
+  v = larger(v, _mm512_shuffle_i32x4(v, v, 0xb1));
+  v = larger(v, _mm512_shuffle_epi32(v, _MM_PERM_BADC));
+  return larger(v, _mm512_shuffle_epi32(v, _MM_PERM_CDAB));
 }
 
+// Four vectors' largest lanes: lane i of each 128 bits holds that of vector i.
+inline __m512i largest_lanes(const __m512i (&v)[4]) {
+  const __m512i ab = larger(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
+  const __m512i cd = larger(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
+  __m512i all = larger(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+  all = larger(all, _mm512_shuffle_i32x4(all, all, 0x4e));
+  return larger(all, _mm512_shuffle_i32x4(all, all, 0xb1));
+}
+
+// 64 mantissas from four vectors of 16.
+inline void store_mantissas(uint8_t* to, const __m512i (&q)[4]) {
+  const __m512i low = _mm512_packus_epi32(q[0], q[1]), high = _mm512_packus_epi32(q[2], q[3]);
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  _mm512_storeu_si512(to, _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high)));
+}
+
+// One pixel's pointers; `residual` and `floats` may be null.
+struct Pixel {
+  const float *values, *bias, *residual;
+  float* floats;
+  uint8_t* mantissas;
+  int32_t* steps;
+
+  Pixel(const Finish& f, int p)
+      : values(f.values + p * f.value_stride),
+        bias(f.bias),
+        residual(f.residual ? f.residual + p * f.residual_stride : nullptr),
+        floats(f.floats ? f.floats + p * f.float_stride : nullptr),
+        mantissas(f.mantissas ? f.mantissas + p * f.pixel_bytes : nullptr),
+        steps(f.mantissas ? f.steps + p * f.pixel_steps : nullptr) {}
+
+  // Channels c..c+15, finished and stored as floats; `floor` is 0 for ReLU, else minus infinity.
+  template <bool Residual>
+  __m512 finished(int c, __m512 floor) const {
+    __m512 v = _mm512_loadu_ps(values + c);
+    if (bias) v = _mm512_add_ps(v, _mm512_loadu_ps(bias + c));
+    if (Residual) v = _mm512_add_ps(v, _mm512_loadu_ps(residual + c));
+    v = _mm512_max_ps(v, floor);
+    if (floats) _mm512_storeu_ps(floats + c, v);
+    return v;
+  }
+};
+
+// Blocks of 16: four at a time, so that their maxima share the shuffles.
 template <bool Residual>
-void finish_with(const Finish& f) {
-  const Quantizer quantizer(f);
-  const int length = f.mantissas ? f.length : f.channels;
+void finish_short(const Finish& f, const Quantizer& quantizer, __m512 floor) {
   for (int p = 0; p < f.pixels; ++p) {
-    float* values = f.values + p * f.value_stride;
-    const float* residual = Residual ? f.residual + p * f.residual_stride : nullptr;
-    float* floats = f.floats ? f.floats + p * f.float_stride : nullptr;
-    uint8_t* mantissas = f.mantissas + p * f.pixel_bytes;
-    for (int begin = 0, b = 0; begin < f.channels; begin += length, ++b) {
-      __m512i largest = _mm512_setzero_si512();
-      for (int c = begin; c < begin + length; c += 16) {
-        const __mmask16 mask = lanes(begin + length - c);
-        const __m512 v = finished<Residual>(f, values, residual, c, mask);
-        if (floats) _mm512_mask_storeu_ps(floats + c, mask, v);
-        if (length > 16) _mm512_mask_storeu_ps(values + c, mask, v);
-        largest = _mm512_max_epi32(largest, magnitude_bits(v));
-        if (length <= 16 && f.mantissas) {
-          const int step = quantizer.step(_mm512_reduce_max_epi32(largest));
-          const __m512 inverse = _mm512_castsi512_ps(_mm512_set1_epi32((127 - step) << 23));
-          _mm_mask_storeu_epi8(mantissas + c, mask, quantizer.mantissas(v, inverse));
-          f.steps[p * f.pixel_steps + b] = step * (1 << 23);
-        }
+    const Pixel pixel(f, p);
+    for (int c = 0; c < f.channels; c += 64) {
+      __m512 v[4];
+      __m512i magnitudes[4], q[4];
+      for (int i = 0; i < 4; ++i) {
+        v[i] = pixel.finished<Residual>(c + 16 * i, floor);
+        magnitudes[i] = magnitude_bits(v[i]);
       }
-      if (length <= 16 || !f.mantissas) continue;
-      const int step = quantizer.step(_mm512_reduce_max_epi32(largest));
-      const __m512 inverse = _mm512_castsi512_ps(_mm512_set1_epi32((127 - step) << 23));
-      for (int c = begin; c < begin + length; c += 16) {
-        const __mmask16 mask = lanes(begin + length - c);
-        const __m512 v = _mm512_maskz_loadu_ps(mask, values + c);
-        _mm_mask_storeu_epi8(mantissas + c, mask, quantizer.mantissas(v, inverse));
-      }
-      f.steps[p * f.pixel_steps + b] = step * (1 << 23);
+      const __m512i steps = quantizer.steps(largest_lanes(magnitudes));
+      const __m512i inverse = _mm512_castps_si512(Quantizer::inverse(steps));
+      q[0] = quantizer.mantissas(v[0], _mm512_castsi512_ps(_mm512_shuffle_epi32(inverse, _MM_PERM_AAAA)));
+      q[1] = quantizer.mantissas(v[1], _mm512_castsi512_ps(_mm512_shuffle_epi32(inverse, _MM_PERM_BBBB)));
+      q[2] = quantizer.mantissas(v[2], _mm512_castsi512_ps(_mm512_shuffle_epi32(inverse, _MM_PERM_CCCC)));
+      q[3] = quantizer.mantissas(v[3], _mm512_castsi512_ps(_mm512_shuffle_epi32(inverse, _MM_PERM_DDDD)));
+      store_mantissas(pixel.mantissas + c, q);
+      const __m128i four = _mm512_castsi512_si128(_mm512_slli_epi32(steps, 23));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(pixel.steps + c / 16), four);
     }
   }
 }
 
-void finish(const Finish& f) { f.residual ? finish_with<true>(f) : finish_with<false>(f); }
+// Blocks of 64 or 128, which stay in registers between the two passes.
+template <int Vectors, bool Residual>
+void finish_long(const Finish& f, const Quantizer& quantizer, __m512 floor) {
+  for (int p = 0; p < f.pixels; ++p) {
+    const Pixel pixel(f, p);
+    for (int c = 0, b = 0; c < f.channels; c += 16 * Vectors, ++b) {
+      __m512 v[Vectors];
+      __m512i largest = _mm512_setzero_si512();
+      for (int i = 0; i < Vectors; ++i) {
+        v[i] = pixel.finished<Residual>(c + 16 * i, floor);
+        largest = larger(largest, magnitude_bits(v[i]));
+      }
+      const __m512i steps = quantizer.steps(largest_lane(largest));
+      const __m512 inverse = Quantizer::inverse(steps);
+      for (int i = 0; i < Vectors; i += 4) {
+        const __m512i q[4] = {quantizer.mantissas(v[i], inverse), quantizer.mantissas(v[i + 1], inverse),
+                              quantizer.mantissas(v[i + 2], inverse), quantizer.mantissas(v[i + 3], inverse)};
+        store_mantissas(pixel.mantissas + c + 16 * i, q);
+      }
+      pixel.steps[b] = _mm512_cvtsi512_si32(_mm512_slli_epi32(steps, 23));
+    }
+  }
+}
+
+// Any block length, and floats only: with masks for the last lanes.
+void finish_any(const Finish& f, const Quantizer& quantizer, __m512 floor) {
+  const int length = f.mantissas ? f.length : f.channels;
+  for (int p = 0; p < f.pixels; ++p) {
+    const Pixel pixel(f, p);
+    float* values = f.values + p * f.value_stride;
+    for (int begin = 0, b = 0; begin < f.channels; begin += length, ++b) {
+      __m512i largest = _mm512_setzero_si512();
+      for (int c = begin; c < begin + length; c += 16) {
+        const int left = begin + length - c;
+        const __mmask16 mask = left >= 16 ? 0xffff : __mmask16((1u << left) - 1);
+        __m512 v = _mm512_maskz_loadu_ps(mask, values + c);
+        if (f.bias) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, f.bias + c));
+        if (pixel.residual) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, pixel.residual + c));
+        v = _mm512_max_ps(v, floor);
+        if (pixel.floats) _mm512_mask_storeu_ps(pixel.floats + c, mask, v);
+        _mm512_mask_storeu_ps(values + c, mask, v);
+        largest = larger(largest, _mm512_maskz_mov_epi32(mask, magnitude_bits(v)));
+      }
+      if (!f.mantissas) continue;
+      const __m512i steps = quantizer.steps(largest_lane(largest));
+      const __m512 inverse = Quantizer::inverse(steps);
+      for (int c = begin; c < begin + length; c += 16) {
+        const int left = begin + length - c;
+        const __mmask16 mask = left >= 16 ? 0xffff : __mmask16((1u << left) - 1);
+        const __m512i q = quantizer.mantissas(_mm512_maskz_loadu_ps(mask, values + c), inverse);
+        _mm512_mask_cvtepi32_storeu_epi8(pixel.mantissas + c, mask, q);
+      }
+      pixel.steps[b] = _mm512_cvtsi512_si32(_mm512_slli_epi32(steps, 23));
+    }
+  }
+}
+
+void finish(const Finish& f) {
+  const Quantizer quantizer(f);
+  const __m512 floor = _mm512_set1_ps(f.relu ? 0.0f : -__builtin_inff());
+  const int length = f.mantissas ? f.length : 0;
+  if (length == 16 && f.channels % 64 == 0)
+    return f.residual ? finish_short<true>(f, quantizer, floor) : finish_short<false>(f, quantizer, floor);
+  if (length == 64) return f.residual ? finish_long<4, true>(f, quantizer, floor) : finish_long<4, false>(f, quantizer, floor);
+  if (length == 128) return f.residual ? finish_long<8, true>(f, quantizer, floor) : finish_long<8, false>(f, quantizer, floor);
+  finish_any(f, quantizer, floor);
+}
 
 // The system saves the AVX-512 registers and the CPU has F, DQ, BW, VL and VNNI.
 bool has_avx512vnni() {

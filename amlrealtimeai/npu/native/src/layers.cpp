@@ -72,8 +72,8 @@ struct Place {
 };
 
 // All panels of a group for its runs: totals without bias.
-void multiply(const Context& context, const Group& group) {
-  if (context.isa->group) return context.isa->group(group);
+void multiply(const Context& context, const Group& group, bool whole_group) {
+  if (whole_group) return context.isa->group(group);
   for (int r = 0; r < group.run_count; ++r) {
     Tile tile = group.tile;
     tile.mantissas = group.runs[r].mantissas;
@@ -114,6 +114,7 @@ void convolve(const Context& context, const Step& step, int item, float* scratch
   tile.blocks = step.blocks;
   tile.length = step.length;
   tile.block_steps = in.whole ? 0 : 1;
+  tile.mantissa_bits = context.plan->mantissa_bits;
   tile.is_signed = in.is_signed;
   tile.total_stride = stride;
   const int block_bytes = (in.is_signed ? 2 : 1) * kPanel * 4 + step.length * kPanel;
@@ -125,7 +126,8 @@ void convolve(const Context& context, const Step& step, int item, float* scratch
   Group group_work{tile, {}, 0, (channels + kPanel - 1) / kPanel, panel_bytes};
   group_work.tile.weights = step.weights + group * step.group_bytes;
   Place places[2];
-  const int most = context.isa->group ? kRunPixels : kPixels, pieces = (out.width + most - 1) / most;
+  const bool whole_group = context.isa->group && step.length >= context.isa->shortest;
+  const int most = whole_group ? kRunPixels : kPixels, pieces = (out.width + most - 1) / most;
   const int size = (out.width + pieces - 1) / pieces, last_row = least(first_row + rows, out.height);
   for (int y = first_row; y < last_row; ++y) {
     for (int x = 0; x < out.width; x += size) {
@@ -134,8 +136,8 @@ void convolve(const Context& context, const Step& step, int item, float* scratch
       places[number] = {y, x};
       group_work.runs[number] = {from.mantissas + corner * in.pixel_bytes, from.steps + corner * pixel_steps,
                                  scratch + number * kRunPixels * stride, pixels};
-      if (context.isa->group && number == 0 && !(y + 1 == last_row && x + size >= out.width)) continue;
-      multiply(context, group_work);
+      if (whole_group && number == 0 && !(y + 1 == last_row && x + size >= out.width)) continue;
+      multiply(context, group_work, whole_group);
       for (int r = 0; r < group_work.run_count; ++r) {
         const Run& run = group_work.runs[r];
         Finish f = finish_for(context, to, places[r].y, places[r].x, run.pixels, channel, channels);

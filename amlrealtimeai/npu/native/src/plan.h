@@ -3,12 +3,16 @@
 // The ladder, from the slow definition to the fast code; every rung gives the same bits:
 //   npu/reference.py      NumPy, one operation per function: the specification
 //   isa_generic.cpp       the same arithmetic on packed data in plain C++
-//   isa_avx512vnni.cpp    the same data, 7 pixels x 32 channels at a time in registers
+//   isa_avx2.cpp          the same data, 4 pixels x 16 channels at a time in registers; pairs are summed in 16 bits
+//   isa_avxvnni.cpp       7 x 16; an instruction sums four products in 32 bits (lanes8.h: what it shares with AVX2)
+//   isa_neon.cpp          7 x 8 in the shorter registers of 64-bit Arm
+//   isa_avx512vnni.cpp    7 x 32 in the longer ones of AVX-512
+//   isa_amx.cpp           32 x 32 in tile registers (lanes16.h: what it shares with AVX-512)
 //   layers.cpp            how a layer is cut into such tiles; engine.cpp: how layers follow each other
 //
 // A tensor lives in one arena as floats (for residuals, pools, outputs), as mantissas with steps (for matrices), or both.
 // Mantissas of tensors that can be negative are stored with +128, because the dot product instructions take an unsigned
-// operand; `start` in the packed weights takes the surplus off again, exactly.
+// operand; `start` in the packed weights takes the surplus off again, exactly (AVX2 and NEON take it off beforehand).
 // A step is the power of two of one mantissa unit, stored shifted to a float's exponent field, so that the scale
 // 2^(step of activation + step of weight) is one integer addition (the weight's half carries the exponent bias).
 #pragma once
