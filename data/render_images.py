@@ -75,7 +75,7 @@ def _landscape(scene: Scene) -> Image.Image:
 def render(scene: Scene) -> np.ndarray:
     """uint8 [420, 560, 3]."""
     picture = _landscape(scene)
-    with Image.open(_DATA / "sprites" / f"{scene.sprite}.png") as file:
+    with Image.open(_DATA / "sprites" / "noto" / f"{scene.sprite}.png") as file:
         sprite = file.convert("RGBA")
     sprite = sprite.crop(sprite.getchannel("A").getbbox())
     height = round(scene.height * _SIZE[1])

@@ -1,0 +1,42 @@
+"""Pictures for lessons, tests and training: emoji of known classes on backgrounds, drawn from a seed.
+
+No picture is downloaded; licences of the emoji are in data/README.md.
+"""
+
+from amlrealtimeai.lab.images.backgrounds import BACKGROUNDS
+from amlrealtimeai.lab.images.compose import compose, dataset, jpeg_bytes, save_jpeg
+from amlrealtimeai.lab.images.folders import Pet, arrays, pets, write_folder, write_pets
+from amlrealtimeai.lab.images.scenes import Box, read_voc, scene, write_voc
+from amlrealtimeai.lab.images.sprites import (
+    DESIGNS,
+    TRAINED_DESIGNS,
+    UNSEEN_DESIGN,
+    class_indices,
+    emoji,
+    labels,
+    voc_labels,
+)
+
+__all__ = [
+    "BACKGROUNDS",
+    "DESIGNS",
+    "TRAINED_DESIGNS",
+    "UNSEEN_DESIGN",
+    "Box",
+    "Pet",
+    "arrays",
+    "class_indices",
+    "compose",
+    "dataset",
+    "emoji",
+    "jpeg_bytes",
+    "labels",
+    "pets",
+    "read_voc",
+    "save_jpeg",
+    "scene",
+    "voc_labels",
+    "write_folder",
+    "write_pets",
+    "write_voc",
+]

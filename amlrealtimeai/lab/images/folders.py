@@ -1,0 +1,96 @@
+"""Sets of pictures as arrays and as folders of JPEG files, the cats and dogs of the Kaggle set among them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from amlrealtimeai.errors import InvalidInputError, NotFoundError
+from amlrealtimeai.lab.images.compose import compose_emoji, dataset, save_jpeg
+from amlrealtimeai.lab.images.sprites import drawn, labels, pet_emoji
+
+PETS = ("Cat", "Dog")
+
+_PET_SIDES = (200, 500)  # pixels, as the pictures of the Kaggle set vary
+
+
+class Pet(NamedTuple):
+    """A picture file of a cats-and-dogs folder. label: 0 is a cat, 1 is a dog."""
+
+    path: Path
+    label: int
+
+
+def arrays(
+    n: int, size: int = 224, seed: int = 0, *, designs: Sequence[str] = ("noto",), background: str = "procedural"
+) -> tuple[np.ndarray, np.ndarray]:
+    """`dataset` in one piece: pictures uint8 [n, size, size, 3], ImageNet indices int64 [n]."""
+    pairs = list(dataset(n, size, seed, designs=designs, background=background))
+    shape = (len(pairs), size, size, 3)
+    pictures = np.stack([picture for picture, _ in pairs]) if pairs else np.zeros(shape, np.uint8)
+    return pictures, np.array([label for _, label in pairs], np.int64)
+
+
+def write_folder(
+    folder: str | Path, n: int, size: int = 224, seed: int = 0, *, designs: Sequence[str] = ("noto",)
+) -> Path:
+    """`dataset` as <folder>/<index>_<class name>/<number>.jpg; returns the folder."""
+    for number, (picture, label) in enumerate(dataset(n, size, seed, designs=designs)):
+        name = labels()[label].replace(" ", "_").replace("/", "_")
+        save_jpeg(Path(folder) / f"{label:03d}_{name}" / f"{number}.jpg", picture)
+    return Path(folder)
+
+
+def write_pets(folder: str | Path, n: int = 100, seed: int = 0, *, design: str = "noto") -> Path:
+    """`n` cats and `n` dogs as <folder>/PetImages/Cat/0.jpg ... and Dog/0.jpg ..., as the Kaggle set has them.
+
+    The pictures are squares of 200 to 500 pixels. Returns the path of PetImages, which `pets` reads.
+    """
+    root = Path(folder) / "PetImages"
+    for kind, name in enumerate(PETS):
+        symbols = drawn(design, pet_emoji()[name])
+        for number in range(n):
+            rng = np.random.default_rng([seed, kind, number])
+            symbol = symbols[rng.integers(len(symbols))]
+            picture = compose_emoji(symbol, int(rng.integers(*_PET_SIDES)), rng, design=design)
+            save_jpeg(root / name / f"{number}.jpg", picture)
+    return root
+
+
+def pets(folder: str | Path, limit: int | None = None) -> list[Pet]:
+    """The pictures of a PetImages folder, yours or Kaggle's: cats and dogs in turn, `limit` of each, by number.
+
+    Files that are no pictures are left out: the Kaggle set has some. Raises NotFoundError when a subfolder is missing
+    and InvalidInputError when one has no picture.
+    """
+    found = []
+    for name in PETS:
+        place = Path(folder) / name
+        if not place.is_dir():
+            raise NotFoundError(
+                f"there is no folder {place}: expected PetImages with the subfolders Cat and Dog. Compose one with "
+                "amlrealtimeai.lab.images.write_pets(folder), or unpack Kaggle's cats and dogs"
+            )
+        files = sorted(place.glob("*.jpg"), key=lambda path: (len(path.stem), path.stem))
+        found.append(_readable(files, limit))
+        if not found[-1]:
+            raise InvalidInputError(f"{place} holds no .jpg that can be read")
+    pairs = [[Pet(path, label) for path in paths] for label, paths in enumerate(found)]
+    longest = max(len(part) for part in pairs)
+    return [part[i] for i in range(longest) for part in pairs if i < len(part)]
+
+
+def _readable(files: list[Path], limit: int | None) -> list[Path]:
+    good: list[Path] = []
+    for path in files:
+        if limit is not None and len(good) >= limit:
+            break
+        try:
+            with Image.open(path) as image:
+                image.convert("RGB")
+        except (OSError, SyntaxError):
+            continue
+        good.append(path)
+    return good
