@@ -1,0 +1,113 @@
+"""The kernel of 64-bit Arm, cross-compiled and run by qemu: the bits of the reference, layer by layer."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from amlrealtimeai import npu
+from amlrealtimeai.npu.compare import first_difference
+from amlrealtimeai.npu.native import build
+from amlrealtimeai.npu.native.engine import _PlanBuilder
+from amlrealtimeai.npu.program import Program
+from tests.npu.graphs import model, node
+from tests.npu.test_native import small_network
+
+QEMU = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64") or ""
+pytestmark = pytest.mark.skipif(
+    not QEMU and not os.environ.get("AMLREALTIMEAI_REQUIRE_QEMU"), reason="needs qemu-user-static"
+)
+TARGET = ("-target", "aarch64-linux-musl")
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    assert QEMU, "expected qemu-aarch64-static in PATH; apt-get install qemu-user-static"
+    folder = tmp_path_factory.mktemp("neon")
+    flags = build._instruction_sets("aarch64")
+    rest = {*build._SOURCES.glob("*.cpp"), Path(__file__).with_name("driver.cpp")}
+    parts = []
+    for source in rest & {build._SOURCES / name for name in flags}:
+        parts.append(str(folder / f"{source.stem}.o"))
+        build._run([*build._FLAGS, *TARGET, flags[source.name], "-c", str(source), "-o", parts[-1]])
+        rest.remove(source)
+    arguments = [*build._FLAGS, *TARGET, "-static", f"-I{build._SOURCES}", "-o", str(folder / "driver")]
+    build._run([*arguments, *parts, *sorted(map(str, rest))])
+    return folder / "driver"
+
+
+def written(builder: _PlanBuilder, image: np.ndarray) -> bytes:
+    """A plan as driver.cpp reads it: pointers become places among the constants."""
+    constants, places = bytearray(), {0: 0, None: 0}
+    for array in builder._alive:
+        constants += bytes(-len(constants) % 64)
+        places[array.ctypes.data] = len(constants) + 1
+        constants += array.tobytes()
+    tensors, steps, operations, outputs = (type(array).from_buffer_copy(array) for array in builder._arrays)
+    for step in steps:
+        step.weights, step.bias = places[step.weights], places[step.bias]
+    for operation in operations:
+        operation.constant = places[operation.constant]
+    parts = [bytes(part) for part in (builder.plan, tensors, steps, operations, outputs)]
+    parts += [image.tobytes(), bytes(constants)]
+    return np.array([len(part) for part in parts], np.int64).tobytes() + b"".join(parts)
+
+
+def run(driver: Path, program: Program, image: np.ndarray, isa: str, threads: int = 1) -> dict[str, np.ndarray]:
+    """Every tensor of the program, from the kernel under qemu."""
+    plan, result = driver.with_name("plan"), driver.with_name("result")
+    builder = _PlanBuilder(program, keep=True)
+    plan.write_bytes(written(builder, program.check_input(image)))
+    command = [QEMU, "-cpu", "max", str(driver), str(plan), isa, str(threads), str(len(image)), str(result)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == [isa]
+    names = [port.tensor for port in program.output_ports] + list(program.tensors)
+    values, tensors = np.fromfile(result, np.float32), {}
+    for name in names:
+        shape = (len(image), *program.tensors[name])
+        size = int(np.prod(shape))
+        tensors[name], values = values[:size].reshape(shape), values[size:]
+    assert len(values) == 0
+    ports = {port.name: program.to_port(port, tensors[port.tensor]) for port in program.output_ports}
+    return {**ports, **tensors}
+
+
+@pytest.mark.parametrize(("cpu", "names"), [("max", ["neon", "generic"]), ("cortex-a72", ["generic"])])
+def test_a_cpu_without_dot_products_takes_the_generic_path(driver, cpu, names):
+    result = subprocess.run([QEMU, "-cpu", cpu, str(driver)], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == names
+
+
+# channels, outputs, size, kernel, stride, pad, dilation, signed, residual
+NETWORKS = [
+    (64, 64, (14, 14), 3, 1, 1, 1, False, True),
+    (70, 33, (9, 8), 3, 1, 1, 1, True, True),
+    (128, 36, (7, 13), 1, 1, 0, 1, True, False),
+    (3, 6, (6, 8), 5, 2, 4, 2, False, False),
+    (61, 30, (10, 14), 2, 2, 1, 2, False, False),
+    (24, 17, (17, 6), 3, 3, 2, 2, True, False),
+]
+FORMATS = ["bw_cnn", "msfp12", "msfp16", npu.BlockFormat(20, 3, 5), npu.BlockFormat(36, 7, 8), npu.BlockFormat(4, 1, 8)]
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=str)
+@pytest.mark.parametrize("isa", ["neon", "generic"])
+def test_every_layer_of_small_networks_has_the_bits_of_the_reference(driver, isa, fmt):
+    for number, network in enumerate(NETWORKS):
+        program = npu.compile(small_network(np.random.default_rng(number), *network), fmt=fmt)
+        image = np.random.default_rng(7).normal(0, 50, (2, *program.inputs[0][1][1:])).astype(np.float32)
+        expected = npu.reference.run(program, image, trace=True)
+        assert first_difference(program, expected, run(driver, program, image, isa, threads=1 + number % 3)) is None
+
+
+@pytest.mark.parametrize("relu", [True, False], ids=["unsigned", "signed"])
+def test_the_largest_mantissas_do_not_overflow(driver, relu):
+    nodes = [node("Relu", "x", "r")] if relu else []
+    weights = np.full((40, 256, 1, 1), -1.984375, np.float32)
+    graph = model([*nodes, node("Conv", "r w" if relu else "x w", "y")], [1, 256, 3, 3], {"w": weights})
+    program = npu.compile(graph, fmt=npu.BlockFormat(128, 7, 8))
+    image = np.full((1, *program.inputs[0][1][1:]), 1.984375 if relu else -1.984375, np.float32)
+    y = run(driver, program, image, "neon")["y"]
+    assert set(y.ravel().tolist()) == {(-1 if relu else 1) * 256 * 1.984375**2}
