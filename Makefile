@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export ORT_DISABLE_TELEMETRY = 1
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: help setup quickstart lab test check bench lock clean
 
@@ -45,7 +45,7 @@ clean:  ## remove what setup made
 .venv/ready: environment.yml requirements.lock pyproject.toml | .venv/bin/uv
 	sed -n '/^  - pip:/,$$s/^      - //p' environment.yml > .pip-requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r .pip-requirements.txt
-	$(BIN)/python -m amlrealtimeai.npu.native.build
+	$(BIN)/python -m amlrealtimeai.npu.native
 	touch $@
 
 .venv/ready-dev: .venv/ready

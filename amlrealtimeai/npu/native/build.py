@@ -1,6 +1,6 @@
 """Compiles the native kernel with the C++ compiler that PyPI's ziglang holds: once, a few seconds, then it is cached.
 
-python -m amlrealtimeai.npu.native.build      build now (otherwise the first use does)
+    python -m amlrealtimeai.npu.native      build now (otherwise the first use does)
 """
 
 import functools
@@ -92,7 +92,3 @@ def _run(arguments: list[str]) -> None:
             "the native NPU kernel could not be compiled; expected the PyPI package ziglang to do it. "
             "Install it (pip install ziglang==0.16.0) and try again. The compiler said:\n" + "\n".join(lines)
         )
-
-
-if __name__ == "__main__":
-    print(library_path())
