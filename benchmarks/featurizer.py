@@ -1,81 +1,87 @@
-"""ResNet-50 featurizer at batch 1: the native NPU kernel against ONNX Runtime, in one process, taking turns.
+"""Featurizers at batch 1: the native NPU kernel against ONNX Runtime and OpenVINO, in one process, taking turns.
 
-    python -m benchmarks.featurizer [--threads 2] [--rounds 40] [--formats bw_cnn msfp16 msfp12]
+    python -m benchmarks.featurizer [--quick] [--networks resnet50 ...] [--threads 1 2] [--rounds 30] [--formats ...]
 
-Checks first that the kernel's features are the reference's to the bit. Quote the medians' ratio: machines are shared.
+Checks first that the kernel's outputs are the reference's to the bit. Quote the ratio of medians: machines are shared.
+Memory and seconds to load are those of a fresh process that holds this engine alone (Python and NumPy included).
 """
 
 import argparse
-import os
-import platform
 import sys
-import time
-from collections.abc import Callable
+import tempfile
 from pathlib import Path
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
 import numpy as np
-import onnxruntime
 
 from amlrealtimeai import npu
-from tests.npu import resnet50
+from benchmarks import engines, measuring
 
-WARM_UP = 5
-
-
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return names[0] if info.exists() and names else platform.processor()
-
-
-def onnxruntime_run(threads: int, image: np.ndarray) -> Callable[[], object]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(resnet50.onnx_model().SerializeToString(), options)
-    return lambda: session.run(None, {"image": image})
-
-
-def native_run(fmt: str, threads: int, image: np.ndarray) -> Callable[[], object]:
-    program = npu.compile(resnet50.onnx_model(), fmt=fmt)
-    native = npu.Native(program, threads=threads)
-    expected = npu.reference.run(program, image)["features"]
-    if not np.array_equal(native.run(image)["features"].view(np.int32), expected.view(np.int32)):
-        sys.exit(f"{fmt}: the kernel's features are not the reference's; a speed would mean nothing")
-    return lambda: native.run(image)
-
-
-def measure(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
-    """Milliseconds of each run, taken in turns so that a slow moment of the machine meets all."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(WARM_UP + rounds):
-        for name, run in runs.items():
-            begin = time.perf_counter()
-            run()
-            if turn >= WARM_UP:
-                times[name].append((time.perf_counter() - begin) * 1e3)
-    return {name: np.array(values) for name, values in times.items()}
+_HEADINGS = ["engine", "min ms", "median ms", "of ORT fp32", "load s", "MiB"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--formats", nargs="+", default=["bw_cnn", "msfp16", "msfp12"], choices=list(npu.formats))
-    chosen = parser.parse_args()
-    image = resnet50.sample_image()
-    runs = {"ONNX Runtime fp32": onnxruntime_run(chosen.threads, image)}
-    runs |= {f"NPU {fmt}, bit-exact": native_run(fmt, chosen.threads, image) for fmt in chosen.formats}
-    times = measure(runs, chosen.rounds)
-    base = times["ONNX Runtime fp32"]
-    info = npu.kernel_info()
-    print(f"ResNet-50 features, batch 1, {chosen.threads} threads, {chosen.rounds} rounds; kernel {info['isa']}")
-    print(f"{cpu_name()}, {os.cpu_count()} CPUs, onnxruntime {onnxruntime.__version__}")
-    print(f"{'':<24}{'min ms':>9}{'median ms':>11}{'ratio of medians':>18}{'of minima':>11}")
+    chosen = _parser().parse_args()
+    chosen.networks = chosen.networks[:1] if chosen.quick else chosen.networks
+    print(f"{measuring.machine()}\n\n{measuring.PAUSE_NOTE}")
+    with tempfile.TemporaryDirectory() as name:
+        for network in chosen.networks:
+            folder = Path(name)
+            seconds = engines.prepare(network, folder, chosen.formats)
+            check_bits(folder, network, chosen.formats)
+            compiled = ", ".join(f"{fmt} {value:.2f} s" for fmt, value in seconds.items())
+            print(f"\n## {network}: {multiplications(folder, network, chosen.formats[0]) / 1e9:.2f} GMAC\n")
+            print(f"Compiled in: {compiled}.")
+            for threads in chosen.threads:
+                print(f"\n{threads} thread{'s'[: threads - 1]}, {chosen.rounds} rounds\n")
+                print(compare(folder, network, chosen.formats, threads, chosen.rounds), flush=True)
+            for file in folder.iterdir():
+                file.unlink()
+
+
+def check_bits(folder: Path, network: str, formats: list[str]) -> None:
+    """Leave with a message where the kernel's outputs are not the reference's: a speed would mean nothing."""
+    image = np.load(folder / f"{network}.npy")
+    for fmt in formats:
+        program = npu.load(folder / f"{network}.{fmt}.npu")
+        expected, found = npu.reference.run(program, image), npu.Native(program).run(image)
+        if any(not np.array_equal(found[name].view(np.int32), expected[name].view(np.int32)) for name in expected):
+            sys.exit(f"{network} in {fmt}: the kernel's outputs are not the reference's; a speed would mean nothing")
+
+
+def multiplications(folder: Path, network: str, fmt: str) -> int:
+    """Multiply-accumulates that one image needs."""
+    report = npu.timing.estimate(npu.load(folder / f"{network}.{fmt}.npu"))
+    return sum(chain.products for chain in report.chains)
+
+
+def compare(folder: Path, network: str, formats: list[str], threads: int, rounds: int) -> str:
+    """The table of one network on so many threads."""
+    names = [f"npu {fmt}" for fmt in formats] + engines.peers()
+    image = np.load(folder / f"{network}.npy")
+    memories = {name: measuring.memory(folder, network, name, threads) for name in names}
+    loaded = {name: engines.load(folder, network, name, threads) for name in names}
+    times = measuring.in_turns({name: (run, image) for name, run in loaded.items()}, rounds)
+    base = np.median(times["onnxruntime fp32"])
+    rows = []
     for name, values in times.items():
-        ratio, best = np.median(values) / np.median(base), values.min() / base.min()
-        print(f"{name:<24}{values.min():9.2f}{np.median(values):11.2f}{ratio:18.2f}{best:11.2f}")
+        median, found = float(np.median(values)), memories[name]
+        figures = [f"{values.min():.2f}", f"{median:.2f}", f"{median / base:.2f}"]
+        rows.append([name, *figures, f"{found.load_seconds:.2f}", f"{found.resident:.0f}"])
+    rows.append(["(Python and NumPy)", "", "", "", "", f"{memories[names[0]].before:.0f}"])
+    return measuring.table(_HEADINGS, rows)
+
+
+def _parser() -> argparse.ArgumentParser:
+    from tests.npu import networks
+
+    every = [name for name in networks.NETWORKS if name != "ssdvgg300_block4"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", default=every, choices=list(networks.NETWORKS))
+    parser.add_argument("--formats", nargs="+", default=["bw_cnn", "msfp16", "msfp12"], choices=list(npu.formats))
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--quick", action="store_true", help="the first network only")
+    return parser
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def test_outputs_are_near_float32(name, size, most):
         assert (output, error < most) == (output, True), error
 
 
-@pytest.mark.parametrize(("name", "size"), [("resnet152", 64), ("densenet121", 64), ("vgg16", 64), ("ssdvgg300", 300)])
+@pytest.mark.parametrize(("name", "size"), [("densenet121", 64), ("vgg16", 32), ("ssdvgg300", 300)])
 def test_tensorflow_and_pytorch_forms_are_one_program(name, size):
     """NHWC or NCHW image, explicit or implied padding, convolutions or Gemm: the same products in the same order."""
     forms = {style: networks.model(name, size, style) for style in ("tensorflow", "pytorch")}
