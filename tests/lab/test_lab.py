@@ -50,6 +50,13 @@ def test_the_doctor_finds_everything_here(capsys):
     assert re.search(r"^ok +NPU kernel +instruction set", said, re.M) or "generic" in said
 
 
+def test_the_doctor_says_why_the_kernel_is_slow(capsys, monkeypatch):
+    monkeypatch.setenv("AMLREALTIMEAI_ISA", "generic")
+    lab.doctor()
+    slow = r"NPU kernel +instruction set generic, .*slower: (unset AMLREALTIMEAI_ISA|this CPU has neither AVX2)"
+    assert re.search(slow, capsys.readouterr().out)
+
+
 def test_the_doctor_names_what_is_missing(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("AMLREALTIMEAI_DATA", str(tmp_path))
     lab.doctor()
