@@ -12,7 +12,7 @@ import re
 import time
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,15 +114,23 @@ class ConvertedModel:
         """Inputs and outputs as clients see them."""
         return self.definition.signature
 
-    def predict(self, inputs: Mapping[str, np.ndarray], outputs: list[str] | None = None) -> Prediction:
+    def predict(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        outputs: list[str] | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> Prediction:
         """Run the pipeline. `inputs` and `outputs` by alias or tensor name; strings are object arrays of bytes.
 
         Only the stages that the asked-for outputs need are run. Raises InvalidInputError, saying what was expected.
+        `check` is called before every stage; what it raises ends the prediction.
         """
         wanted = self.signature.select(outputs)
         board = self.signature.bind(inputs)
         timings: dict[str, float] = {}
         for stage, needed in self._plan({spec.tensor for spec in wanted.values()}):
+            if check is not None:
+                check()
             start = time.perf_counter()
             wires = stage.definition
             results = stage.run({name: board[tensor] for name, tensor in wires.inputs.items()}, needed)

@@ -18,9 +18,14 @@ class Limits:
     max_elements: int = MAX_ELEMENTS  # of one numeric tensor
     max_batch: int = 64  # size of the first dimension of an input
     max_in_flight: int = 32  # requests that run or wait
+    max_bytes_in_flight: int = 256 << 20  # of all requests that run or wait
     workers: int = 0  # requests that run at once; 0: as many as there are usable CPUs
     max_wait_seconds: float = 10.0  # for a worker
+    max_seconds: float = 60.0  # for a whole request, if its client does not set less
     max_streams: int = 128  # HTTP/2 streams of one connection
+    max_connections: int = 1024  # of the gRPC port
+    max_json_depth: int = 100  # of a REST body
+    max_rest_bytes: int = 64 << 20  # of a REST body, decompressed
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -16,6 +16,8 @@ from amlrealtimeai.errors import ConfigError, DeploymentError
 from amlrealtimeai.serving import protos
 from amlrealtimeai.serving.connections import close_port
 from amlrealtimeai.serving.converted import ConvertedModel
+from amlrealtimeai.serving.fastpath import FastPredict
+from amlrealtimeai.serving.handlers import handlers
 from amlrealtimeai.serving.limits import Limits
 from amlrealtimeai.serving.ports import address_of, bind_error
 from amlrealtimeai.serving.servicer import Observer, Servicer
@@ -38,6 +40,7 @@ class Server:
     tls            certificate and key; without it everything is plain text, so keys are refused (ConfigError)
     keys           any of these opens every model that has no keys of its own; none: open to everyone who can connect
     limits         see Limits
+    fast           False: serve Predict by grpc.server alone, as everything else (see fastpath.py)
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Server:
         tls: Tls | None = None,
         keys: Sequence[str] | None = None,
         limits: Limits | None = None,
+        fast: bool = True,
     ) -> None:
         self.host = host
         self.limits = limits or Limits()
@@ -57,6 +61,8 @@ class Server:
         self._servicer = Servicer(self.table, self.limits, self._checked_keys(keys))
         self._threads: ThreadPoolExecutor | None = None
         self._grpc: Any = None
+        self._fast: FastPredict | None = None
+        self._fast_wanted = fast
         self._health: Any = None
 
     def start(self) -> "Server":
@@ -67,7 +73,7 @@ class Server:
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="amlrealtimeai-serving")
         self._grpc = grpc.server(
             self._threads,
-            handlers=self._servicer.handlers(),
+            handlers=handlers(self._servicer),
             maximum_concurrent_rpcs=4 * count,
             options=[
                 ("grpc.max_receive_message_length", self.limits.max_message_bytes),
@@ -79,7 +85,11 @@ class Server:
         self._add_health()
         reflection.enable_server_reflection(_reflected_names(), self._grpc, pool=_reflection_pool())
         self._port = self._bind()
+        fast = _fast_predict(self._grpc, self._servicer) if self._fast_wanted else None
         self._grpc.start()
+        if fast is not None:
+            fast.start()
+            self._fast = fast
         if self.host not in _LOOPBACK and self._credentials is None:
             log.warning("serving on %s without TLS: anyone who reaches this computer can call and read", self.address)
         return self
@@ -95,6 +105,9 @@ class Server:
         close_port(self.port)
         stopped = self._grpc.stop(max(0.0, min(end - time.monotonic(), _LAST_SECONDS)))
         stopped.wait()  # streams that never end, such as health's Watch, have been cancelled by then
+        if self._fast is not None:
+            self._fast.stop()
+        self._servicer.close()
         assert self._threads is not None
         self._threads.shutdown(wait=True, cancel_futures=True)
 
@@ -198,6 +211,16 @@ class Server:
         if not port:
             raise bind_error(self.host, self._wanted_port)
         return int(port)
+
+
+def _fast_predict(server: Any, servicer: Servicer) -> FastPredict | None:
+    try:
+        return FastPredict(server, servicer)
+    except (ImportError, AttributeError, TypeError) as error:
+        log.warning(
+            "Predict takes the slower way: this grpcio (%s) is not the one that is pinned: %s", grpc.__version__, error
+        )
+        return None
 
 
 def _reflected_names() -> list[str]:

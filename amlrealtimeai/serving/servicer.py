@@ -1,8 +1,10 @@
 """The methods of PredictionService and ModelService over a ModelTable."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -11,7 +13,8 @@ from google.protobuf.message import DecodeError
 
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.serving import protos, tensors
-from amlrealtimeai.serving.answers import Record, RequestError, answer_of, log
+from amlrealtimeai.serving.admission import Admission, Ticket
+from amlrealtimeai.serving.answers import Answer, Call, Record, RequestError, answer_of, log
 from amlrealtimeai.serving.auth import check_key
 from amlrealtimeai.serving.definition import Signature, TensorSpec
 from amlrealtimeai.serving.limits import Limits
@@ -31,7 +34,7 @@ _NOT_SERVED = {
 
 
 class Servicer:
-    """Answers requests; every one ends as a Record that the log and the observers get."""
+    """Answers requests of any port; every one ends as a Record that the log and the observers get."""
 
     def __init__(self, table: ModelTable, limits: Limits, keys: Sequence[str] = ()) -> None:
         self.table = table
@@ -39,126 +42,150 @@ class Servicer:
         self.keys = tuple(keys)
         self.observers: list[Observer] = []
         self.draining = False
+        self.admission = Admission(limits)
         self._unfinished = 0
         self._lock = threading.Lock()
-        self._workers = threading.BoundedSemaphore(limits.worker_count)
-        self._in_flight = threading.BoundedSemaphore(limits.max_in_flight)
-
-    def handlers(self) -> list[grpc.GenericRpcHandler]:
-        """gRPC's handlers. Requests arrive as bytes, so that a request that does not parse gets our answer, too."""
-        services: dict[str, dict[str, Callable[[bytes, Any, Record], Any]]] = {
-            protos.PREDICTION_SERVICE: {
-                "Predict": self._predict,
-                "GetModelMetadata": self._metadata,
-                "Classify": self._not_served,
-                "Regress": self._not_served,
-                "MultiInference": self._not_served,
-            },
-            protos.MODEL_SERVICE: {"GetModelStatus": self._status, "HandleReloadConfigRequest": self._not_served},
+        self._helpers = ThreadPoolExecutor(limits.worker_count, thread_name_prefix="amlrealtimeai-worker")
+        self._methods: dict[str, Callable[[bytes, Call, Record], Any]] = {
+            "GetModelMetadata": self._metadata,
+            "GetModelStatus": self._status,
+            **dict.fromkeys(_NOT_SERVED, self._not_served),
         }
-        return [
-            grpc.method_handlers_generic_handler(
-                service,
-                {
-                    method: grpc.unary_unary_rpc_method_handler(
-                        self._answering(method, work), response_serializer=lambda message: message.SerializeToString()
-                    )
-                    for method, work in methods.items()
-                },
-            )
-            for service, methods in services.items()
-        ]
+
+    # --- life of a request -----------------------------------------------------------------------------------------
 
     @property
     def unfinished(self) -> int:
         """Requests from before draining whose answer has not been sent completely."""
         return self._unfinished
 
-    def _begin(self, context: Any) -> None:
-        def end() -> None:
+    def begin(self) -> bool:
+        """Count a request as unfinished, unless it came during draining; `end` with the same value ends it."""
+        if self.draining:
+            return False
+        with self._lock:
+            self._unfinished += 1
+        return True
+
+    def end(self, counted: bool) -> None:
+        """The answer has been sent, or nobody waits for it."""
+        if counted:
             with self._lock:
                 self._unfinished -= 1
 
-        if self.draining:
-            return
-        with self._lock:
-            self._unfinished += 1
-        if not context.add_callback(end):
-            end()
+    def respond(self, method: str, data: bytes, call: Call) -> tuple[Answer, Record]:
+        """Answer any method in this thread, waiting for a worker if it needs one."""
+        record = Record(method, size=len(data))
+        if method == "Predict":
+            return self._predict(data, call, record), record
+        try:
+            answer = Answer(data=self._methods[method](data, call, record).SerializeToString())
+        except Exception as error:
+            return self.failed(error, record), record
+        self._observe(record)
+        return answer, record
 
-    def _answering(self, method: str, work: Callable[[bytes, Any, Record], Any]) -> Callable[[bytes, Any], Any]:
-        def handle(request: bytes, context: Any) -> Any:
-            start = time.perf_counter()
-            self._begin(context)
-            record = Record(method)
-            failure = None
-            try:
-                response = work(request, context, record)
-            except Exception as error:
-                failure = answer_of(error, record.request_id)
-                record.code, record.text = failure.code.name, failure.text
-            record.timings["total"] = time.perf_counter() - start
-            self._observe(record)
-            context.set_trailing_metadata(
-                ((REQUEST_ID_HEADER, record.request_id), (TIMINGS_HEADER, record.timings_text()))
-            )
-            if failure is not None:
-                context.abort(failure.code, failure.text)
-            return response
-
-        return handle
+    def failed(self, error: Exception, record: Record) -> Answer:
+        """The answer for an error."""
+        failure = answer_of(error, record.request_id)
+        record.finish(failure.code.name, failure.text)
+        self._observe(record)
+        return Answer(failure.code, failure.text)
 
     def _observe(self, record: Record) -> None:
-        log.info("%s", record)
+        if "total" not in record.timings:
+            record.finish("OK", "")
+        if log.isEnabledFor(logging.INFO):
+            log.info("%s", record, extra={"record": record})
         for observer in self.observers:
             observer(record)
 
-    def _find(self, spec: Any, context: Any, record: Record) -> Served:
-        metadata = context.invocation_metadata()
-        served = self.table.find(spec, metadata)
-        record.model = served.name
-        check_key(served.keys or self.keys, metadata)
-        return served
+    # --- Predict: enter, wait for a worker, work -----------------------------------------------------------------
 
-    def _predict(self, data: bytes, context: Any, record: Record) -> Any:
+    def enter(self, call: Call) -> None:
+        """Take a place among the requests in flight; raises RequestError for whoever may not."""
         if self.draining:
             raise RequestError(
                 grpc.StatusCode.UNAVAILABLE, "this server is shutting down; try again, another one answers"
             )
-        check_key(self.table.gate_keys(self.keys), context.invocation_metadata())
-        if not self._in_flight.acquire(blocking=False):
-            raise RequestError(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"too many requests at once (max_in_flight = {self.limits.max_in_flight}); try again a little later",
-            )
+        check_key(self.table.gate_keys(self.keys), call.metadata)
+        self.admission.enter()
+
+    def predicted(self, data: bytes, call: Call, record: Record) -> Answer:
+        """Compute the answer; the caller has a worker."""
+        record.size = len(data)
         try:
-            start = time.perf_counter()
-            self._wait_for_worker(context)
-            record.timings["queue"] = time.perf_counter() - start
+            record.timings["queue"] = time.perf_counter() - record.started
+            call.check()
+            answer = Answer(data=self._predict_now(data, call, record))
+        except Exception as error:
+            return self.failed(error, record)
+        self._observe(record)
+        return answer
+
+    def work_off(self, ticket: Ticket | None) -> None:
+        """Do the work of a ticket that has a worker, then that of those who waited for this worker."""
+        while ticket is not None:
             try:
-                return self._predict_now(data, context, record)
-            finally:
-                self._workers.release()
+                ticket.start()
+            except Exception:
+                log.exception("a request failed unexpectedly; its worker goes on")
+            if not ticket.inline:
+                return  # its own thread has the worker now
+            ticket = self.admission.done()
+
+    def expire(self) -> None:
+        """Answer those who waited too long."""
+        for ticket in self.admission.expired():
+            ticket.fail(self.admission.too_late(ticket))
+
+    def close(self) -> None:
+        """End the helpers; no request may be in flight."""
+        self._helpers.shutdown()
+
+    def _predict(self, data: bytes, call: Call, record: Record) -> Answer:
+        try:
+            self.enter(call)
+        except RequestError as error:
+            return self.failed(error, record)
+        size = 0
+        try:
+            self.admission.hold(len(data))
+            size = len(data)
+            self._wait_for_worker(call)
+        except RequestError as error:
+            self.admission.leave(size)
+            return self.failed(error, record)
+        try:
+            return self.predicted(data, call, record)
         finally:
-            self._in_flight.release()
+            self.admission.leave(size)
+            following = self.admission.done()
+            if following is not None:
+                self._helpers.submit(self.work_off, following)
 
-    def _wait_for_worker(self, context: Any) -> None:
+    def _wait_for_worker(self, call: Call) -> None:
         """Take a worker, or say whose patience ended: the client's or ours."""
-        left = context.time_remaining()
-        patience = self.limits.max_wait_seconds
-        if not self._workers.acquire(timeout=patience if left is None else max(0.0, min(patience, left))):
-            whose = "the request's deadline passed" if left is not None and left <= patience else "waited too long"
-            raise RequestError(
-                grpc.StatusCode.DEADLINE_EXCEEDED, f"{whose} before a worker was free (max_wait_seconds = {patience:g})"
-            )
-        if not context.is_active():
-            self._workers.release()
-            raise RequestError(grpc.StatusCode.CANCELLED, "the client did not wait for the answer")
+        decided = threading.Event()
+        errors: list[RequestError] = []
 
-    def _predict_now(self, data: bytes, context: Any, record: Record) -> Any:
+        def fail(error: RequestError) -> None:
+            errors.append(error)
+            decided.set()
+
+        ticket = Ticket(call, decided.set, fail, inline=False, patience=self.limits.max_wait_seconds)
+        if self.admission.take(ticket):
+            return
+        if not decided.wait(max(0.0, ticket.expires - time.monotonic())) and self.admission.withdraw(ticket):
+            raise self.admission.too_late(ticket)
+        decided.wait()
+        if errors:
+            raise errors[0]
+
+    def _predict_now(self, data: bytes, call: Call, record: Record) -> bytes:
         start = time.perf_counter()
         request = _parsed(protos.PredictRequest, data)
-        served = self._find(request.model_spec, context, record)
+        served = self._find(request.model_spec, call, record)
         signature = served.model.signature
         _check_signature_name(request.model_spec, signature)
         outputs = list(request.output_filter)
@@ -166,7 +193,7 @@ class Servicer:
         inputs = self._inputs(request)
         record.timings["parse"] = time.perf_counter() - start
 
-        prediction = served.model.predict(inputs, outputs)
+        prediction = served.model.predict(inputs, outputs, call.check)
         record.timings |= prediction.timings
 
         start = time.perf_counter()
@@ -174,8 +201,15 @@ class Servicer:
         for name, array in prediction.outputs.items():
             tensors.fill_proto(response.outputs[name], array)
         _fill_spec(response.model_spec, served)
+        serialized: bytes = response.SerializeToString()
         record.timings["build"] = time.perf_counter() - start
-        return response
+        return serialized
+
+    def _find(self, spec: Any, call: Call, record: Record) -> Served:
+        served = self.table.find(spec, call.metadata)
+        record.model = served.name
+        check_key(served.keys or self.keys, call.metadata)
+        return served
 
     def _inputs(self, request: Any) -> dict[str, np.ndarray]:
         inputs = {}
@@ -193,9 +227,9 @@ class Servicer:
                 raise InvalidInputError(f"tensor parsing error: {alias:.100}: {error}") from error
         return inputs
 
-    def _metadata(self, data: bytes, context: Any, record: Record) -> Any:
+    def _metadata(self, data: bytes, call: Call, record: Record) -> Any:
         request = _parsed(protos.GetModelMetadataRequest, data)
-        served = self._find(request.model_spec, context, record)
+        served = self._find(request.model_spec, call, record)
         if not request.metadata_field:
             raise InvalidInputError("GetModelMetadataRequest must specify at least one metadata_field: signature_def")
         for name in request.metadata_field:
@@ -210,9 +244,9 @@ class Servicer:
         response.metadata["signature_def"].value = definitions.SerializeToString(deterministic=True)
         return response
 
-    def _status(self, data: bytes, context: Any, record: Record) -> Any:
+    def _status(self, data: bytes, call: Call, record: Record) -> Any:
         request = _parsed(protos.GetModelStatusRequest, data)
-        metadata = context.invocation_metadata()
+        metadata = call.metadata
         name = self.table.name_of(request.model_spec, metadata)
         record.model = name
         served = self.table.get(name)
@@ -230,8 +264,13 @@ class Servicer:
             status.status.error_code = grpc.StatusCode.UNKNOWN.value[0] if text else 0
         return response
 
-    def _not_served(self, data: bytes, context: Any, record: Record) -> Any:
+    def _not_served(self, data: bytes, call: Call, record: Record) -> Any:
         raise RequestError(grpc.StatusCode.UNIMPLEMENTED, _NOT_SERVED[record.method])
+
+
+def trailers(record: Record) -> tuple[tuple[str, str], ...]:
+    """Trailing metadata of every answer: the request's id, and the microseconds of its stages."""
+    return ((REQUEST_ID_HEADER, record.request_id), (TIMINGS_HEADER, record.timings_text()))
 
 
 def _parsed(kind: Any, data: bytes) -> Any:
