@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from onnx import NodeProto, TensorProto
 
-from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError
 from amlrealtimeai.npu.layers import Layer, LayerList
 from amlrealtimeai.npu.onnx_graph import AXES, Graph, Pads, View, attributes, label, normal, reshaped, unsupported
 from amlrealtimeai.npu.program import Window
@@ -27,16 +27,28 @@ def lower(graph: Graph) -> LayerList:
     """Every node of `graph` as layers. Raises UnsupportedError, InvalidInputError."""
     layers = LayerList(graph)
     for node in graph.nodes:
-        if node.domain not in ("", "ai.onnx"):
-            raise unsupported(node, f"operations of domain {node.domain} are unknown", "standard ONNX operations")
-        if graph.fold(node):
-            continue
-        handler = _HANDLERS.get(node.op_type)
-        if handler is None:
-            nearest = _NEAREST.get(node.op_type, ", ".join(sorted(_HANDLERS)))
-            raise unsupported(node, "the NPU has no such operation", nearest)
-        handler(layers, node)
+        try:
+            _lower_node(layers, node)
+        except AmlRealtimeAiError:
+            raise
+        except Exception as error:  # a node that breaks ONNX's rules fails in NumPy, onnx or here, each in its way
+            raise InvalidInputError(
+                f"node {label(node)} ({node.op_type}) is malformed ({type(error).__name__}: {error}); "
+                "see what onnx.checker.check_model says of the model"
+            ) from error
     return layers
+
+
+def _lower_node(layers: LayerList, node: NodeProto) -> None:
+    if node.domain not in ("", "ai.onnx"):
+        raise unsupported(node, f"operations of domain {node.domain} are unknown", "standard ONNX operations")
+    if layers.graph.fold(node):
+        return
+    handler = _HANDLERS.get(node.op_type)
+    if handler is None:
+        nearest = _NEAREST.get(node.op_type, ", ".join(sorted(_HANDLERS)))
+        raise unsupported(node, "the NPU has no such operation", nearest)
+    handler(layers, node)
 
 
 def _pass(found: LayerList, node: NodeProto) -> None:
@@ -136,6 +148,9 @@ def _window(found: LayerList, node: NodeProto, kernel: tuple[int, int]) -> Windo
     view, values = found.view(node), attributes(node)
     strides, dilations = _pair(values.get("strides")), _pair(values.get("dilations"))
     own = tuple(values.get("pads") or (0, 0, 0, 0))
+    if min(*strides, *dilations, *kernel) < 1 or len(own) != 4 or min(own) < 0:
+        given = f"strides {strides}, dilations {dilations}, kernel {kernel}, pads {own}"
+        raise unsupported(node, f"it has {given}", "positive strides, dilations and kernel, four pads of 0 or more")
     automatic = values.get("auto_pad", "NOTSET")
     begins, ends = [], []
     for axis in range(2):
@@ -173,6 +188,9 @@ def _conv(found: LayerList, node: NodeProto) -> None:
     if weights.shape[1] != channels:
         raise InvalidInputError(f"node {label(node)} (Conv): weights take {weights.shape[1]} channels, not {channels}")
     kernel = (weights.shape[2], weights.shape[3])
+    if tuple(attributes(node).get("kernel_shape", kernel)) != kernel:
+        given = attributes(node)["kernel_shape"]
+        raise InvalidInputError(f"node {label(node)} (Conv): its kernel_shape is {given}, its weights are {kernel}")
     _add_product(found, node, weights.transpose(0, 2, 3, 1), _window(found, node, kernel), 2, _NCHW)
 
 
@@ -182,6 +200,9 @@ def _add_product(
     view = found.view(node)
     bias = found.weights(node, bias_at, "bias")
     if bias is not None:
+        if bias.size not in (1, len(weights)):
+            found_text = f"{bias.size} values for {len(weights)} outputs"
+            raise InvalidInputError(f"node {label(node)} ({node.op_type}): its bias has {found_text}")
         bias = np.broadcast_to(bias.astype(np.float64).reshape(-1), weights.shape[:1])
     shape = (*window.output_size(*found.shapes[view.tensor][:2]), weights.shape[0])
     layer = Layer("conv", label(node), (view.tensor,), node.output[0], shape, window, weights, None, bias)
@@ -296,6 +317,9 @@ def _batch_norm(found: LayerList, node: NodeProto) -> None:
         raise unsupported(node, "it is in training mode", "a model exported for inference")
     names = ("scale", "bias", "mean", "variance")
     gamma, beta, mean, variance = (found.required(node, 1 + i, n).astype(np.float64) for i, n in enumerate(names))
+    channels = found.shapes[view.tensor][2]
+    if {part.size for part in (gamma, beta, mean, variance)} != {channels}:
+        raise InvalidInputError(f"node {label(node)} (BatchNormalization): expected {channels} values of each constant")
     divisor = variance + values.get("epsilon", 1e-5)
     if (divisor <= 0).any():
         raise InvalidInputError(f"node {label(node)} (BatchNormalization): variance + epsilon is not positive")

@@ -43,6 +43,8 @@ def load_model(model: ModelProto | Path | str) -> ModelProto:
     """The model itself or the one in that file, with its external data. Raises NotFoundError, InvalidInputError."""
     if isinstance(model, ModelProto):
         return model
+    if not isinstance(model, str | Path):
+        raise InvalidInputError(f"expected an onnx.ModelProto or the path of a file, got {type(model).__name__}")
     path = Path(model)
     if not path.is_file():
         raise NotFoundError(f"expected an ONNX file at {path}, found none; write one with onnx.save(model, path)")

@@ -122,6 +122,13 @@ UNSUPPORTED = {
         behind_conv(node("BatchNormalization", "c s s s s", "y", training_mode=1), s=np.ones(4, np.float32)),
         "training mode",
     ),
+    "no stride": (small([node("Conv", "x w", "y", strides=[0, 1])]), r"y_node \(Conv\): it has strides \(0, 1\)"),
+    "crop": (small([node("Conv", "x w", "y", pads=[-1, 0, 0, 0])]), r"pads \(-1, 0, 0, 0\).*four pads of 0 or more"),
+    "two pads": (small([node("Conv", "x w", "y", pads=[1, 1])]), r"pads \(1, 1\).*four pads"),
+    "L2 normalisation": (
+        behind_conv(node("ReduceL2", "c", "y", axes=[1], keepdims=1)),
+        r"y_node \(ReduceL2\).*Supported: a featurizer that ends before it; the host normalises in float32",
+    ),
 }
 
 
@@ -133,6 +140,16 @@ def test_what_the_npu_cannot_run_is_named(case):
 
 
 NORM = node("BatchNormalization", "c s s s v", "y")
+
+
+def broken(**fields) -> onnx.ModelProto:
+    """A model whose weights have other fields than they should."""
+    document = small([CONV], outputs=("c",))
+    for name, value in fields.items():
+        setattr(document.graph.initializer[0], name, value)
+    return document
+
+
 INVALID = {
     "empty": (small([]), "expected a graph with nodes and outputs"),
     "no weights": (small([node("Relu", "x", "y")]), "at least one Conv, Gemm or MatMul"),
@@ -174,6 +191,20 @@ INVALID = {
     "dynamic": (small([CONV], shape=("n", 4, "height", None), outputs=("c",)), r"fixed sizes.*'height', '\?'"),
     "batch": (small([CONV], shape=(8, 4, 8, 8), outputs=("c",)), r"expected \[1 or symbolic, .*got \[8, 4, 8, 8\]"),
     "rank": (small([CONV], shape=(1, 4, 8), outputs=("c",)), r"input x: expected .*got \[1, 4, 8\]"),
+    "bias": (
+        small([node("Conv", "x w b", "y")], {"b": np.ones(3, np.float32)}),
+        r"y_node \(Conv\): its bias has 3 values for 4 outputs",
+    ),
+    "kernel": (
+        small([node("Conv", "x w", "y", kernel_shape=[5, 5])]),
+        r"y_node \(Conv\): its kernel_shape is \[5, 5\], its weights are \(3, 3\)",
+    ),
+    "norm": (
+        small([CONV, NORM], {"s": np.ones(3, np.float32), "v": np.ones(4, np.float32)}),
+        "expected 4 values of each",
+    ),
+    "data too short": (broken(raw_data=W.tobytes()[:-4]), r"c_node \(Conv\) is malformed.*onnx\.checker"),
+    "unknown type": (broken(data_type=99), r"c_node \(Conv\) is malformed \(.*99.*onnx\.checker"),
 }
 
 
@@ -206,6 +237,23 @@ def test_files_that_are_missing_or_no_model(tmp_path):
     (tmp_path / "empty.onnx").touch()
     with pytest.raises(InvalidInputError, match="empty"):
         npu.compile(tmp_path / "empty.onnx")
+    with pytest.raises(InvalidInputError, match=r"expected an onnx\.ModelProto or the path of a file, got bytes"):
+        npu.compile(b"model")
+
+
+def test_external_data_that_is_missing_short_or_not_loaded(tmp_path):
+    path, weights = tmp_path / "model.onnx", tmp_path / "weights.bin"
+    document = small([CONV], outputs=("c",))
+    onnx.save_model(document, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert npu.compile(path).digest == npu.compile(small([CONV], outputs=("c",)), name="model").digest
+    with pytest.raises(InvalidInputError, match=r"constant w is in another file that was not loaded; .*onnx\.load"):
+        npu.compile(onnx.load(path, load_external_data=False))
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(InvalidInputError, match=r"model\.onnx as an ONNX model with its external data"):
+        npu.compile(path)
+    weights.unlink()
+    with pytest.raises(InvalidInputError, match=r"external data: .*weights\.bin"):
+        npu.compile(path)
 
 
 def test_unknown_configurations_and_formats_are_named():

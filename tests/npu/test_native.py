@@ -201,8 +201,11 @@ def test_bad_input_is_refused_and_the_engine_goes_on(traced, image, said):
 
 
 def test_unknown_instruction_sets_and_thread_counts_are_refused(traced, monkeypatch):
-    with pytest.raises(InvalidInputError, match=r"1\.\.64"):
-        npu.Native(traced[0], threads=0)
+    for threads in (0, 65, 1.5, "2"):
+        with pytest.raises(InvalidInputError, match=rf"1\.\.64, got {threads!r}"):
+            npu.Native(traced[0], threads=threads)
+    with pytest.raises(InvalidInputError, match=r"expected a Program \(npu\.compile, npu\.load\), got str"):
+        npu.Native("model.npu")
     monkeypatch.setenv("AMLREALTIMEAI_ISA", "mmx")
     with pytest.raises(InvalidInputError, match=r"mmx: expected one of .*generic"):
         npu.kernel_info()

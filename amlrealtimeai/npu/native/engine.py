@@ -69,8 +69,10 @@ class Native:
 
     def __init__(self, program: Program, threads: int | None = None, keep_tensors: bool = False) -> None:
         threads = default_threads() if threads is None else threads
-        if not 1 <= threads <= _MOST_THREADS:
-            raise InvalidInputError(f"threads must be 1..{_MOST_THREADS}, got {threads}")
+        if not isinstance(program, Program):
+            raise InvalidInputError(f"expected a Program (npu.compile, npu.load), got {type(program).__name__}")
+        if not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
+            raise InvalidInputError(f"threads must be 1..{_MOST_THREADS}, got {threads!r}")
         self.program, self.threads = program, threads
         self._kept = list(program.tensors) if keep_tensors else []
         self._plan = _PlanBuilder(program, keep_tensors)
