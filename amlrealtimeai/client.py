@@ -74,6 +74,7 @@ class ServiceClient:
         self._last_used = 0.0
         self._lock = threading.Lock()
         self._channel: Any = None
+        self._method: Any = None
 
     @property
     def target(self) -> str:
@@ -116,9 +117,8 @@ class ServiceClient:
         """Predict, again if nobody could be reached: only then is it sure that the fault may heal by itself."""
         end = time.monotonic() + timeout
         for pause in (*_PAUSES, None):
-            method = self._connected().unary_unary(PREDICT, _serialized, protos.PredictResponse.FromString)
             try:
-                response, call = method.with_call(
+                response, call = self._connected().with_call(
                     request, timeout=max(0.0, end - time.monotonic()), metadata=self._metadata
                 )
             except grpc.RpcError as error:
@@ -139,13 +139,15 @@ class ServiceClient:
         with self._lock:
             if self._channel is not None and time.monotonic() - self._last_used > self._idle_limit:
                 self.close()
-            if self._channel is None and self.use_ssl:
-                credentials = grpc.ssl_channel_credentials(root_certificates=self._roots)
-                self._channel = grpc.secure_channel(self.target, credentials, _OPTIONS)
-            elif self._channel is None:
-                self._channel = grpc.insecure_channel(self.target, _OPTIONS)
+            if self._channel is None:
+                if self.use_ssl:
+                    credentials = grpc.ssl_channel_credentials(root_certificates=self._roots)
+                    self._channel = grpc.secure_channel(self.target, credentials, _OPTIONS)
+                else:
+                    self._channel = grpc.insecure_channel(self.target, _OPTIONS)
+                self._method = self._channel.unary_unary(PREDICT, _serialized, protos.PredictResponse.FromString)
             self._last_used = time.monotonic()
-            return self._channel
+            return self._method
 
 
 class PredictionClient(ServiceClient):
