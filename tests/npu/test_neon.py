@@ -13,6 +13,7 @@ from amlrealtimeai.npu.compare import first_difference
 from amlrealtimeai.npu.native import build
 from amlrealtimeai.npu.native.engine import _PlanBuilder
 from amlrealtimeai.npu.program import Program
+from tests.npu import resnet50
 from tests.npu.graphs import model, node
 from tests.npu.test_native import small_network
 
@@ -111,3 +112,9 @@ def test_the_largest_mantissas_do_not_overflow(driver, relu):
     image = np.full((1, *program.inputs[0][1][1:]), 1.984375 if relu else -1.984375, np.float32)
     y = run(driver, program, image, "neon")["y"]
     assert set(y.ravel().tolist()) == {(-1 if relu else 1) * 256 * 1.984375**2}
+
+
+def test_every_layer_of_resnet50_has_the_bits_of_the_reference(driver):
+    program, image = npu.compile(resnet50.onnx_model()), resnet50.sample_image()
+    expected = npu.reference.run(program, image, trace=True)
+    assert first_difference(program, expected, run(driver, program, image, "neon", threads=2)) is None
