@@ -8,7 +8,16 @@ from amlrealtimeai.containers.layer import Entry
 from amlrealtimeai.errors import ContainerError
 
 PLACE = "app/packages"
-ROOTS = ("grpcio", "grpcio-health-checking", "grpcio-reflection", "numpy", "onnxruntime", "pillow", "protobuf")
+ROOTS = (
+    "grpcio",
+    "grpcio-health-checking",
+    "grpcio-reflection",
+    "numpy",
+    "onnxruntime",
+    "pillow",
+    "prometheus-client",
+    "protobuf",
+)
 
 _LEFT_OUT_FOLDERS = {"tests", "test", "__pycache__", "include", "testing"}
 _LEFT_OUT_SUFFIXES = {

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from amlrealtimeai.errors import AmlRealtimeAiError, ConfigError, NotFoundError
+from amlrealtimeai.serving import logs
 from amlrealtimeai.serving.converted import ConvertedModel
 from amlrealtimeai.serving.limits import Limits
 from amlrealtimeai.serving.server import Server
@@ -28,12 +29,7 @@ from amlrealtimeai.serving.watch import Watcher
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM; returns the exit status."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=options.log_level.upper(),
-        format="time=%(asctime)s.%(msecs)03d level=%(levelname)s %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
-    )
+    logs.set_up(options.log_level, options.log_format)
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -59,6 +55,7 @@ def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
         tls=Tls.from_files(*tls_files) if tls_files else None,
         keys=_keys(options.key_file),
         limits=Limits.from_texts(options.limit),
+        rest_port=options.rest_port,
     )
     if options.model:
         model = ConvertedModel.load(options.model, options.threads, server.limits.max_pixels)
@@ -75,6 +72,8 @@ def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
         gc.collect()
         gc.freeze()  # what is here now stays; collections need not walk through it
         print(f"ready on {server.address}", flush=True)
+        if server.rest_port:
+            print(f"REST API on port {server.rest_port}", flush=True)
         _wait(stop, options.with_parent)
     finally:
         watcher.stop()
@@ -89,10 +88,15 @@ def _wait(stop: threading.Event, parent: int | None) -> None:
             return
 
 
-def _tls_files(options: argparse.Namespace) -> tuple[Path, Path] | None:
+def _tls_files(options: argparse.Namespace) -> tuple[Path, ...] | None:
     if bool(options.ssl_cert) != bool(options.ssl_key):
         raise ConfigError("--ssl-cert and --ssl-key belong together; one of them is missing")
-    return (options.ssl_cert, options.ssl_key) if options.ssl_cert else None
+    if not options.ssl_cert:
+        if options.client_ca:
+            raise ConfigError("--client-ca needs --ssl-cert and --ssl-key")
+        return None
+    files = (options.ssl_cert, options.ssl_key)
+    return (*files, options.client_ca) if options.client_ca else files
 
 
 def _keys(path: Path | None) -> list[str]:
@@ -119,6 +123,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, default=50051, help="port (default 50051; 0: any free one)")
+    parser.add_argument("--rest-port", type=int, help="also serve the REST API, /metrics and /healthz on this port")
+    parser.add_argument("--client-ca", type=Path, help="PEM of a CA: only clients with its certificates may connect")
     parser.add_argument("--port-file", type=Path, help="write the port to this file when ready")
     parser.add_argument("--threads", type=int, help="threads of a model (default: one per usable CPU)")
     parser.add_argument("--ssl-cert", type=Path, help="PEM certificate chain; makes the service TLS only")
@@ -128,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         "--grace", type=float, default=10.0, help="seconds for requests in flight at the end (default 10)"
     )
     parser.add_argument("--with-parent", type=int, metavar="PID", help="stop when this parent process is gone")
+    parser.add_argument("--log-format", default="text", choices=["text", "json"], help="log lines (default text)")
     parser.add_argument("--log-level", default="warning", choices=["debug", "info", "warning", "error"])
     parser.add_argument(
         "--limit", action="append", default=[], metavar="NAME=VALUE", help="change a limit, for example max_batch=16"

@@ -61,6 +61,11 @@ class Admission:
         """Requests that wait for a worker."""
         return len(self._queue)
 
+    @property
+    def bytes_in_flight(self) -> int:
+        """Bytes of the requests that run or wait."""
+        return self._bytes
+
     def enter(self) -> None:
         """Take a place among the requests in flight, or raise RESOURCE_EXHAUSTED at once."""
         with self._lock:
@@ -76,6 +81,11 @@ class Admission:
             if self._bytes + size > self._limits.max_bytes_in_flight:
                 self._refuse_bytes()
             self._bytes += size
+
+    def drop(self, size: int) -> None:
+        """Give back the bytes alone."""
+        with self._lock:
+            self._bytes -= size
 
     def leave(self, size: int) -> None:
         """Give back the place and the bytes."""

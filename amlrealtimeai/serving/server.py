@@ -19,7 +19,9 @@ from amlrealtimeai.serving.converted import ConvertedModel
 from amlrealtimeai.serving.fastpath import FastPredict
 from amlrealtimeai.serving.handlers import handlers
 from amlrealtimeai.serving.limits import Limits
+from amlrealtimeai.serving.metrics import Metrics
 from amlrealtimeai.serving.ports import address_of, bind_error
+from amlrealtimeai.serving.rest import RestServer
 from amlrealtimeai.serving.servicer import Observer, Servicer
 from amlrealtimeai.serving.table import END, LOADING, ModelTable, Served
 from amlrealtimeai.serving.tls import Credentials, Tls
@@ -40,6 +42,7 @@ class Server:
     tls            certificate and key; without it everything is plain text, so keys are refused (ConfigError)
     keys           any of these opens every model that has no keys of its own; none: open to everyone who can connect
     limits         see Limits
+    rest_port      also answer TensorFlow Serving's REST API, /metrics and /healthz there; port 0 takes a free one
     fast           False: serve Predict by grpc.server alone, as everything else (see fastpath.py)
     """
 
@@ -51,6 +54,7 @@ class Server:
         keys: Sequence[str] | None = None,
         limits: Limits | None = None,
         fast: bool = True,
+        rest_port: int | None = None,
     ) -> None:
         self.host = host
         self.limits = limits or Limits()
@@ -63,6 +67,9 @@ class Server:
         self._grpc: Any = None
         self._fast: FastPredict | None = None
         self._fast_wanted = fast
+        self._tls = tls
+        self._wanted_rest = rest_port
+        self._rest: RestServer | None = None
         self._health: Any = None
 
     def start(self) -> "Server":
@@ -79,17 +86,22 @@ class Server:
                 ("grpc.max_receive_message_length", self.limits.max_message_bytes),
                 ("grpc.max_send_message_length", self.limits.max_message_bytes),
                 ("grpc.max_concurrent_streams", self.limits.max_streams),
+                ("grpc.max_allowed_incoming_connections", self.limits.max_connections),
                 ("grpc.so_reuseport", 0),  # else a second server would share the port and take half the requests
             ],
         )
         self._add_health()
         reflection.enable_server_reflection(_reflected_names(), self._grpc, pool=_reflection_pool())
+        if self._wanted_rest is not None:
+            self._rest = RestServer(self._servicer, Metrics(self._servicer), self.host, self._wanted_rest, self._tls)
         self._port = self._bind()
         fast = _fast_predict(self._grpc, self._servicer) if self._fast_wanted else None
         self._grpc.start()
         if fast is not None:
             fast.start()
             self._fast = fast
+        if self._rest is not None:
+            self._rest.start()
         if self.host not in _LOOPBACK and self._credentials is None:
             log.warning("serving on %s without TLS: anyone who reaches this computer can call and read", self.address)
         return self
@@ -102,6 +114,8 @@ class Server:
         self._health.enter_graceful_shutdown()
         end = time.monotonic() + grace
         self._wait_until_idle(end)
+        if self._rest is not None:
+            self._rest.stop()
         close_port(self.port)
         stopped = self._grpc.stop(max(0.0, min(end - time.monotonic(), _LAST_SECONDS)))
         stopped.wait()  # streams that never end, such as health's Watch, have been cancelled by then
@@ -125,6 +139,11 @@ class Server:
         if self._port is None:
             raise DeploymentError("this server has no port yet; call start() first")
         return self._port
+
+    @property
+    def rest_port(self) -> int | None:
+        """The port of the REST API, if there is one."""
+        return self._rest.port if self._rest else None
 
     @property
     def address(self) -> str:
@@ -163,6 +182,8 @@ class Server:
         if self._credentials is None:
             raise ConfigError("this server was started without TLS; start another with tls=")
         self._credentials.replace(tls)
+        if self._rest is not None:
+            self._rest.replace_tls(tls)
 
     def add_observer(self, observer: Observer) -> None:
         """Call `observer(record)` after every request, in the request's thread: metrics, logs, tests."""

@@ -14,14 +14,21 @@ from google.protobuf.message import DecodeError
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.serving import protos, tensors
 from amlrealtimeai.serving.admission import Admission, Ticket
-from amlrealtimeai.serving.answers import Answer, Call, Record, RequestError, answer_of, log
+from amlrealtimeai.serving.answers import (
+    REQUEST_ID_HEADER,
+    TIMINGS_HEADER,
+    Answer,
+    Call,
+    Record,
+    RequestError,
+    answer_of,
+    log,
+)
 from amlrealtimeai.serving.auth import check_key
 from amlrealtimeai.serving.definition import Signature, TensorSpec
 from amlrealtimeai.serving.limits import Limits
 from amlrealtimeai.serving.table import ModelTable, Served
 
-TIMINGS_HEADER = "x-amlrealtimeai-timings"
-REQUEST_ID_HEADER = "x-amlrealtimeai-request-id"
 Observer = Callable[[Record], None]
 
 _PREDICT_METHOD = "tensorflow/serving/predict"
@@ -139,6 +146,10 @@ class Servicer:
         for ticket in self.admission.expired():
             ticket.fail(self.admission.too_late(ticket))
 
+    def check(self, served: Served, call: Call) -> None:
+        """Raise UNAUTHENTICATED unless the call has a key of this model."""
+        check_key(served.keys or self.keys, call.metadata)
+
     def close(self) -> None:
         """End the helpers; no request may be in flight."""
         self._helpers.shutdown()
@@ -208,7 +219,7 @@ class Servicer:
     def _find(self, spec: Any, call: Call, record: Record) -> Served:
         served = self.table.find(spec, call.metadata)
         record.model = served.name
-        check_key(served.keys or self.keys, call.metadata)
+        self.check(served, call)
         return served
 
     def _inputs(self, request: Any) -> dict[str, np.ndarray]:

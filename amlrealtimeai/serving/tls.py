@@ -27,19 +27,34 @@ class Tls:
     client_ca: bytes | None = None
 
     def __post_init__(self) -> None:
-        descriptor, name = tempfile.mkstemp(prefix="amlrealtimeai-")  # readable by the owner only; ssl reads only files
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(self.key.rstrip() + b"\n" + self.certificate)
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(name, password=_no_password)
+            self.load_into(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
         except (ssl.SSLError, ValueError) as error:
             reason = getattr(error, "reason", None) or error
             raise ConfigError(
                 f"the TLS certificate and key cannot be used ({reason}); expected a PEM certificate chain and its own "
                 "private key, without a password"
             ) from None
+
+    def load_into(self, context: ssl.SSLContext) -> None:
+        """Let the context use this certificate from the next handshake on; raises ssl.SSLError or ValueError."""
+        descriptor, name = tempfile.mkstemp(prefix="amlrealtimeai-")  # readable by the owner only; ssl reads only files
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(self.key.rstrip() + b"\n" + self.certificate)
+            context.load_cert_chain(name, password=_no_password)
         finally:
             Path(name).unlink()
+
+    def context(self) -> ssl.SSLContext:
+        """For servers other than gRPC: TLS 1.2 at least, and client certificates if they are asked for."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.load_into(context)
+        if self.client_ca is not None:
+            context.load_verify_locations(cadata=self.client_ca.decode())
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
 
     @classmethod
     def from_files(cls, certificate: str | Path, key: str | Path, client_ca: str | Path | None = None) -> "Tls":

@@ -40,7 +40,7 @@ class Watcher:
         server: Server,
         path: Path | None,
         threads: int | None = None,
-        tls_files: tuple[Path, Path] | None = None,
+        tls_files: tuple[Path, ...] | None = None,
     ) -> None:
         self._server = server
         self._path = path

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import grpc
@@ -50,6 +51,23 @@ assert not heavy, heavy
 assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=Path(__file__).parents[2])
+
+
+def test_json_log_lines_and_the_rest_port(tmp_path: Path) -> None:
+    model = image_model(tmp_path / "m.accelonnx")
+    arguments = ("--port", 0, "--rest-port", 0, "--log-format", "json", "--log-level", "info")
+    with service(model, *arguments) as running:
+        assert running.process.stdout is not None
+        rest = int(running.process.stdout.readline().removeprefix("REST API on port "))
+        with urllib.request.urlopen(f"http://127.0.0.1:{rest}/v1/models/means", timeout=5) as response:
+            assert json.load(response)["model_version_status"][0]["state"] == "AVAILABLE"
+        with grpc.insecure_channel(f"127.0.0.1:{running.port}") as channel:
+            predict(channel, request_of(images=IMAGES))
+        code, errors = running.terminate()
+    lines = [json.loads(line) for line in errors.splitlines()]
+    asked = next(line for line in lines if line.get("method") == "Predict")
+    assert (code, asked["model"], asked["code"], asked["level"]) == (0, "means", "OK", "INFO")
+    assert asked["us"]["decode"] > 0 and asked["bytes"] > 1000 and len(asked["request"]) == 8
 
 
 def test_requests_in_flight_finish_on_sigterm(tmp_path: Path) -> None:

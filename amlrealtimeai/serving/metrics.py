@@ -1,0 +1,86 @@
+"""Prometheus metrics of one server, by prometheus-client: requests by code, latency by stage, what is in flight."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import generate_latest
+
+from amlrealtimeai.serving.answers import Record
+from amlrealtimeai.serving.servicer import Servicer
+
+_BUCKETS = (
+    0.0005,
+    0.001,
+    0.002,
+    0.003,
+    0.005,
+    0.0075,
+    0.01,
+    0.015,
+    0.02,
+    0.03,
+    0.05,
+    0.1,
+    0.2,
+    0.5,
+    1.0,
+    2.0,
+    5.0,
+    10.0,
+)
+_STAGES = ("queue", "parse", "decode", "npu", "classifier", "build", "total")
+
+
+class Metrics:
+    """Observes a servicer's records; `text` is what Prometheus scrapes."""
+
+    def __init__(self, servicer: Servicer) -> None:
+        self._servicer = servicer
+        self._registry = CollectorRegistry(auto_describe=True)
+        labels = ("method", "model", "code")
+        self._requests = Counter(
+            "amlrealtimeai_requests", "Requests answered, by gRPC code.", labels, registry=self._registry
+        )
+        self._seconds = Histogram(
+            "amlrealtimeai_stage_seconds",
+            "Time of answered Predict requests by stage.",
+            ("model", "stage"),
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self._bytes = Counter(
+            "amlrealtimeai_request_bytes", "Bytes of requests received.", ("model",), registry=self._registry
+        )
+        self._registry.register(_Gauges(servicer))
+        servicer.observers.append(self.observe)
+
+    def observe(self, record: Record) -> None:
+        """Count one request."""
+        known = record.model if self._servicer.table.get(record.model) is not None else ""
+        self._requests.labels(record.method, known, record.code).inc()
+        self._bytes.labels(known).inc(record.size)
+        if record.method == "Predict" and record.code == "OK":
+            for stage in _STAGES:
+                if stage in record.timings:
+                    self._seconds.labels(known, stage).observe(record.timings[stage])
+
+    def text(self) -> bytes:
+        """The exposition text, format 0.0.4."""
+        return generate_latest(self._registry)
+
+
+class _Gauges:
+    """What is true at the moment of the scrape."""
+
+    def __init__(self, servicer: Servicer) -> None:
+        self._servicer = servicer
+
+    def collect(self) -> Iterator[Any]:
+        admission = self._servicer.admission
+        yield GaugeMetricFamily("amlrealtimeai_in_flight", "Requests that run or wait.", admission.in_flight)
+        yield GaugeMetricFamily("amlrealtimeai_waiting", "Requests that wait for a worker.", admission.waiting)
+        yield GaugeMetricFamily("amlrealtimeai_bytes_in_flight", "Their bytes.", admission.bytes_in_flight)
+        yield GaugeMetricFamily("amlrealtimeai_models", "Models served.", len(self._servicer.table.names()))
+        yield GaugeMetricFamily("amlrealtimeai_draining", "1 while shutting down.", int(self._servicer.draining))
