@@ -17,6 +17,8 @@ _HOMES = {
     "load": ("amlrealtimeai.npu.program", "load"),
     "reference": ("amlrealtimeai.npu.reference", None),
     "timing": ("amlrealtimeai.npu.timing", None),
+    "snr": ("amlrealtimeai.npu.compare", "snr"),
+    "histograms": ("amlrealtimeai.npu.statistics", "histograms"),
 }
 
 __all__ = ["BlockFormat", "NpuConfig", "configs", "dequantize", "formats", "quantize", *_HOMES]

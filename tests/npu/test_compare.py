@@ -8,8 +8,6 @@ from onnx import helper
 
 from amlrealtimeai import npu
 from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.npu.compare import snr
-from amlrealtimeai.npu.histograms import histograms
 from tests.npu import resnet50
 from tests.npu.graphs import model, node
 
@@ -26,7 +24,7 @@ def test_signal_to_noise_by_hand():
     program = npu.compile(one_product(), fmt=M3)
     x = np.float32([6.5, 1, -3, 0, 0.5, 0, 0, 0]).reshape(1, 8, 1, 1)
     # 6.5 becomes 6: the result is -3.5 where float32 gives -3
-    report = snr(program, x, {"y": np.float32([[[[-3]]]]), "z": np.zeros((1, 1, 1, 1), np.float32)})
+    report = npu.snr(program, x, {"y": np.float32([[[[-3]]]]), "z": np.zeros((1, 1, 1, 1), np.float32)})
     assert [(s.chain, s.tensor, s.signal, s.noise) for s in report.layers] == [(0, "y", 3, 0.5), (1, "z", 0, 0)]
     assert report.layers[0].decibels == pytest.approx(15.563, abs=1e-3)  # 20 * log10(6)
     assert report.layers[1].decibels == float("inf")
@@ -38,7 +36,7 @@ def test_signal_to_noise_by_hand():
         "    1  z_node       0      0   inf"
     )
     assert "<td>y_node</td><td>3</td><td>0.5</td><td>15.6</td>" in report._repr_html_()
-    against = snr(program, x, npu.compile(one_product(), fmt=npu.BlockFormat(4, 7, 5)))
+    against = npu.snr(program, x, npu.compile(one_product(), fmt=npu.BlockFormat(4, 7, 5)))
     assert [(s.signal, s.noise) for s in against.layers] == [(3, 0.5), (0, 0)]
     assert "against blocks of 4, 1 sign + 7 mantissa bits" in str(against)
 
@@ -46,18 +44,18 @@ def test_signal_to_noise_by_hand():
 def test_noise_without_signal_is_minus_infinity():
     program = npu.compile(one_product(), fmt=M3)
     # 1 + 2 + 4 - 7 + 1 = 1
-    report = snr(program, np.ones((1, 8, 1, 1), np.float32), {"z": np.zeros((1, 1, 1, 1), np.float32)})
+    report = npu.snr(program, np.ones((1, 8, 1, 1), np.float32), {"z": np.zeros((1, 1, 1, 1), np.float32)})
     assert (report.layers[0].noise, report.layers[0].decibels) == (1, float("-inf"))
 
 
 def test_values_that_do_not_fit_are_refused():
     program, x = npu.compile(one_product(), fmt=M3), np.ones((1, 8, 1, 1), np.float32)
     with pytest.raises(InvalidInputError, match=r"some of the program's tensors \(y, z, ...\), got none"):
-        snr(program, x, {"other": np.ones((1, 1, 1, 1), np.float32)})
+        npu.snr(program, x, {"other": np.ones((1, 1, 1, 1), np.float32)})
     with pytest.raises(
         InvalidInputError, match=r"y: expected float values of shape \[1, 1, 1, 1\], got \[1, 2, 1, 1\]"
     ):
-        snr(program, x, {"y": np.ones((1, 2, 1, 1), np.float32)})
+        npu.snr(program, x, {"y": np.ones((1, 2, 1, 1), np.float32)})
 
 
 def float_results(document: onnx.ModelProto, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -79,7 +77,7 @@ def test_every_mantissa_bit_of_resnet50_is_worth_six_decibels_or_more():
     floats = float_results(document, x)
     ratios = {}
     for fmt in ("msfp12", "msfp14", "msfp16"):
-        report = snr(npu.compile(document, fmt=fmt), x, floats, layout="nchw")
+        report = npu.snr(npu.compile(document, fmt=fmt), x, floats, layout="nchw")
         assert len(report.layers) == 55
         ratios[fmt] = np.array([s.decibels for s in report.layers])
     assert ratios["msfp16"].min() > 25
@@ -91,7 +89,7 @@ def test_every_mantissa_bit_of_resnet50_is_worth_six_decibels_or_more():
 def test_histograms_by_hand():
     program = npu.compile(one_product(), fmt=M3)
     x = np.float32([6.5, 1, -3, 0.25, 0.5, 0, 0, 0]).reshape(1, 8, 1, 1)
-    report = histograms(program, x)
+    report = npu.histograms(program, x)
     assert [(h.chain, h.name) for h in report.layers] == [(0, "y_node")]
     seen, weights = report.layers[0].activations, report.layers[0].weights
     # E = 2, step 1: 6, 1, -3, 0 (0.25 is lost); E = -1, step 1/8: 4, 0, 0, 0
@@ -112,7 +110,7 @@ def test_values_beyond_the_exponent_range_are_counted():
     program = npu.compile(one_product(), fmt=M3)
     # 2**17 is beyond E = 16; 2**16 is not. 2**-16 and -2**-18 are in a block below E = -15
     x = np.float32([2**17, 2**16, -(2**18), 1, 2**-16, -(2**-18), 0, 0]).reshape(1, 8, 1, 1)
-    seen = histograms(program, x).layers[0].activations
+    seen = npu.histograms(program, x).layers[0].activations
     assert (seen.above, seen.below) == (2, 2)
     assert seen.exponent_span == (-15, 16)
     # step 2**14: 7 (not 8), 4, -7 (not -16), 0; step 2**-17: 2, and -1/2 to even is 0
@@ -127,7 +125,7 @@ def test_an_image_of_three_channels_has_one_exponent_and_padding_does_not_count(
         [1, 3, 5, 4],
         {"w": w, "v": w[:, :1, :1, :1]},
     )
-    report = histograms(npu.compile(document, fmt=M3), np.full((2, 3, 5, 4), 4, np.float32))
+    report = npu.histograms(npu.compile(document, fmt=M3), np.full((2, 3, 5, 4), 4, np.float32))
     image, sums = (layer.activations for layer in report.layers)
     assert (int(image.exponents.sum()), int(image.mantissas.sum()), image.exponent_span) == (2, 120, (2, 2))
     # one channel, padded to a block of four, for each of 2 * 20 pixels
