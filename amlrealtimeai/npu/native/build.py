@@ -1,6 +1,6 @@
 """Compiles the native kernel with the C++ compiler that PyPI's ziglang holds: once, a few seconds, then it is cached.
 
-    python -m amlrealtimeai.npu.native      build now (otherwise the first use does)
+`python -m amlrealtimeai.npu.native` builds it now; otherwise the first use does.
 """
 
 import functools
@@ -18,7 +18,8 @@ _HERE = Path(__file__).resolve().parent
 _SOURCES = _HERE / "src"
 # -ffp-contract=off: a fused multiply-add rounds once where the specification rounds twice
 _FLAGS = (
-    *("-std=c++20", "-O3", "-fPIC", "-fno-exceptions", "-fno-rtti", "-nostdlib++", "-fno-threadsafe-statics"),
+    *("-std=c++20", "-O3", "-fno-exceptions", "-fno-rtti", "-nostdlib++", "-fno-threadsafe-statics"),
+    *(() if platform.system() == "Windows" else ("-fPIC",)),
     *("-ffp-contract=off", "-fno-sanitize=all", "-fvisibility=hidden", "-Wall", "-Wextra"),
 )
 _SUFFIXES = {"Darwin": ".dylib", "Windows": ".dll"}

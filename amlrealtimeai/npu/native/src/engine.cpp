@@ -1,6 +1,5 @@
 // The C interface: create an engine from a plan, run it, destroy it. Nothing is shared between engines.
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -8,6 +7,7 @@
 inline void* operator new(size_t, void* place) noexcept { return place; }
 
 #include "layers.h"
+#include "memory.h"
 #include "pool.h"
 
 namespace {
@@ -51,13 +51,13 @@ struct Engine {
   pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
   Engine(const Plan& p, const Isa* i, int threads) : plan(p), isa(i), pool(threads) {
-    arena = static_cast<char*>(aligned_alloc(64, (plan.arena_bytes + 63) / 64 * 64));
-    scratch = static_cast<float*>(aligned_alloc(64, (threads * plan.scratch_floats * sizeof(float) + 63) / 64 * 64));
+    arena = static_cast<char*>(allocate_lines(plan.arena_bytes));
+    scratch = static_cast<float*>(allocate_lines(threads * plan.scratch_floats * sizeof(float)));
     if (arena) memset(arena, 0, plan.arena_bytes);
   }
   ~Engine() {
-    free(arena);
-    free(scratch);
+    free_lines(arena);
+    free_lines(scratch);
   }
   bool complete() const { return arena && scratch && pool.complete(); }
 };
@@ -103,12 +103,12 @@ EXPORT int npu_isa_available(const char* name) { return find_isa(name) != nullpt
 EXPORT void* npu_create(const Plan* plan, int threads, const char* isa_name) {
   const Isa* isa = find_isa(isa_name);
   if (!isa) return nullptr;
-  Engine* engine = static_cast<Engine*>(aligned_alloc(64, (sizeof(Engine) + 63) / 64 * 64));
+  Engine* engine = static_cast<Engine*>(allocate_lines(sizeof(Engine)));
   if (!engine) return nullptr;
   new (static_cast<void*>(engine)) Engine(*plan, isa, threads);
   if (engine->complete()) return engine;
   engine->~Engine();
-  free(engine);
+  free_lines(engine);
   return nullptr;
 }
 
@@ -136,5 +136,5 @@ EXPORT void npu_run(void* handle, const float* input, float* const* outputs, int
 EXPORT void npu_destroy(void* handle) {
   Engine* engine = static_cast<Engine*>(handle);
   engine->~Engine();
-  free(engine);
+  free_lines(engine);
 }

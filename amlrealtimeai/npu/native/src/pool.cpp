@@ -3,6 +3,8 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include "memory.h"
+
 namespace {
 
 constexpr int kSpins = 300;
@@ -25,7 +27,7 @@ inline T read(const T& value) {
 }  // namespace
 
 Pool::Pool(int workers) : workers_(workers) {
-  shares_ = static_cast<Share*>(aligned_alloc(64, workers * sizeof(Share)));
+  shares_ = static_cast<Share*>(allocate_lines(workers * sizeof(Share)));
   for (int i = 0; i < workers; ++i) shares_[i].word = 0;
   starts_ = static_cast<Start*>(calloc(workers, sizeof(Start)));
   threads_ = static_cast<pthread_t*>(calloc(workers, sizeof(pthread_t)));
@@ -42,7 +44,7 @@ Pool::~Pool() {
   pthread_cond_broadcast(&wake_);
   pthread_mutex_unlock(&mutex_);
   for (int i = 1; i <= started_; ++i) pthread_join(threads_[i], nullptr);
-  free(shares_);
+  free_lines(shares_);
   free(starts_);
   free(threads_);
 }
