@@ -3,13 +3,14 @@
 import functools
 import hashlib
 import http.server
+import socket
 import threading
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from amlrealtimeai.accel.models import Resnet50, keras_file
+from amlrealtimeai.accel.models import Resnet50, download, keras_file
 from amlrealtimeai.errors import WeightsError
 
 
@@ -96,30 +97,89 @@ def test_imagenet_weights_offline_fail_at_once_with_the_command(home, tmp_path, 
     with tf.Graph().as_default(), tf.Session() as session:
         model = Resnet50(tmp_path, weights="imagenet")
         model.import_graph_def()
-        with pytest.raises(WeightsError, match=r"curl -O http.*resnet50_weights.*\.keras/models.*weights='workshop'"):
+        with pytest.raises(
+            WeightsError, match=r"curl -O http.*put the file at .*resnet50/1\.0\.0/resnet50_weights.*weights='workshop'"
+        ):
             model.restore_weights(session)
 
 
-def test_imagenet_weights_are_downloaded_once_and_checked(home, tmp_path, monkeypatch):
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "net.h5").write_bytes(b"weights")
-    published = ("net.h5", hashlib.md5(b"weights").hexdigest())
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "site"))
+@pytest.fixture
+def site(tmp_path, home, monkeypatch):
+    """A server that publishes net.h5 (b"weights"); its folder."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "net.h5").write_bytes(b"weights")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(keras_file, "_BASE_URL", f"http://127.0.0.1:{server.server_port}/")
-
-    downloaded = keras_file.imagenet("net", published, tmp_path / "absent")
+    yield folder
     server.shutdown()
     server.server_close()
 
-    assert downloaded == home / ".keras" / "models" / "net.h5"
+
+PUBLISHED = ("net.h5", hashlib.md5(b"weights").hexdigest())
+
+
+def test_imagenet_weights_are_downloaded_once_and_checked(site, tmp_path):
+    model_path = tmp_path / "models" / "net"
+
+    downloaded = keras_file.imagenet("net", PUBLISHED, model_path)
+    assert downloaded == model_path / "net.h5"
     assert downloaded.read_bytes() == b"weights"
-    assert keras_file.imagenet("net", published, tmp_path / "absent") == downloaded
+    (site / "net.h5").unlink()
+    assert keras_file.imagenet("net", PUBLISHED, model_path) == downloaded
     downloaded.write_bytes(b"damaged")
     with pytest.raises(WeightsError, match=r"net\.h5 is damaged"):
-        keras_file.imagenet("net", published, tmp_path / "absent")
+        keras_file.imagenet("net", PUBLISHED, model_path)
     assert downloaded.exists()
+
+
+def test_a_download_that_is_something_else_leaves_nothing_behind(site, tmp_path):
+    (site / "net.h5").write_bytes(b"<html>log in to the proxy</html>")
+
+    with pytest.raises(WeightsError, match=r"net\.h5 is not what was expected: MD5 .*a proxy may"):
+        keras_file.imagenet("net", PUBLISHED, tmp_path / "models")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_missing_page(site, tmp_path):
+    with pytest.raises(WeightsError, match=r"cannot be downloaded \(HTTP Error 404: File not found\).*curl -O"):
+        keras_file.imagenet("net", ("other.h5", "0" * 32), tmp_path / "models")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"", "timed out"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nweig", "timed out"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nweig<close>", "ended after 4 of 100 bytes"),
+        (b"nonsense\r\n\r\n<close>", "the server's answer makes no sense"),
+    ],
+    ids=["silent", "stuck in the middle", "ends early", "not http"],
+)
+def test_a_server_that_fails_does_not_hang_the_download(home, tmp_path, monkeypatch, answer, reason):
+    monkeypatch.setattr(download, "_TIMEOUT_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            connection, _ = server.accept()
+            connection.recv(4096)
+            connection.sendall(answer.removesuffix(b"<close>"))
+            if answer.endswith(b"<close>"):
+                connection.close()
+            else:
+                held.append(connection)
+
+        held = []
+        threading.Thread(target=serve, daemon=True).start()
+        monkeypatch.setattr(keras_file, "_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}/")
+        with pytest.raises(WeightsError, match=rf"cannot be downloaded \(.*{reason}.*curl -O .*weights='workshop'"):
+            keras_file.imagenet("net", PUBLISHED, tmp_path / "models")
+        for connection in held:
+            connection.close()
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_imagenet_weights_in_the_model_s_folder_need_no_network(home, tmp_path, monkeypatch):

@@ -1,16 +1,14 @@
 """Keras' weight files: reading a .h5, and finding or downloading the ImageNet ones of keras.applications."""
 
 import hashlib
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import numpy as np
 
+from amlrealtimeai.accel.models import download
 from amlrealtimeai.errors import WeightsError
 
 _BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
-_PROBE_SECONDS = 5.0
 
 # Keras' order inside a layer; names inside older files differ, the order never did.
 _BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -41,7 +39,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 def imagenet(network: str, published: tuple[str, str], folder: Path) -> Path:
-    """The ImageNet weights of keras.applications: from `folder`, Keras' cache, or the internet into that cache.
+    """The ImageNet weights of keras.applications: from `folder`, Keras' cache, or the internet into `folder`.
 
     published: path under keras-applications/ and MD5. Offline, raises WeightsError within seconds, naming the remedy.
     """
@@ -53,22 +51,15 @@ def imagenet(network: str, published: tuple[str, str], folder: Path) -> Path:
             if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != digest:
                 raise WeightsError(f"{path} is damaged: its MD5 is not {digest}. Delete it and download it again")
             return path
-    _require_reachable(address, network, cache / name)
-    from tf_keras.utils import get_file
-
-    cache.mkdir(parents=True, exist_ok=True)  # Keras chooses /tmp where its own cache is missing
-    return Path(get_file(name, address, cache_subdir="models", file_hash=digest))
-
-
-def _require_reachable(address: str, network: str, target: Path) -> None:
-    """Ask before the download: Keras' loader waits for ever on a server that does not answer."""
+    target = folder / name
     try:
-        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=_PROBE_SECONDS).close()
-    except (OSError, urllib.error.URLError) as error:
+        download.fetch(address, target, digest)
+    except OSError as error:  # urllib's errors are some
         raise WeightsError(
             f"the ImageNet weights of {network} are not on this computer and cannot be downloaded ({error}). "
             f"Where there is internet run 'curl -O {address}' and put the file at {target}; or use weights='workshop'"
         ) from None
+    return target
 
 
 def _text(value: bytes | str) -> str:
