@@ -188,6 +188,9 @@ class _PlanBuilder:
                 tensor.steps = offset
                 step_bytes = _step_bytes(tensor)
                 tensor.mantissas = offset + step_bytes + -step_bytes % 64
+        for name, one in self.stored.items():
+            if one.floats_in:
+                tensors[self.index[name]].floats = tensors[self.index[one.floats_in]].floats
         return total
 
     def _step(self, node: Node) -> layout.Step:

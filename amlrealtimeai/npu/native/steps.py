@@ -28,7 +28,10 @@ class Node:
 
 @dataclass
 class Stored:
-    """How one tensor is kept: `last_float` and `last_quantized` are the last steps that read each form, -1 for none."""
+    """How one tensor is kept: `last_float` and `last_quantized` are the last steps that read each form, -1 for none.
+
+    floats_in: the tensor whose floats its own replace, "" for none.
+    """
 
     shape: Shape
     external: bool = False
@@ -37,6 +40,7 @@ class Stored:
     made: int = -1
     last_float: int = -1
     last_quantized: int = -1
+    floats_in: str = ""
     halo: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
@@ -162,7 +166,17 @@ def storage(program: Program, nodes: list[Node], shapes: dict[str, Shape], keep:
     if keep:
         for name in program.tensors:
             stored[name].last_float = end
+    else:
+        _replace_residuals(nodes, stored)
     return stored
+
+
+def _replace_residuals(nodes: list[Node], stored: dict[str, Stored]) -> None:
+    """Let a sum take the place of the residual that it read for the last time: that memory is in the cache already."""
+    for number, node in enumerate(nodes):
+        target, residual = stored[node.destination], stored.get(node.residual)
+        if residual and target.last_float >= 0 and residual.last_float == number and residual.shape == target.shape:
+            target.floats_in = "" if residual.external else residual.floats_in or node.residual
 
 
 def _never_negative(node: Node, stored: dict[str, Stored]) -> bool:
@@ -191,8 +205,12 @@ def _widen_halo(stored: Stored, window: Window) -> None:
 
 def intervals(stored: dict[str, Stored], end: int, keep: bool) -> Iterator[tuple[str, str, int, int]]:
     """(tensor, form, first step, last step) of everything that needs memory."""
+    floats: dict[str, tuple[int, int]] = {}
     for name, one in stored.items():
         if one.last_float >= 0 and not one.external:
-            yield name, "floats", one.made, end if keep else one.last_float
+            first, last = floats.get(one.floats_in or name, (one.made, -1))
+            floats[one.floats_in or name] = first, max(last, one.last_float)
         if one.last_quantized >= 0:
             yield name, "quantized", max(one.made, 0), end if keep else one.last_quantized
+    for name, (first, last) in floats.items():
+        yield name, "floats", first, end if keep else last
