@@ -15,11 +15,15 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 if TYPE_CHECKING:
     from amlrealtimeai.client import PredictionClient
+    from amlrealtimeai.deployment_client import DeploymentClient
 
 __version__ = "0.1.0"
-__all__ = ["PredictionClient", "__version__"]
+__all__ = ["DeploymentClient", "PredictionClient", "__version__"]
 
-_HOMES = {"PredictionClient": "amlrealtimeai.client"}
+_HOMES = {
+    "DeploymentClient": "amlrealtimeai.deployment_client",
+    "PredictionClient": "amlrealtimeai.client",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -50,9 +50,14 @@ def model_of(workspace: Workspace, image: Image | None, models: "Model | Iterabl
     return given[0]
 
 
+def check_service_name(name: str) -> None:
+    """InvalidInputError for a name that a service cannot have."""
+    check_name("service name", name, _NAME, "3 to 32 lower-case letters, digits and '-', with a letter first")
+
+
 def deploy(workspace: Workspace, wish: Wish, overwrite: bool) -> None:
     """List the service and start it. An existing one is replaced if it is stopped, or with `overwrite`."""
-    check_name("service name", wish.name, _NAME, "3 to 32 lower-case letters, digits and '-', with a letter first")
+    check_service_name(wish.name)
     before = workspace.store.find("webservices", name=wish.name)
     if before is not None:
         _check_replaceable(workspace, before, overwrite)

@@ -1,0 +1,320 @@
+"""The first edition's DeploymentClient (2018), on the same store, server and targets as the later API."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from amlrealtimeai.core import ComputeTarget, Model, Webservice, Workspace
+from amlrealtimeai.core.certificates import names_in
+from amlrealtimeai.core.compute import AksUpdateConfiguration, SslConfiguration
+from amlrealtimeai.core.compute.aks import AksProvisioningConfiguration
+from amlrealtimeai.core.pem import self_signed
+from amlrealtimeai.core.stored import split_id
+from amlrealtimeai.core.webservice import deployment
+from amlrealtimeai.errors import InvalidInputError, NotFoundError
+from amlrealtimeai.serving.tls import Tls
+from amlrealtimeai.store.store import now, set_secrets
+from amlrealtimeai.targets.base import STOPPED
+from amlrealtimeai.targets.embedded import NOTEBOOK, PROCESS
+
+_REGION = "first-edition"  # a region for every cluster that belongs to one service, so that no FPGA quota counts them
+_LOCAL = "127.0.0.1"
+_KEY_TYPES = {"primary": ("primary",), "secondary": ("secondary",), None: ("primary", "secondary")}
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service as it was when it was asked for. Keys are None without TLS, and never shown by repr.
+
+    state: "Healthy", "Transitioning", "Unhealthy", "Failed" or "Stopped". ipAddress: the name or address to connect to;
+    with TLS one that is in the certificate. rootCertificates: PEM for a client to trust, if the certificate's chain
+    holds its own CA.
+    """
+
+    id: str
+    name: str
+    modelId: str
+    ipAddress: str
+    port: int
+    state: str
+    sslEnabled: bool
+    primaryKey: str | None = field(repr=False)
+    secondaryKey: str | None = field(repr=False)
+    numReplicas: int
+    error: str | None
+    createdAt: str
+    updatedAt: str
+    rootCertificates: str | None = field(repr=False)
+
+
+class DeploymentClient:
+    """Registers models and runs services on this computer.
+
+    subscription_id, resource_group and model_management_account name the workspace, which is made on first use; it is
+    one of those that `Workspace.list()` shows. location and service_principal_params mean nothing without a cloud.
+    run_in (ours): "notebook" serves from this process, "process" from a child process; keep_running: the child goes on
+    when this process ends, until the service is deleted.
+    """
+
+    def __init__(
+        self,
+        subscription_id: str,
+        resource_group: str,
+        model_management_account: str,
+        location: str | None = None,
+        service_principal_params: Any = None,
+        *,
+        run_in: str = NOTEBOOK,
+        keep_running: bool = False,
+    ) -> None:
+        for name, value in (
+            ("subscription_id", subscription_id),
+            ("resource_group", resource_group),
+            ("model_management_account", model_management_account),
+        ):
+            if not value or not isinstance(value, str):
+                raise InvalidInputError(f"{name}: expected a text, got {value!r}")
+        if run_in not in (NOTEBOOK, PROCESS) or (keep_running and run_in != PROCESS):
+            raise InvalidInputError("run_in: expected 'notebook' or 'process'; keep_running=True needs 'process'")
+        self._workspace = Workspace.create(
+            model_management_account,
+            subscription_id=subscription_id,
+            resource_group=resource_group,
+            location=location or "local",
+            exist_ok=True,
+        )
+        self._run_in = run_in
+        self._keep_running = keep_running
+
+    def __repr__(self) -> str:
+        return f"DeploymentClient({self._workspace.name!r})"
+
+    # --- models --------------------------------------------------------------------------------------------------
+
+    def register_model(self, model_name: str, service_def_path: str | Path) -> str:
+        """Store a service definition (the zip of ServiceDefinition.save) and return the model's id, "name:version".
+
+        The same bytes are stored once. Raises InvalidInputError for a file that is no converted model.
+        """
+        from amlrealtimeai.serving.converted import ConvertedModel
+
+        ConvertedModel.load(service_def_path, threads=1)
+        path = Path(service_def_path).expanduser()
+        return Model.register(self._workspace, path, model_name).id
+
+    def list_models(self) -> Sequence[Model]:
+        """All models of the workspace, oldest first."""
+        return Model.list(self._workspace)
+
+    def delete_model(self, model_id: str) -> None:
+        """Forget a model; InUseError while a service uses it."""
+        self._model(model_id).delete()
+
+    # --- services ------------------------------------------------------------------------------------------------
+
+    def create_service(
+        self,
+        service_name: str,
+        model_id: str,
+        ssl_enabled: bool = False,
+        ssl_certificate: str | None = None,
+        ssl_key: str | None = None,
+        primary_key: str | None = None,
+        secondary_key: str | None = None,
+    ) -> Service:
+        """Serve a model; returns when the service answers.
+
+        ssl_certificate and ssl_key are PEM text. With TLS the service has two keys: the given ones, else random ones.
+        Raises InvalidInputError (a ValueError) for ssl_enabled without certificate and key, for keys without TLS, for
+        a name that is taken; DeploymentError when the service does not come up, which leaves nothing behind.
+        """
+        deployment.check_service_name(service_name)
+        model = self._model(model_id)
+        tls = _tls(ssl_enabled, ssl_certificate, ssl_key)
+        keys = _keys(primary_key, secondary_key, ssl_enabled)
+        if self.get_service_by_name(service_name) is not None:
+            raise InvalidInputError(
+                f"there is a service {service_name!r} already. Change it with update_service({service_name!r}, "
+                "model_id), or delete it with delete_service()."
+            )
+        target = self._cluster(service_name, tls)
+        wish = deployment.Wish(service_name, model, None, target, auth=tls is not None, keys=keys)
+        try:
+            deployment.deploy(self._workspace, wish, overwrite=False)
+            Webservice(self._workspace, service_name).wait_for_deployment()
+        except BaseException:
+            if self._workspace.store.find("webservices", name=service_name) is not None:
+                Webservice(self._workspace, service_name).delete()
+            target.delete()
+            raise
+        return self.get_service_by_id(service_name)
+
+    def update_service(
+        self,
+        service_id: str,
+        model_id: str,
+        ssl_enabled: bool | None = None,
+        ssl_certificate: str | None = None,
+        ssl_key: str | None = None,
+        primary_key: str | None = None,
+        secondary_key: str | None = None,
+    ) -> Service:
+        """Change model, certificate or keys in place: the address stays and no request is lost; None keeps what is.
+
+        TLS cannot be switched on or off in place, because all clients have to change with it: InvalidInputError.
+        """
+        service, target = self._service(service_id), self._target(service_id)
+        model = self._model(model_id)
+        secure = service.ssl_enabled
+        if ssl_enabled is not None and ssl_enabled != secure:
+            raise InvalidInputError(
+                f"the service {service_id!r} was created {'with' if secure else 'without'} TLS, which cannot change in "
+                "place: delete it and create it again"
+            )
+        given = ssl_certificate is not None or ssl_key is not None
+        tls = _tls(secure, ssl_certificate, ssl_key) if given else None
+        keys = _keys(primary_key, secondary_key, secure)
+        if tls is not None:
+            ssl = SslConfiguration("Enabled", tls[0], tls[1], _address(tls[0]))
+            target.update(AksUpdateConfiguration(ssl))
+        if keys:
+            with self._workspace.store.database.write() as connection:
+                set_secrets(connection, "webservices", service_id, keys)
+        if service.models[0].id != model.id or service.state == STOPPED:
+            service.update(models=[model])
+            service.wait_for_deployment()
+        elif keys:
+            service._apply({"updated": now()})
+            service.wait_for_deployment()
+        return self.get_service_by_id(service_id)
+
+    def get_service_by_id(self, service_id: str) -> Service:
+        """The service; NotFoundError when there is none."""
+        service = self._service(service_id)
+        status = service._status()
+        keys = self._workspace.store.secrets("webservices", service_id) if service.auth_enabled else {}
+        port = int(status.address.rpartition(":")[2]) if status.address else 0
+        certificate = getattr(service._target, "certificate", None)
+        return Service(
+            id=service.name,
+            name=service.name,
+            modelId=service.models[0].id,
+            ipAddress=_address(certificate) if certificate else _LOCAL,
+            port=port,
+            state=status.state,
+            sslEnabled=service.ssl_enabled,
+            primaryKey=keys.get("primary"),
+            secondaryKey=keys.get("secondary"),
+            numReplicas=service.num_replicas,
+            error=status.reason or None,
+            createdAt=service._row["created"],
+            updatedAt=service._row["updated"],
+            rootCertificates=certificate if certificate and self_signed(certificate) else None,
+        )
+
+    def get_service_by_name(self, service_name: str) -> Service | None:
+        """The service of this name, or None."""
+        return next(iter(self.get_services_by_name(service_name)), None)
+
+    def get_services_by_name(self, service_name: str) -> Sequence[Service]:
+        """Services of this name: one or none, since a name is taken once in a workspace."""
+        return [service for service in self.list_services() if service.name == service_name]
+
+    def list_services(self) -> Sequence[Service]:
+        """All services that a DeploymentClient of this workspace created, oldest first."""
+        return [
+            self.get_service_by_id(row["name"])
+            for row in self._workspace.store.select("webservices")
+            if self._is_ours(row["compute_target"])
+        ]
+
+    def delete_service(self, service_id: str) -> None:
+        """Finish its requests, close its port and forget it."""
+        service, target = self._service(service_id), self._target(service_id)
+        service.delete()
+        target.delete()
+
+    # --- keys ----------------------------------------------------------------------------------------------------
+
+    def get_auth_keys(self, service_id: str) -> dict[str, str]:
+        """{"primaryKey": ..., "secondaryKey": ...}; both are valid. ConfigError for a service without TLS."""
+        primary, secondary = self._service(service_id).get_keys()
+        return {"primaryKey": primary, "secondaryKey": secondary}
+
+    def regenerate_auth_keys(self, service_id: str, key_type: str | None = None) -> dict[str, str]:
+        """Replace the "Primary" or the "Secondary" key, or both (None), and return both.
+
+        Replaced one at a time, with clients changing over in between, no request is refused.
+        """
+        names = _KEY_TYPES.get(key_type.lower() if isinstance(key_type, str) else key_type)
+        if names is None:
+            raise InvalidInputError(f"key_type: expected 'Primary', 'Secondary' or None, got {key_type!r}")
+        service = self._service(service_id)
+        for name in names:
+            service.regen_key(name)
+        return self.get_auth_keys(service_id)
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _model(self, model_id: str) -> Model:
+        name, version = split_id(model_id, "model")
+        model = Model(self._workspace, name, version=version)
+        if not model.is_converted:
+            raise InvalidInputError(
+                f"the model {model_id!r} is no service definition; register the zip that ServiceDefinition.save wrote"
+            )
+        return model
+
+    def _service(self, service_id: str) -> Webservice:
+        row = self._workspace.store.find("webservices", name=service_id)
+        if row is None or not self._is_ours(row["compute_target"]):
+            known = ", ".join(service.id for service in self.list_services()) or "none"
+            raise NotFoundError(f"no service {service_id!r}; there are: {known}. Create it with create_service().")
+        return Webservice(self._workspace, service_id)
+
+    def _target(self, service_id: str) -> Any:
+        return ComputeTarget(self._workspace, self._service(service_id).compute_name)
+
+    def _is_ours(self, target: str) -> bool:
+        row = self._workspace.store.find("compute_targets", name=target)
+        return bool(row and row["settings"].get("location", "").startswith(f"{_REGION}/"))
+
+    def _cluster(self, name: str, tls: tuple[str, str] | None) -> Any:
+        """A cluster for one service alone, because certificate and port belong to the service in this edition."""
+        settings = AksProvisioningConfiguration(
+            location=f"{_REGION}/{name}",
+            run_in=self._run_in,
+            keep_running=self._keep_running,
+            ssl_cname=_address(tls[0]) if tls else None,
+            certificate=tls[0] if tls else None,
+            key=tls[1] if tls else None,
+        )
+        return ComputeTarget.create(self._workspace, name, settings)
+
+
+def _tls(enabled: bool, certificate: str | None, key: str | None) -> tuple[str, str] | None:
+    if not enabled:
+        if certificate is not None or key is not None:
+            raise InvalidInputError("ssl_certificate and ssl_key are given, but ssl_enabled is not True")
+        return None
+    if not certificate or not key:
+        raise InvalidInputError("ssl_enabled=True needs ssl_certificate and ssl_key, both as PEM text")
+    Tls(certificate.encode(), key.encode())
+    return certificate, key
+
+
+def _keys(primary: str | None, secondary: str | None, secure: bool) -> dict[str, str]:
+    keys = {name: key for name, key in (("primary", primary), ("secondary", secondary)) if key is not None}
+    if keys and not secure:
+        raise InvalidInputError("keys need TLS: without it everyone on the way can read them. Pass ssl_enabled=True")
+    return {name: deployment.check_key(key) for name, key in keys.items()}
+
+
+def _address(certificate: str) -> str:
+    """By which name this computer's clients reach a server with this certificate."""
+    names = names_in(certificate)
+    for name in ("localhost", _LOCAL, *names):
+        if name in names:
+            return name
+    return "localhost"
