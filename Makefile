@@ -3,7 +3,7 @@ BIN := .venv/bin
 export ORT_DISABLE_TELEMETRY = 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help setup quickstart lab test check bench lock clean
+.PHONY: help setup quickstart lab test check bench soak lock clean
 
 help:  ## what can be done here
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ bench: .venv/ready-bench  ## every speed claim, measured beside its peer
 	$(BIN)/python -m benchmarks.peak
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.load
+
+soak: .venv/ready-dev  ## 200,000 hostile requests against a server; some minutes
+	$(BIN)/python -m tests.hardening.soak
 
 lock: .venv/ready  ## write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile -q pyproject.toml --extra dev --extra bench --universal --python-version 3.11 --no-header -o requirements.lock
