@@ -5,11 +5,11 @@ No picture is downloaded; licences of the emoji are in data/README.md.
 
 from amlrealtimeai.lab.images.backgrounds import BACKGROUNDS
 from amlrealtimeai.lab.images.compose import compose, dataset, jpeg_bytes, save_jpeg
-from amlrealtimeai.lab.images.folders import Pet, arrays, pets, write_folder, write_pets
+from amlrealtimeai.lab.images.folders import PETS, Pet, arrays, compose_pet, pets, write_folder, write_pets
 from amlrealtimeai.lab.images.scenes import Box, read_voc, scene, write_voc
 from amlrealtimeai.lab.images.sprites import (
     DESIGNS,
-    TRAINED_DESIGNS,
+    TRAINING_DESIGNS,
     UNSEEN_DESIGN,
     class_indices,
     emoji,
@@ -20,13 +20,15 @@ from amlrealtimeai.lab.images.sprites import (
 __all__ = [
     "BACKGROUNDS",
     "DESIGNS",
-    "TRAINED_DESIGNS",
+    "PETS",
+    "TRAINING_DESIGNS",
     "UNSEEN_DESIGN",
     "Box",
     "Pet",
     "arrays",
     "class_indices",
     "compose",
+    "compose_pet",
     "dataset",
     "emoji",
     "jpeg_bytes",

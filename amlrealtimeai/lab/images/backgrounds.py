@@ -121,7 +121,7 @@ _TEXTURES: tuple[Callable[[int, np.random.Generator], Image.Image], ...] = (
 @cache
 def _photographs() -> tuple[Image.Image, ...]:
     try:
-        from sklearn.datasets import load_sample_images  # type: ignore[import-not-found]
+        from sklearn.datasets import load_sample_images
     except ImportError:
         raise NotFoundError(
             "background='photo' takes pieces of scikit-learn's two sample photographs, and scikit-learn is not "

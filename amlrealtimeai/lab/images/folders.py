@@ -50,13 +50,17 @@ def write_pets(folder: str | Path, n: int = 100, seed: int = 0, *, design: str =
     """
     root = Path(folder) / "PetImages"
     for kind, name in enumerate(PETS):
-        symbols = drawn(design, pet_emoji()[name])
         for number in range(n):
-            rng = np.random.default_rng([seed, kind, number])
-            symbol = symbols[rng.integers(len(symbols))]
-            picture = compose_emoji(symbol, int(rng.integers(*_PET_SIDES)), rng, design=design)
-            save_jpeg(root / name / f"{number}.jpg", picture)
+            size = int(np.random.default_rng([seed, kind, number]).integers(*_PET_SIDES))
+            save_jpeg(root / name / f"{number}.jpg", compose_pet(name, size, seed * 1_000_003 + number, design=design))
     return root
+
+
+def compose_pet(name: str, size: int = 224, seed: int = 0, *, design: str = "noto") -> np.ndarray:
+    """A "Cat" or a "Dog": uint8 [size, size, 3]. There are more dogs than ImageNet's classes of them have emoji."""
+    symbols = drawn(design, pet_emoji()[name])
+    rng = np.random.default_rng([seed, PETS.index(name)])
+    return compose_emoji(symbols[rng.integers(len(symbols))], size, rng, design=design)
 
 
 def pets(folder: str | Path, limit: int | None = None) -> list[Pet]:

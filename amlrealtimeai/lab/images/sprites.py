@@ -9,9 +9,9 @@ from PIL import Image
 from amlrealtimeai import resources
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
 
-TRAINED_DESIGNS = ("noto", "twemoji", "fluent", "emojione", "blobs")
-UNSEEN_DESIGN = "openmoji"  # no shipped network was ever trained on it: the honest test
-DESIGNS = (*TRAINED_DESIGNS, UNSEEN_DESIGN)
+TRAINING_DESIGNS = ("noto", "twemoji", "fluent", "emojione", "blobs")
+UNSEEN_DESIGN = "openmoji"  # no recipe trains on it: the honest test
+DESIGNS = (*TRAINING_DESIGNS, UNSEEN_DESIGN)
 
 
 @cache
