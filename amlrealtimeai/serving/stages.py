@@ -97,8 +97,17 @@ class OnnxStage:
         )
 
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> dict[str, np.ndarray]:
-        """Compute the outputs that are asked for."""
-        return dict(zip(outputs, self._session.run(outputs, inputs), strict=True))
+        """Compute the outputs that are asked for. Raises InvalidInputError for inputs that do not fit together."""
+        try:
+            results = self._session.run(outputs, inputs)
+        except Exception as error:  # ONNX Runtime's exceptions share no base class, and name its source files
+            if "alloc" in str(error).lower():
+                raise
+            shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in inputs.items())
+            raise InvalidInputError(
+                f"stage {self.definition.name} cannot compute inputs of these shapes: {shapes}; do they fit together?"
+            ) from error
+        return dict(zip(outputs, results, strict=True))
 
 
 def make_stage(definition: StageDef, data: bytes | None, threads: int | None, max_pixels: int) -> Stage:

@@ -108,6 +108,11 @@ ERRORS = [
         "input 'a': expected shape [?, 2], got [1]",
     ),
     (
+        request_of("arithmetic", a=np.ones((2, 2), np.float32), b=np.ones((3, 2), np.float32)),
+        "INVALID_ARGUMENT",
+        "stage add cannot compute inputs of these shapes: a [2, 2], b [3, 2]",
+    ),
+    (
         request_of("means", ("X",), images=IMAGES),
         "INVALID_ARGUMENT",
         "output tensor alias not found in signature: X",
