@@ -142,6 +142,7 @@ class _Rpc:
 
     def _leave(self, answer: Answer) -> None:
         self._data = b""
+        self._ticket = None  # it refers to this object: a circle would keep the call until the garbage collector comes
         self._servicer.admission.leave(self._held)
         self._finish(answer)
 

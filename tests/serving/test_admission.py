@@ -1,5 +1,6 @@
 """Limits on requests in flight, deadlines and cancellation, on both ways through the server."""
 
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -191,3 +192,21 @@ def test_a_call_without_a_message_or_with_two_is_answered(make: object) -> None:
     assert refused(lambda: stream(iter([]), timeout=5))[0] in ("INVALID_ARGUMENT", "UNIMPLEMENTED")
     stream(iter([REQUEST, REQUEST]), timeout=5)
     assert eventually(lambda: idle(gated, 1))
+
+
+def test_a_finished_call_leaves_nothing_for_the_garbage_collector(make: object) -> None:
+    """gRPC refuses new streams of a connection while 128 old ones are not freed, so they have to go at once."""
+    gated = make(workers=1)
+    gated.first.open.set()
+    gc.collect()
+    gc.disable()
+    try:
+        for i in range(300):
+            if i % 3 == 0:
+                assert refused(lambda: predict(gated.channel, b"\xff"))[0] == "INVALID_ARGUMENT"
+            elif i % 3 == 1:
+                assert refused(lambda: predict(gated.channel, request_of("no", a=PAIR)))[0] == "NOT_FOUND"
+            else:
+                predict(gated.channel, REQUEST)
+    finally:
+        gc.enable()
