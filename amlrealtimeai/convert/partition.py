@@ -13,7 +13,7 @@ from amlrealtimeai.errors import ConversionError
 
 # What npu.compile takes, as TensorFlow ops; conditions (groups, axes) are in unsupported().
 _CONVOLUTIONAL = ("Conv2D", "BiasAdd", "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "Relu", "MaxPool")
-_COMBINING = ("AvgPool", "Mean", "Add", "AddV2", "ConcatV2", "Pad", "Squeeze", "Const", "IdentityN")
+_COMBINING = ("AvgPool", "Mean", "Add", "AddV2", "Mul", "ConcatV2", "Pad", "Squeeze", "Const", "IdentityN")
 NPU_OPS = frozenset({*_CONVOLUTIONAL, *_COMBINING}) | ALIAS_OPS
 
 
@@ -85,7 +85,10 @@ def unsupported(graph: Graph, name: str) -> str | None:
         return "its data_format is NCHW; expected NHWC"
     sources = graph.inputs(node)
     if node.op in ("Add", "AddV2") and graph.shape(sources[0]) != graph.shape(sources[1]):
-        return None if _is_bias(graph, node) else "it adds tensors of different shapes"
+        per_channel = any(_is_per_channel(graph, tensor) for tensor in sources)
+        return None if per_channel else "it adds tensors of different shapes"
+    if node.op == "Mul" and not any(_is_per_channel(graph, tensor) for tensor in sources):
+        return "it multiplies by something else than a constant, or one per channel"
     if node.op == "Mean" and sorted(_constant_ints(graph, sources[1])) not in ([1, 2], [-3, -2]):
         return "it averages over other axes than height and width"
     if node.op == "ConcatV2" and _constant_ints(graph, sources[-1]) not in ([3], [-1]):
@@ -93,11 +96,11 @@ def unsupported(graph: Graph, name: str) -> str | None:
     return None
 
 
-def _is_bias(graph: Graph, node: Any) -> bool:
-    """True for convolution + constant vector, which is a bias written with a plus sign."""
-    value, bias = graph.inputs(node)
-    shape = graph.shape(bias)
-    return graph.nodes[node_name(value)].op == "Conv2D" and shape is not None and len(shape) == 1
+def _is_per_channel(graph: Graph, tensor: str) -> bool:
+    """True for a constant number or a constant vector along the last axis."""
+    shape = graph.shape(tensor)
+    names = graph.ancestors([tensor])
+    return shape is not None and all(size == 1 for size in shape[:-1]) and graph.constants(names) == set(names)
 
 
 def _constant_ints(graph: Graph, tensor: str) -> list[int]:
@@ -216,7 +219,8 @@ def _nothing_found(graph: Graph, refused: list[str], image: str | None) -> str:
 
 def _ordered(graph: Graph, cuts: list[Cut]) -> list[Cut]:
     """Cuts so that one which feeds another comes first."""
-    depth = {id(cut): len(graph.ancestors(cut.outputs)) for cut in cuts}
+    # of the inputs: a cut's other outputs may lie deeper than all of the cut that it feeds
+    depth = {id(cut): len(graph.ancestors(cut.inputs)) for cut in cuts}
     return sorted(cuts, key=lambda cut: depth[id(cut)])
 
 

@@ -28,7 +28,7 @@ class Network:
     featurizer: (builder, images float32 [n, h, w, 3]) -> feature tensors.
     classifier: (features, *arrays in the order of classifier_shapes) -> output tensor; None where there is none.
     classifier_shapes: Keras' names and shapes of the classifier's arrays.
-    keras_file: path under keras-applications/ and MD5 of the ImageNet weights.
+    keras_file: path under keras-applications/ and MD5 of the ImageNet weights; None where there are none.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Network:
     featurizer: Callable[[Builder, tf.Tensor], list[tf.Tensor]]
     classifier: Callable[..., tf.Tensor] | None
     classifier_shapes: dict[str, tuple[int, ...]]
-    keras_file: tuple[str, str]
+    keras_file: tuple[str, str] | None
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,11 @@ class FloatModel:
         return self.network.version
 
     @property
+    def weights(self) -> str:
+        """Where the weights come from: "workshop", "imagenet", "random", a folder or a file."""
+        return str(self._weights)
+
+    @property
     def model_path(self) -> str:
         """Folder of this network and version under model_base_path."""
         return str(self._base / self.model_ref / self.model_version)
@@ -134,7 +139,9 @@ class FloatModel:
             saver = tf.train.Saver({e.name: e.variable for e in builder.entries}, save_relative_paths=True)
         names = [tensor.name for tensor in outputs]
         self._imported = _Imported(builder, [images.name], names, saver)
-        tf.add_to_collection(FEATURIZER_COLLECTION, json.dumps(self._description(images.name, names)))
+        for source, results in builder.parts or [(images, outputs)]:
+            note = self._description(source.name, [tensor.name for tensor in results])
+            tf.add_to_collection(FEATURIZER_COLLECTION, json.dumps(note))
         return outputs[0] if len(outputs) == 1 else outputs
 
     def restore_weights(self, session: tf.Session) -> None:
@@ -163,11 +170,13 @@ class FloatModel:
     def get_default_classifier(self, input_tensor: tf.Tensor, prefix: str = "classifier") -> tf.Tensor:
         """Add the 1000-class ImageNet classifier, with constant weights, under the name scope `prefix`.
 
-        input_tensor: the features, float32. Returns probabilities float32 [n, 1000]. Weights come from this model's
-        source; a checkpoint holds none, then those of the default source are used.
+        input_tensor: the features, float32. Returns float32 [n, 1000]: probabilities, for VGG-16 logits, as the
+        original did. Weights come from this model's source; a checkpoint holds none, then those of the default source
+        are used. Raises InvalidInputError for features of another size.
         """
         if self.network.classifier is None:
             raise UnsupportedError(f"{self.model_ref} has no classifier: its outputs are the result")
+        self._check_features(input_tensor)
         arrays = weight_sources.classifier_values(self._weights, self.network, Path(self.model_path))
         ordered = [np.ascontiguousarray(arrays[key], np.float32) for key in self.network.classifier_shapes]
         with tf.name_scope(prefix), tf.name_scope(self.network.scope):
@@ -190,6 +199,15 @@ class FloatModel:
         return (
             tensor if tensor.shape.rank and tensor.shape[1:].is_fully_defined() else tf.ensure_shape(tensor, expected)
         )
+
+    def _check_features(self, tensor: tf.Tensor) -> None:
+        expected = self.network.output_dims[0]
+        size = tensor.shape.num_elements() if tensor.shape.rank == 0 else tensor.shape[1:].num_elements()
+        if tensor.dtype != tf.float32 or (size is not None and size != np.prod(expected)):
+            raise InvalidInputError(
+                f"the classifier of {self.model_ref} expects its features, float32 {[None, *expected]}, got "
+                f"{tensor.dtype.name} {tensor.shape} ({tensor.name}). Pass what import_graph_def returned"
+            )
 
     def _builder(self, is_training: bool | tf.Tensor) -> Builder:
         batch_phase = None if isinstance(is_training, bool) or self._is_frozen else tf.convert_to_tensor(is_training)

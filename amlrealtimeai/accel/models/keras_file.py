@@ -13,6 +13,8 @@ _BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
 # Keras' order inside a layer; names inside older files differ, the order never did.
 _BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 _LINEAR = ("kernel", "bias")
+# Older files call the last layer probs (ResNet) or fc1000 (DenseNet), and DenseNet's first ones conv1/conv, conv1/bn.
+_NEW_NAMES = {"probs": "predictions", "fc1000": "predictions"}
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -27,8 +29,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
                 group = root[layer]
                 stored = [np.asarray(group[_text(name)], np.float32) for name in group.attrs["weight_names"]]
                 kinds = _BATCH_NORM if len(stored) == len(_BATCH_NORM) else _LINEAR
-                # older files call the last layer probs
-                name = "predictions" if layer == "probs" else layer
+                name = _NEW_NAMES.get(layer, layer.replace("/", "_"))
                 arrays.update({f"{name}/{kind}": value for kind, value in zip(kinds, stored, strict=False)})
             return arrays
     except (OSError, KeyError) as error:
@@ -38,11 +39,17 @@ def read(path: Path) -> dict[str, np.ndarray]:
         ) from None
 
 
-def imagenet(network: str, published: tuple[str, str], folder: Path) -> Path:
+def imagenet(network: str, published: tuple[str, str] | None, folder: Path) -> Path:
     """The ImageNet weights of keras.applications: from `folder`, Keras' cache, or the internet into `folder`.
 
-    published: path under keras-applications/ and MD5. Offline, raises WeightsError within seconds, naming the remedy.
+    published: path under keras-applications/ and MD5. Offline, raises WeightsError within seconds, naming the remedy;
+    likewise for a network that keras.applications does not have (None).
     """
+    if published is None:
+        raise WeightsError(
+            f"there are no ImageNet weights of {network}: keras.applications does not have it. "
+            "Choose weights='random', or a folder that save_weights wrote to"
+        )
     address, digest = _BASE_URL + published[0], published[1]
     name = address.rsplit("/", 1)[1]
     cache = Path.home() / ".keras" / "models"

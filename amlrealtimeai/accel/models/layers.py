@@ -26,7 +26,8 @@ class Entry:
     key: its name in Keras' naming, which weight files use ("conv1_conv/kernel").
     minus: key of an array to subtract where the file has it (Keras' convolution bias, taken out of the moving mean).
     swap_colours: the file's kernel expects BGR, the graph feeds RGB: reverse its input channels.
-    typical: mean of random values, where it is not the kind's usual one.
+    stored_shape: shape in Keras' naming, where it is not the variable's: a dense layer that is a convolution here.
+    typical: mean of random values, where it is not the kind's usual one; for a kernel, a factor on He's deviation.
     """
 
     variable: tf.Variable
@@ -34,6 +35,7 @@ class Entry:
     key: str
     minus: str = ""
     swap_colours: bool = False
+    stored_shape: tuple[int, ...] | None = None
     typical: float | None = None
 
     @property
@@ -43,13 +45,18 @@ class Entry:
 
 
 class Builder:
-    """Float32 layers. `scope` is the network's prefix in checkpoints; `entries` are the variables made so far."""
+    """Float32 layers. `scope` is the network's prefix in checkpoints; `entries` are the variables made so far.
+
+    parts: (input, outputs) of each piece that the NPU runs, where the host computes something between them; empty for
+    a network that the NPU runs from its images to its outputs.
+    """
 
     def __init__(self, scope: str, trainable: bool, training: tf.Tensor | None = None) -> None:
         self._scope = scope
         self._trainable = trainable
         self._training = training
         self.entries: list[Entry] = []
+        self.parts: list[tuple[tf.Tensor, list[tf.Tensor]]] = []
 
     def image(self, x: tf.Tensor, scope: str) -> tf.Tensor:
         """What the first convolution sees of the image batch `x`. scope: a name that nothing else in the graph has."""
@@ -70,38 +77,100 @@ class Builder:
         stride: int = 1,
         padding: str = "SAME",
         first: bool = False,
+        bgr: bool = True,
         gain: float = 1.0,
         input_variance: float = 1.0,
     ) -> tf.Tensor:
         """Convolution without bias, then batch normalisation: x [n, h, w, in] -> [n, h', w', filters].
 
         x has to come from `image` (first=True) or `activation`. keras: the layer's name in Keras without _conv / _bn.
+        bgr: whether weight files expect a first layer's image in BGR.
         gain and input_variance place random weights where activations keep their size.
         """
         with tf.name_scope(scope):
             shape = [kernel, kernel, x.shape[3], filters]
-            weights = self._variable(scope, "weights", shape, f"{keras}_conv/kernel", swap_colours=first)
-            gamma, beta, mean, variance = self._batch_norm_variables(scope, keras, filters, gain, input_variance)
-            return self._convolve(x, weights, (gamma, beta, mean, variance), stride, padding, first)
+            weights = self._variable(scope, "weights", shape, f"{keras}_conv/kernel", swap_colours=first and bgr)
+            norm = self._batch_norm_variables(scope, f"{keras}_bn", filters, gain, input_variance, f"{keras}_conv/bias")
+            return self._convolve(x, weights, norm, stride, padding, first)
+
+    def conv(
+        self,
+        x: tf.Tensor,
+        filters: int,
+        kernel: int,
+        *,
+        scope: str,
+        keras: str,
+        stride: int = 1,
+        padding: str = "SAME",
+        dilation: int = 1,
+        bias: bool = True,
+        first: bool = False,
+        gain: float | None = None,
+        stored_shape: tuple[int, ...] | None = None,
+    ) -> tf.Tensor:
+        """Convolution, with a bias unless told: x [n, h, w, in] -> [n, h', w', filters].
+
+        x has to come from `image` (first=True; weight files expect BGR) or `activation`. keras: the layer's name in
+        Keras. gain: factor on random weights. stored_shape: of the kernel in Keras' naming, where it is not the same.
+        """
+        with tf.name_scope(scope):
+            shape = [kernel, kernel, x.shape[3], filters]
+            weights = self._variable(
+                scope,
+                "weights",
+                shape,
+                f"{keras}/kernel",
+                swap_colours=first,
+                stored_shape=stored_shape,
+                typical=gain,
+            )
+            result = tf.nn.conv2d(x, self._kernel(weights, first), stride, padding, dilations=dilation, name="Conv2D")
+            if not bias:
+                return result
+            return tf.nn.bias_add(result, self._variable(scope, "biases", [filters], f"{keras}/bias"), name="BiasAdd")
+
+    def batch_norm(self, x: tf.Tensor, *, scope: str, keras: str) -> tf.Tensor:
+        """Batch normalisation that no convolution comes before: x [n, h, w, c] -> the same shape."""
+        with tf.name_scope(scope):
+            return self._normalize(x, self._batch_norm_variables(scope, keras, x.shape[3], 1.0, 1.0))
+
+    def l2_normalize(self, x: tf.Tensor, *, scope: str, keras: str, typical: float) -> tf.Tensor:
+        """Each site's channels divided by their length, times a trained gamma per channel (random ones: `typical`).
+
+        The host's work: the NPU has no such operation. x [n, h, w, c] -> the same shape.
+        """
+        with tf.name_scope(scope):
+            gamma = self._variable(scope, "gamma", [x.shape[3]], f"{keras}/gamma", typical=typical)
+            return tf.multiply(tf.nn.l2_normalize(x, axis=3, epsilon=1e-12), gamma, name="scaled")
+
+    def dropout(self, x: tf.Tensor, rate: float, name: str) -> tf.Tensor:
+        """x, a share `rate` of it set to zero while the network's phase tensor says training."""
+        if self._training is None:
+            return x
+        return tf.cond(self._training, lambda: tf.nn.dropout(x, rate=rate), lambda: tf.identity(x), name=name)
+
+    def _kernel(self, weights: tf.Variable, first: bool) -> tf.Tensor:
+        """The kernel as the convolution multiplies it."""
+        return weights
 
     def _batch_norm_variables(
-        self, scope: str, keras: str, size: int, gain: float, variance: float
+        self, scope: str, key: str, size: int, gain: float, variance: float, bias: str = ""
     ) -> tuple[tf.Variable, tf.Variable, tf.Variable, tf.Variable]:
+        """gamma, beta, moving mean and variance. bias: key of a convolution's bias, to be taken out of the mean."""
+        place = f"{scope}/BatchNorm"
         with tf.name_scope("BatchNorm"):
-            place, key = f"{scope}/BatchNorm", f"{keras}_bn"
             return (
                 self._variable(place, "gamma", [size], f"{key}/gamma", typical=gain),
                 self._variable(place, "beta", [size], f"{key}/beta"),
-                self._variable(
-                    place, "moving_mean", [size], f"{key}/moving_mean", trainable=False, minus=f"{keras}_conv/bias"
-                ),
+                self._variable(place, "moving_mean", [size], f"{key}/moving_mean", trainable=False, minus=bias),
                 self._variable(
                     place, "moving_variance", [size], f"{key}/moving_variance", trainable=False, typical=variance
                 ),
             )
 
     def _variable(
-        self, scope: str, name: str, shape: list[int], key: str, trainable: bool = True, **place: str | bool | float
+        self, scope: str, name: str, shape: list[int], key: str, trainable: bool = True, **place: object
     ) -> tf.Variable:
         # NaN until weights are restored: a forgotten restore_weights shows, where zeros would look like a result
         variable = tf.Variable(
@@ -119,10 +188,13 @@ class Builder:
         self, x: tf.Tensor, weights: tf.Variable, norm: tuple, stride: int, padding: str, first: bool
     ) -> tf.Tensor:
         result = tf.nn.conv2d(x, weights, strides=stride, padding=padding, name="Conv2D")
+        return self._normalize(result, norm)
+
+    def _normalize(self, x: tf.Tensor, norm: tuple) -> tf.Tensor:
         if self._training is None:
-            return _normalize(result, norm)
+            return _normalize(x, norm)
         return tf.cond(
-            self._training, lambda: self._normalize_batch(result, norm), lambda: _normalize(result, norm), name="phase"
+            self._training, lambda: self._normalize_batch(x, norm), lambda: _normalize(x, norm), name="phase"
         )
 
     def _normalize_batch(self, x: tf.Tensor, norm: tuple) -> tf.Tensor:
@@ -160,14 +232,27 @@ class QuantizedBuilder(Builder):
         with tf.name_scope(scope):
             return quantizer.quantize_channels(x, self._format)
 
+    def _kernel(self, weights: tf.Tensor, first: bool) -> tf.Tensor:
+        quantize = quantizer.quantize_image_kernel if first else quantizer.quantize_kernel
+        return quantize(weights, self._format)
+
     def _convolve(
         self, x: tf.Tensor, weights: tf.Variable, norm: tuple, stride: int, padding: str, first: bool
     ) -> tf.Tensor:
-        gamma, beta, mean, variance = (tf.cast(value, tf.float64) for value in norm)
-        # division and square root are correctly rounded everywhere: NumPy computes the same bits
-        scale = gamma / tf.sqrt(variance + BATCH_NORM_EPSILON)
+        scale, bias = _scale_and_shift(norm)
         folded = tf.cast(tf.cast(weights, tf.float64) * scale, tf.float32)
-        bias = tf.cast(beta - mean * scale, tf.float32)
-        quantize = quantizer.quantize_image_kernel if first else quantizer.quantize_kernel
-        result = tf.nn.conv2d(x, quantize(folded, self._format), strides=stride, padding=padding, name="Conv2D")
+        result = tf.nn.conv2d(x, self._kernel(folded, first), strides=stride, padding=padding, name="Conv2D")
         return tf.nn.bias_add(result, bias, name="BiasAdd")
+
+    def _normalize(self, x: tf.Tensor, norm: tuple) -> tf.Tensor:
+        # a product rounded to float32, then a sum: what the NPU's vector unit does
+        scale, shift = _scale_and_shift(norm)
+        return tf.add(tf.multiply(x, tf.cast(scale, tf.float32), name="BatchNorm/mul"), shift, name="BatchNorm/add")
+
+
+def _scale_and_shift(norm: tuple) -> tuple[tf.Tensor, tf.Tensor]:
+    """A batch normalisation as x * scale + shift: float64, and float32 rounded once."""
+    gamma, beta, mean, variance = (tf.cast(value, tf.float64) for value in norm)
+    # division and square root are correctly rounded everywhere: NumPy computes the same bits
+    scale = gamma / tf.sqrt(variance + BATCH_NORM_EPSILON)
+    return scale, tf.cast(beta - mean * scale, tf.float32)

@@ -70,6 +70,9 @@ def _network(depth: int, keras_file: tuple[str, str]) -> Network:
 
 
 RESNET50 = _network(50, ("resnet/resnet50_weights_tf_dim_ordering_tf_kernels.h5", "2cb95161c43110f7111970584f804107"))
+RESNET152 = _network(
+    152, ("resnet/resnet152_weights_tf_dim_ordering_tf_kernels.h5", "100835be76be38e30d865e96f2aaae62")
+)
 
 
 class Resnet50(FloatModel):
@@ -82,3 +85,15 @@ class QuantizedResnet50(QuantizedModel):
     """ResNet-50 in block floating point, with the variables of Resnet50. Features: [n, 1, 1, 2048]."""
 
     network = RESNET50
+
+
+class Resnet152(FloatModel):
+    """ResNet-152 in float32. Features: [n, 1, 1, 2048], "resnet_v1_152/pool5:0"."""
+
+    network = RESNET152
+
+
+class QuantizedResnet152(QuantizedModel):
+    """ResNet-152 in block floating point, with the variables of Resnet152. Features: [n, 1, 1, 2048]."""
+
+    network = RESNET152

@@ -44,8 +44,9 @@ def resolve(weights: str | os.PathLike[str] | None, network: "Network") -> Sourc
         _archive(network)
     except WeightsError:
         _log.warning(
-            "No workshop weights ship for %s yet: using random ones; weights='imagenet' downloads real ones.",
+            "No workshop weights ship for %s yet: using random ones%s.",
             network.name,
+            "; weights='imagenet' downloads real ones" if network.keras_file else "",
         )
         return "random"
     return _DEFAULT
@@ -64,7 +65,7 @@ def values(source: Source, network: "Network", folder: Path, entries: Sequence["
     arrays = _arrays(source, network, folder)
     found = []
     for entry in entries:
-        value = _checked(arrays, entry.key, entry.shape, source, network)
+        value = _checked(arrays, entry.key, entry.stored_shape or entry.shape, source, network).reshape(entry.shape)
         if entry.minus in arrays:
             value = value - arrays[entry.minus]
         found.append(value[:, :, ::-1, :] if entry.swap_colours else value)
@@ -145,6 +146,6 @@ def _random(key: str, shape: tuple[int, ...], typical: float | None = None) -> n
     """Seeded by the key: kernels scaled to their fan-in (He), everything else close to its usual value."""
     normal = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape, np.float32)
     if len(shape) > 1:
-        return normal * np.float32(np.sqrt(2 / np.prod(shape[:-1])))
+        return normal * np.float32(np.sqrt(2 / np.prod(shape[:-1])) * (1.0 if typical is None else typical))
     centre = (1.0 if key.endswith(("gamma", "variance")) else 0.0) if typical is None else typical
     return np.float32(centre) + np.float32(0.1 * (abs(centre) or 1.0)) * np.clip(normal, -3, 3)

@@ -1,0 +1,1 @@
+"""Where old notebooks look for the SSD-VGG post-processing."""
