@@ -22,7 +22,7 @@ from amlrealtimeai.serving import logs
 from amlrealtimeai.serving.converted import ConvertedModel
 from amlrealtimeai.serving.limits import Limits
 from amlrealtimeai.serving.server import Server
-from amlrealtimeai.serving.tls import Tls
+from amlrealtimeai.serving.tls import Tls, check_private
 from amlrealtimeai.serving.watch import Watcher
 
 
@@ -104,6 +104,7 @@ def _keys(path: Path | None) -> list[str]:
         return []
     if not path.is_file():
         raise NotFoundError(f"no key file {path}; expected a file with one key on each line")
+    check_private(path, "the key file")
     keys = path.read_text().split()
     if not keys:
         raise ConfigError(f"the key file {path} holds no key; expected one on each line")

@@ -64,11 +64,23 @@ class Tls:
                 raise NotFoundError(
                     f"no TLS file {path}; give the paths of a PEM certificate chain and its private key"
                 )
-        mode = Path(key).stat().st_mode
-        if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-            log.warning("the private key %s can be read by others than its owner; chmod 600 it", key)
+        check_private(key, "the private key")
         ca = Path(client_ca).read_bytes() if client_ca is not None else None
         return cls(Path(certificate).read_bytes(), Path(key).read_bytes(), ca)
+
+
+def check_private(path: str | Path, what: str) -> None:
+    """ConfigError for a secret file that everybody can read or change; a group that can is only warned about.
+
+    Containers share secrets with a group (Kubernetes: defaultMode 0440 and fsGroup).
+    """
+    if os.name != "posix":
+        return
+    mode = Path(path).stat().st_mode
+    if mode & stat.S_IRWXO:
+        raise ConfigError(f"{what} {path} can be read or changed by everybody on this computer; chmod 600 it")
+    if mode & stat.S_IRWXG:
+        log.warning("%s %s can be read by a group; chmod 600 it, if that is not meant", what, path)
 
 
 class Credentials:

@@ -49,6 +49,7 @@ class Watcher:
         self._mark = _mark(path) if path else None
         self._tls_marks = [_mark(file) for file in tls_files or ()]
         self._applied: dict[str, dict[str, Any]] = {}
+        self._marks: dict[int, _Mark | None] = {}  # which state of its file a model was loaded from
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="amlrealtimeai-watch", daemon=True)
 
@@ -92,7 +93,7 @@ class Watcher:
                 model = served.model
             else:
                 self._server.note_loading(name, version)
-                model = self._load(service["model"])
+                model = self._loaded(service["model"]) or self._load(service["model"])
             self._server.add_model(name, model, version, keys)
             self._applied[name] = service
         except Exception as error:  # whatever is wrong with one model, the others go on
@@ -101,9 +102,20 @@ class Watcher:
             self._server.note_failed(name, version, str(error) if expected else "it failed unexpectedly; see the log")
             self._applied.setdefault(name, {"model": None})
 
+    def _loaded(self, path: str) -> ConvertedModel | None:
+        """The model of another service with the very same file; both may use it at once."""
+        for name, service in self._applied.items():
+            served = self._server.table.get(name)
+            if served and service["model"] == path and self._marks.get(id(served.model)) == _mark(Path(path)):
+                return served.model
+        return None
+
     def _load(self, path: str) -> ConvertedModel:
+        mark = _mark(Path(path))
         model = ConvertedModel.load(path, self._threads, self._server.limits.max_pixels)
         model.warm_up()
+        alive = {id(served.model) for name in self._applied if (served := self._server.table.get(name))}
+        self._marks = {key: kept for key, kept in self._marks.items() if key in alive} | {id(model): mark}
         return model
 
     def _states(self) -> dict[str, dict[str, Any]]:

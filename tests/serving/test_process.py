@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from amlrealtimeai.serving.server import Server
+from amlrealtimeai.serving.watch import Watcher
 from tests.serving.certificates import Authority
 from tests.serving.conftest import predict, refused, request_of
 from tests.serving.models import arithmetic_model, encode, image_model, many_output_model, picture, slow_model
@@ -41,6 +42,7 @@ import os, sys
 import amlrealtimeai.accel.client, amlrealtimeai.client, amlrealtimeai.serving.__main__
 from amlrealtimeai.serving.converted import ConvertedModel
 from amlrealtimeai.serving.server import Server
+from amlrealtimeai.serving.watch import Watcher
 
 model = ConvertedModel.load({str(image_model(tmp_path / "m.accelonnx"))!r})
 model.warm_up()
@@ -129,6 +131,7 @@ def test_what_cannot_start_says_why(tmp_path: Path, server: Server) -> None:
     assert "no converted model at" in failing(tmp_path / "gone.accelonnx")
     assert "nothing to serve" in failing()
     (tmp_path / "keys").write_text("k\n")
+    (tmp_path / "keys").chmod(0o600)
     assert "keys need TLS" in failing(model, "--key-file", tmp_path / "keys")
     assert "belong together" in failing(model, "--ssl-cert", tmp_path / "keys")
     assert "expected NAME=NUMBER" in failing(model, "--limit", "nope=1")
@@ -225,6 +228,23 @@ def test_a_watched_file_controls_the_models(tmp_path: Path) -> None:
         assert running.terminate()[0] == 0
 
 
+def test_services_with_the_same_file_share_the_model(tmp_path: Path) -> None:
+    heads, watched = many_output_model(tmp_path / "heads.accelonnx"), Watched(tmp_path)
+    with Server() as server:
+        watched.write(a={"model": str(heads)}, b={"model": str(heads), "version": 2})
+        watcher = Watcher(server, watched.path)
+        watcher.start()
+        assert server.table.get("a").model is server.table.get("b").model
+        watched.write(a={"model": str(heads), "version": 3}, b={"model": str(heads), "version": 2})
+        watched.applied()
+        assert server.table.get("a").model is server.table.get("b").model
+        many_output_model(heads, count=3)  # the file itself has changed
+        watched.write(a={"model": str(heads), "version": 4}, b={"model": str(heads), "version": 2})
+        watched.applied()
+        assert [len(server.table.get(name).model.signature.outputs) for name in "ab"] == [3, 12]
+        watcher.stop()
+
+
 def test_watched_keys_need_tls_and_rotate(tmp_path: Path) -> None:
     heads = many_output_model(tmp_path / "heads.accelonnx")
     pair = np.array([[1, 2]], np.float32)
@@ -232,6 +252,7 @@ def test_watched_keys_need_tls_and_rotate(tmp_path: Path) -> None:
     tls = authority.issue()
     (tmp_path / "cert.pem").write_bytes(tls.certificate)
     (tmp_path / "key.pem").write_bytes(tls.key)
+    (tmp_path / "key.pem").chmod(0o600)
     watched.write(h={"model": str(heads), "keys": ["one"]})
     files = ["--ssl-cert", tmp_path / "cert.pem", "--ssl-key", tmp_path / "key.pem"]
     with service("--watch", watched.path, "--port", 0, *files) as running:

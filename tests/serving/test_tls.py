@@ -127,16 +127,49 @@ def test_certificate_and_key_have_to_fit(authority: Authority, tmp_path: Path) -
     assert one.key.decode() not in repr(one)
 
 
-def test_a_key_file_that_others_can_read_is_warned_about(
-    authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("mode", "accepted"), [(0o600, True), (0o400, True), (0o640, True), (0o604, False), (0o666, False)]
+)
+def test_a_key_file_that_everybody_can_read_is_refused(
+    authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, accepted: bool
 ) -> None:
     tls = authority.issue()
     (tmp_path / "cert.pem").write_bytes(tls.certificate)
     (tmp_path / "key.pem").write_bytes(tls.key)
-    (tmp_path / "key.pem").chmod(0o644)
-    assert Tls.from_files(tmp_path / "cert.pem", tmp_path / "key.pem") == tls
-    assert "can be read by others" in caplog.text
-    caplog.clear()
-    (tmp_path / "key.pem").chmod(0o600)
-    Tls.from_files(tmp_path / "cert.pem", tmp_path / "key.pem")
-    assert not caplog.text
+    (tmp_path / "key.pem").chmod(mode)
+    if accepted:
+        assert Tls.from_files(tmp_path / "cert.pem", tmp_path / "key.pem") == tls
+    else:
+        with pytest.raises(ConfigError, match="can be read or changed by everybody on this computer; chmod 600 it"):
+            Tls.from_files(tmp_path / "cert.pem", tmp_path / "key.pem")
+    assert ("can be read by a group" in caplog.text) is (mode == 0o640)
+
+
+def test_only_clients_with_a_certificate_of_the_ca_may_connect(models: dict[str, ConvertedModel], pair: object) -> None:
+    authority, other = Authority(), Authority()
+    issued = authority.issue()
+    mutual = Tls(issued.certificate, issued.key, client_ca=authority.pem)
+    mine, foreign = authority.issue("client"), other.issue("client")
+    with Server(tls=mutual, rest_port=0) as server:
+        server.add_model("heads", models["heads"])
+
+        def channel(own: Tls | None) -> grpc.Channel:
+            parts = (own.key, own.certificate) if own else (None, None)
+            return grpc.secure_channel(f"localhost:{server.port}", grpc.ssl_channel_credentials(authority.pem, *parts))
+
+        with channel(mine) as trusted:
+            assert len(predict(trusted, request_of(x=pair)).outputs) == 12
+        for own in (None, foreign):
+            with channel(own) as stranger:
+                assert refused(lambda stranger=stranger: predict(stranger, request_of(x=pair)))[0] == "UNAVAILABLE"
+        context = ssl.create_default_context(cadata=authority.pem.decode())
+        with (
+            socket.create_connection(("localhost", server.rest_port), 5) as plain,
+            pytest.raises(OSError),
+            context.wrap_socket(plain, server_hostname="localhost") as secure_socket,
+        ):
+            secure_socket.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+            assert secure_socket.recv(10) != b"", "never answered"
+            raise AssertionError
+        with pytest.raises(ConfigError, match="cannot be switched on or off"):
+            server.replace_tls(issued)
