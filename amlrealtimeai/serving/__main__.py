@@ -22,6 +22,7 @@ from amlrealtimeai.serving import logs
 from amlrealtimeai.serving.converted import ConvertedModel
 from amlrealtimeai.serving.limits import Limits
 from amlrealtimeai.serving.server import Server
+from amlrealtimeai.serving.supervise import supervise
 from amlrealtimeai.serving.tls import Tls, check_private
 from amlrealtimeai.serving.watch import Watcher
 
@@ -30,6 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM; returns the exit status."""
     options = _parser().parse_args(arguments)
     logs.set_up(options.log_level, options.log_format)
+    if options.supervise:
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        mine = ["--with-parent", str(os.getpid())]
+        return supervise([*(text for text in given if text != "--supervise"), *mine], options.port_file)
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -134,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--grace", type=float, default=10.0, help="seconds for requests in flight at the end (default 10)"
     )
+    parser.add_argument("--supervise", action="store_true", help="run in a child process, and replace it when it dies")
     parser.add_argument("--with-parent", type=int, metavar="PID", help="stop when this parent process is gone")
     parser.add_argument("--log-format", default="text", choices=["text", "json"], help="log lines (default text)")
     parser.add_argument("--log-level", default="warning", choices=["debug", "info", "warning", "error"])

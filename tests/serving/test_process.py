@@ -14,6 +14,7 @@ import grpc
 import numpy as np
 import pytest
 
+from amlrealtimeai import PredictionClient
 from amlrealtimeai.serving.server import Server
 from amlrealtimeai.serving.watch import Watcher
 from tests.serving.certificates import Authority
@@ -135,6 +136,29 @@ def test_what_cannot_start_says_why(tmp_path: Path, server: Server) -> None:
     assert "keys need TLS" in failing(model, "--key-file", tmp_path / "keys")
     assert "belong together" in failing(model, "--ssl-cert", tmp_path / "keys")
     assert "expected NAME=NUMBER" in failing(model, "--limit", "nope=1")
+
+
+def children(pid: int) -> list[int]:
+    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
+def test_a_server_that_dies_is_replaced_on_the_same_port(tmp_path: Path) -> None:
+    with service(image_model(tmp_path / "m.accelonnx"), "--port", 0, "--supervise") as running:
+        with PredictionClient("127.0.0.1", running.port) as client:
+            client.score_numpy_array(IMAGES)
+            (before,) = children(running.process.pid)
+            os.kill(before, signal.SIGKILL)
+            assert client.score_numpy_array(IMAGES).shape == (3,), "the client's retries bridge the gap"
+            (after,) = children(running.process.pid)
+            assert after != before
+        code, errors = running.terminate()
+    assert code == 0 and "ended with status -9; starting another" in errors
+    assert not Path(f"/proc/{after}").exists()
+
+
+def test_what_cannot_start_is_not_tried_again(tmp_path: Path) -> None:
+    assert "no converted model at" in failing(tmp_path / "gone.accelonnx", "--supervise")
 
 
 def test_stops_when_its_parent_is_gone(tmp_path: Path) -> None:
