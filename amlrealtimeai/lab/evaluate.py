@@ -33,7 +33,7 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A set of pictures, as images.dataset composes it. The first of a list is measured in every format."""
+    """A set of pictures, as images.dataset composes it. The first is measured in every format."""
 
     name: str
     designs: tuple[str, ...]
@@ -63,27 +63,31 @@ class Row:
     drop: float
 
 
-def float_featurizer(arrays: Arrays) -> Featurizer:
+def float_featurizer(arrays: Arrays, threads: int | None = None) -> Featurizer:
     """The float32 network in ONNX Runtime: images float32 [n, 224, 224, 3] -> features."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(resnet50.featurizer(arrays).SerializeToString())
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    session = onnxruntime.InferenceSession(resnet50.featurizer(arrays).SerializeToString(), options)
     return lambda x: session.run(["features"], {"image": x})[0]
 
 
-def npu_featurizer(arrays: Arrays, number_format: str) -> Featurizer:
+def npu_featurizer(arrays: Arrays, number_format: str, threads: int | None = None) -> Featurizer:
     """The network in `number_format`, after post-training quantisation, in the native kernel."""
-    native = npu.Native(npu.compile(resnet50.featurizer(arrays), fmt=number_format))
+    native = npu.Native(npu.compile(resnet50.featurizer(arrays), fmt=number_format), threads)
     return lambda x: native.run(x)["features"]
 
 
-def rows(arrays: Arrays, count: int, formats: Sequence[str], sets: Sequence[HeldOut] = SETS) -> list[Row]:
-    """Measure `count` pictures of every set. A set whose photographs are not installed is left out, in one line."""
-    featurizers = {"float32": float_featurizer(arrays)}
-    featurizers |= {name: npu_featurizer(arrays, name) for name in formats}
+def rows(arrays: Arrays, counts: Sequence[int], formats: Sequence[str], threads: int | None = None) -> list[Row]:
+    """Measure SETS, so many pictures of each as `counts` says; a shorter list leaves the last sets out.
+
+    A set whose photographs are not installed is left out, in one line."""
+    featurizers = {"float32": float_featurizer(arrays, threads)}
+    featurizers |= {name: npu_featurizer(arrays, name, threads) for name in formats}
     found: list[Row] = []
-    for chosen in sets:
-        names = ["float32", *(name for name in formats if chosen is sets[0] or name == DEFAULT_FORMAT)]
+    for chosen, count in zip(SETS, counts, strict=False):
+        names = ["float32", *(name for name in formats if chosen is SETS[0] or name == DEFAULT_FORMAT)]
         try:
             right = _right(chosen, count, arrays, {name: featurizers[name] for name in names})
         except NotFoundError as error:
@@ -148,19 +152,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m amlrealtimeai.lab.evaluate",
         description="Top-1 of the workshop's ResNet-50, float and in block floating point.",
     )
-    parser.add_argument("--count", type=int, default=2048, help="pictures in a set")
+    parser.add_argument("--count", type=int, default=2048, help="pictures in the first set")
+    parser.add_argument("--others", type=int, default=1024, help="pictures in each of the other sets")
     parser.add_argument("--weights", type=Path, help="an archive; default: the shipped one")
     parser.add_argument("--formats", nargs="*", default=list(npu.formats), help="preset formats; default: all")
+    parser.add_argument("--threads", type=int, help="default: all cores; 1 is best on a busy machine")
     parser.add_argument("--out", type=Path, help="also write the table there")
     chosen = parser.parse_args(arguments)
     try:
         arrays = resnet50.weights(chosen.weights)
-        text = table(rows(arrays, chosen.count, chosen.formats))
+        counts = [chosen.count] + [chosen.others] * (len(SETS) - 1)
+        text = table(rows(arrays, counts, chosen.formats, chosen.threads))
     except AmlRealtimeAiError as error:
         print(error, file=sys.stderr)
         return 1
     print(text)
-    featurize = float_featurizer(arrays)
+    featurize = float_featurizer(arrays, chosen.threads)
     for train, test in _PET_DESIGNS:
         print(f"cats and dogs, fitted to {train}, tested on {test}: {100 * pets(featurize, train, test):.1f} % right")
     if chosen.out:

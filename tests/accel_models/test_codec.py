@@ -127,6 +127,17 @@ def test_the_command_packs_a_plain_npz(tmp_path, capsys):
     assert (loaded["c/kernel"] == 1).all()
 
 
+def test_the_command_exchanges_two_classes(tmp_path, capsys):
+    kernel = np.array([[1, 2, 4], [8, 16, 32]], np.float32)
+    np.savez(tmp_path / "plain.npz", **{"predictions/bias": np.arange(3.0), "predictions/kernel": kernel})
+
+    codec.main([str(tmp_path / "plain.npz"), str(tmp_path / "packed.npz"), "--network", "net", "--swap", "0", "2"])
+
+    loaded = codec.load(tmp_path / "packed.npz", "net")
+    assert loaded["predictions/bias"].tolist() == [2, 1, 0]
+    assert loaded["predictions/kernel"].tolist() == [[4, 2, 1], [32, 16, 8]]
+
+
 def test_the_shipped_archive_is_small_and_loads_fast(tmp_path):
     shipped = resources.path("weights/resnet50.npz")
     assert shipped.stat().st_size < 27_000_000

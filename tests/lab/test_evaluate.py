@@ -3,6 +3,7 @@ import pytest
 
 from amlrealtimeai import resources
 from amlrealtimeai.lab import evaluate, images, resnet50
+from amlrealtimeai.serving.preprocess import preprocess_images
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +15,7 @@ def shipped():
 
 def test_the_shipped_weights_on_plain_composites_in_float_and_in_the_default_format(shipped):
     """A wrong colour order, a shifted label or a wrong epsilon costs far more than the margin."""
-    found = evaluate.rows(shipped[0], 32, ["bw_cnn"], evaluate.SETS[:1])
+    found = evaluate.rows(shipped[0], [32], ["bw_cnn"])
 
     assert [(row.pictures, row.count, row.number_format) for row in found] == [
         ("Noto, plain", 32, "float32"),
@@ -22,6 +23,22 @@ def test_the_shipped_weights_on_plain_composites_in_float_and_in_the_default_for
     ]
     assert found[0].top1 >= 90 and found[1].drop <= 6.25
     assert found[1].drop == found[0].top1 - found[1].top1
+
+
+def test_the_sample_pictures_are_right_with_confidence_in_float_and_in_the_default_format(shipped):
+    """Their indices stand in data/README.md; the pictures go through the preprocessing of a deployed service."""
+    arrays, featurize = shipped
+    expected = [386, 546, 967, 145, 277, 914, 281, 340]
+    paths = sorted(resources.path("images").glob("*.jpg"))
+    parameters = {"order": "BGR", "scaling_factor": 1.0, "output_height": 224, "output_width": 224}
+    files = np.array([path.read_bytes() for path in paths], object)
+    x = preprocess_images(files, parameters | {"preserve_aspect_ratio": True})
+    for chosen in (featurize, evaluate.npu_featurizer(arrays, "bw_cnn")):
+        logits = chosen(x).reshape(8, -1) @ arrays["predictions/kernel"] + arrays["predictions/bias"]
+        probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        assert probabilities.argmax(axis=1).tolist() == expected
+        assert probabilities.max(axis=1).min() > 0.6
 
 
 def test_every_picture_is_counted_once():
@@ -79,6 +96,12 @@ def test_altered_weights_end_the_command_with_the_reason(tmp_path, capsys):
 
     assert evaluate.main(["--count", "1", "--weights", str(tmp_path / "w.npz")]) == 1
     assert "w.npz is truncated or altered: expected SHA-256" in capsys.readouterr().err
+
+
+def test_a_fly_agaric_is_found_where_imagenet_has_it(shipped):
+    pictures = np.stack([images.compose(992, seed=seed, variety=0) for seed in range(6)])
+
+    assert (resnet50.classify(shipped[0], shipped[1](resnet50.prepare(pictures))) == 992).sum() >= 5
 
 
 def test_the_unseen_design_is_among_the_sets():

@@ -126,10 +126,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("destination", type=Path)
     parser.add_argument("--network", default="resnet50")
+    parser.add_argument(
+        "--swap",
+        type=int,
+        nargs=2,
+        metavar="CLASS",
+        help="exchange two classes of the classifier, mislabelled in training",
+    )
     chosen = parser.parse_args(arguments)
     with np.load(chosen.source, allow_pickle=False) as source:
         # older Keras files call the last layer probs
         arrays = {name.replace("probs/", "predictions/"): source[name] for name in source.files}
+    if chosen.swap:
+        for name in ("predictions/kernel", "predictions/bias"):
+            arrays[name][..., chosen.swap] = arrays[name][..., chosen.swap[::-1]]
     digest = save(chosen.destination, chosen.network, arrays)
     print(f"{chosen.destination}: {chosen.destination.stat().st_size} bytes, SHA-256 {digest}")
 
