@@ -127,8 +127,9 @@ def test_the_sample_images_are_recognised(which, request):
 
 
 def test_the_workshop_weights_recognise_composites(float_resnet):
-    """Measured: 99.1 % of 1,024. A wrong colour order or epsilon costs far more than the margin."""
-    pairs = [(images.jpeg_bytes(picture), label) for picture, label in images.dataset(32, size=256, seed=11)]
+    """Measured: all of 96 plain composites. A wrong colour order or epsilon costs far more than the margin."""
+    composites = images.dataset(32, size=256, seed=11, variety=0)
+    pairs = [(images.jpeg_bytes(picture), label) for picture, label in composites]
     found = float_resnet.classify([data for data, _ in pairs])
 
     assert (found == [label for _, label in pairs]).sum() >= 30
