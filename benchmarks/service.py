@@ -140,10 +140,8 @@ def clients(options: argparse.Namespace, image: bytes) -> None:
         for count in (1, 8, 64):
             metadata = (("application", "peer"),)  # Ray Serve's routing; the others do not look at it
             for name, (connect, method, request) in runs.items():
-                print(
-                    f"{count:4} clients  {name:<32}{measured(connect, method, request, count, options.seconds, metadata)}",
-                    flush=True,
-                )
+                result = measured(connect, method, request, count, options.seconds, metadata)
+                print(f"{count:4} clients  {name:<32}{result}", flush=True)
 
 
 def saturation(options: argparse.Namespace, image: bytes) -> None:
