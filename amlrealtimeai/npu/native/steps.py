@@ -208,8 +208,9 @@ def intervals(stored: dict[str, Stored], end: int, keep: bool) -> Iterator[tuple
     floats: dict[str, tuple[int, int]] = {}
     for name, one in stored.items():
         if one.last_float >= 0 and not one.external:
+            # a loaded program may name a sum before the residual whose place it takes
             first, last = floats.get(one.floats_in or name, (one.made, -1))
-            floats[one.floats_in or name] = first, max(last, one.last_float)
+            floats[one.floats_in or name] = min(first, one.made), max(last, one.last_float)
         if one.last_quantized >= 0:
             yield name, "quantized", max(one.made, 0), end if keep else one.last_quantized
     for name, (first, last) in floats.items():
