@@ -1,5 +1,7 @@
 """The first edition's DeploymentClient (2018), on the same store, server and targets as the later API."""
 
+import ssl
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +14,7 @@ from amlrealtimeai.core.compute.aks import AksProvisioningConfiguration
 from amlrealtimeai.core.pem import self_signed
 from amlrealtimeai.core.stored import split_id
 from amlrealtimeai.core.webservice import deployment
-from amlrealtimeai.errors import InvalidInputError, NotFoundError
+from amlrealtimeai.errors import DeploymentError, InvalidInputError, NotFoundError
 from amlrealtimeai.serving.tls import Tls
 from amlrealtimeai.store.store import now, set_secrets
 from amlrealtimeai.targets.base import STOPPED
@@ -20,6 +22,8 @@ from amlrealtimeai.targets.embedded import NOTEBOOK, PROCESS
 
 _REGION = "first-edition"  # a region for every cluster that belongs to one service, so that no FPGA quota counts them
 _LOCAL = "127.0.0.1"
+_SECONDS = 10.0
+_END = "-----END CERTIFICATE-----"
 _KEY_TYPES = {"primary": ("primary",), "secondary": ("secondary",), None: ("primary", "secondary")}
 
 
@@ -176,8 +180,9 @@ class DeploymentClient:
         tls = _tls(secure, ssl_certificate, ssl_key) if given else None
         keys = _keys(primary_key, secondary_key, secure)
         if tls is not None:
-            ssl = SslConfiguration("Enabled", tls[0], tls[1], _address(tls[0]))
-            target.update(AksUpdateConfiguration(ssl))
+            configuration = SslConfiguration("Enabled", tls[0], tls[1], _address(tls[0]))
+            target.update(AksUpdateConfiguration(configuration))
+            _wait_for_certificate(self.get_service_by_id(service_id).port, tls[0])
         if keys:
             with self._workspace.store.database.write() as connection:
                 set_secrets(connection, "webservices", service_id, keys)
@@ -309,6 +314,16 @@ def _keys(primary: str | None, secondary: str | None, secure: bool) -> dict[str,
     if keys and not secure:
         raise InvalidInputError("keys need TLS: without it everyone on the way can read them. Pass ssl_enabled=True")
     return {name: deployment.check_key(key) for name, key in keys.items()}
+
+
+def _wait_for_certificate(port: int, certificate: str) -> None:
+    """Until new connections are given this certificate; the server looks for it several times a second."""
+    wanted = ssl.PEM_cert_to_DER_cert(certificate[: certificate.index(_END) + len(_END)])
+    end = time.monotonic() + _SECONDS
+    while port and ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((_LOCAL, port), timeout=5.0)) != wanted:
+        if time.monotonic() > end:
+            raise DeploymentError(f"the server goes on with its old certificate after {_SECONDS:.0f} s; see its log")
+        time.sleep(0.05)
 
 
 def _address(certificate: str) -> str:

@@ -11,16 +11,19 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 _HOMES = {
+    "KeepAsking": "security",
     "blocks": "blocks",
     "check": "check",
     "clean_up": "cleanup",
     "doctor": "diagnosis",
     "images": "images",
     "measure": "measurement",
+    "handshake": "security",
     "own_name": "cleanup",
     "program_of": "blocks",
     "sample": "pictures",
     "show": "pictures",
+    "small_model": "security",
     "top": "pictures",
 }
 _MODULES = ("blocks", "check", "images")

@@ -88,3 +88,69 @@ def steps_to_repeat(answer: Iterable[str] | None) -> Verdict:
     return Verdict(
         True, "All but consume: a client only knows a name, an address, and the names of inputs and outputs."
     )
+
+
+def certificate_names(answer: str | None) -> Verdict:
+    """Exercise 1 of SSL: PEM of a certificate that is valid for localhost and 127.0.0.1."""
+    from amlrealtimeai.core.certificates import names_in
+
+    if answer is None:
+        return _open()
+    if not isinstance(answer, str) or "BEGIN CERTIFICATE" not in answer:
+        return Verdict(False, "Give the PEM text: development_certificate([...]).certificate")
+    names = names_in(answer)
+    missing = [name for name in ("localhost", "127.0.0.1") if name not in names]
+    if missing:
+        return Verdict(False, f"It is valid for {', '.join(names)}, but not for {missing[0]}; names is a list.")
+    return Verdict(True, "A client may come by either: what it typed is what it compares.")
+
+
+_FAILURES = {
+    "localhost:1: the service's certificate is not trusted; for a self-signed one pass root_certificates": "untrusted",
+    "127.0.0.1:1: the service's certificate is for another name than '127.0.0.1'": "wrong name",
+    "localhost:1: the service wants TLS and this client does not use it; pass use_ssl=True": "client without TLS",
+    "localhost:1: the service does not speak TLS; pass use_ssl=False": "server without TLS",
+    "this service needs a key: send it as metadata (UNAUTHENTICATED)": "wrong key",
+    "the key is not one of this service's keys; it may have been regenerated (UNAUTHENTICATED)": "wrong key",
+}
+
+
+def diagnosis(function: Callable[[str], str]) -> Verdict:
+    """Exercise 2 of SSL: a function from an error's text to the name of the failure."""
+    for text, right in _FAILURES.items():
+        try:
+            answer = function(text)
+        except Exception as error:  # a learner's function may raise anything
+            return Verdict(False, f"It raised {type(error).__name__}: {error}")
+        if answer is None or answer is Ellipsis:
+            return _open()
+        if answer not in _FAILURES.values():
+            names = ", ".join(dict.fromkeys(_FAILURES.values()))
+            return Verdict(False, f"It said {answer!r}; the failures are called {names}.")
+        if answer != right:
+            return Verdict(False, f"{text!r} is {right!r}, not {answer!r}.")
+    return Verdict(
+        True, "Four of them are UNAVAILABLE, so only the words tell them apart; a key has a code of its own."
+    )
+
+
+_ROTATION = ("hand out secondary", "regenerate primary", "hand out primary", "regenerate secondary")
+
+
+def rotation(answer: Iterable[str] | None) -> Verdict:
+    """Exercise 3 of SSL: the order of four steps, when all clients use the primary key at first."""
+    if answer is None:
+        return _open()
+    steps = [step.strip().lower() for step in answer]
+    if sorted(steps) != sorted(_ROTATION):
+        return Verdict(False, f"Use each of these once: {', '.join(sorted(_ROTATION))}.")
+    used = "primary"
+    for step in steps:
+        action, _, key = step.partition(" ")
+        if action == "regenerate" and key == used:
+            return Verdict(False, f"At {step!r} the clients still use the {key} key: they would be refused.")
+        if action == "hand":
+            used = step.rpartition(" ")[2]
+    if steps.index("hand out primary") < steps.index("regenerate primary"):
+        return Verdict(False, "The primary key that you hand out is the old one; regenerate it before.")
+    return Verdict(True, "At every moment the key that clients use is valid; both are new at the end.")
