@@ -8,7 +8,6 @@ the best of some bursts, to which the best call is compared. Everything a networ
 
 import argparse
 import ctypes
-import os
 import platform
 import subprocess
 import sys
@@ -97,9 +96,7 @@ def network_rows(
         products = sum(chain.products for chain in npu.timing.estimate(program).chains)
         for isa in npu.kernel_info()["available"]:
             if isa in peaks:
-                os.environ["AMLREALTIMEAI_ISA"] = isa
-                natives[fmt, isa] = npu.Native(program, threads=threads)
-    os.environ.pop("AMLREALTIMEAI_ISA", None)
+                natives[fmt, isa] = npu.Native(program, threads=threads, isa=isa)
     times = measuring.in_turns({str(key): (native.run, image) for key, native in natives.items()}, rounds)
     rows = []
     for (fmt, isa), values in zip(natives, times.values(), strict=True):

@@ -101,7 +101,7 @@ def serve_ray(model: Path, threads: int, workers: int) -> None:
         http_options={"port": 0, "location": "HeadOnly"},
     )
     deployment = serve.deployment(max_ongoing_requests=workers, ray_actor_options={"num_cpus": 0.1})(Replica)
-    serve.run(deployment.bind(), name="peer", route_prefix=None)
+    serve.run(deployment.bind(), name="peer", route_prefix="/")
     print(port, flush=True)
     while True:
         time.sleep(60)

@@ -114,11 +114,7 @@ def test_any_small_network_in_any_format_has_the_bits_of_the_reference(data):
     image = np.random.default_rng(7).normal(0, 50, (2, *program.inputs[0][1][1:])).astype(np.float32)
     expected = npu.reference.run(program, image, trace=True)
     for isa in AVAILABLE:
-        os.environ["AMLREALTIMEAI_ISA"] = isa
-        try:
-            got = npu.Native(program, threads=draw(st.integers(1, 4)), keep_tensors=True).run(image)
-        finally:
-            del os.environ["AMLREALTIMEAI_ISA"]
+        got = npu.Native(program, threads=draw(st.integers(1, 4)), keep_tensors=True, isa=isa).run(image)
         assert first_difference(program, expected, got) is None
 
 

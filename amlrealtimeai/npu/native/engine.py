@@ -35,14 +35,15 @@ def _instruction_sets() -> list[str]:
     return names
 
 
-def _chosen_isa() -> bytes:
-    """The instruction set that AMLREALTIMEAI_ISA forces, or b"" for the fastest that this CPU has."""
-    wanted = os.environ.get("AMLREALTIMEAI_ISA", "")
+def _chosen_isa(isa: str | None = None) -> bytes:
+    """The instruction set `isa`, else the one that AMLREALTIMEAI_ISA names, else b"" for the CPU's fastest."""
+    wanted = os.environ.get("AMLREALTIMEAI_ISA", "") if isa is None else isa
+    said = f"AMLREALTIMEAI_ISA={wanted}" if isa is None else f"isa={isa!r}"
     known = _instruction_sets()
     if wanted and wanted not in known:
-        raise InvalidInputError(f"AMLREALTIMEAI_ISA={wanted}: expected one of {', '.join(known)}; or unset it")
+        raise InvalidInputError(f"{said}: expected one of {', '.join(known)}; or leave it out")
     if wanted and not _library().npu_isa_available(wanted.encode()):
-        raise UnsupportedError(f"AMLREALTIMEAI_ISA={wanted}: this CPU has no {wanted}; unset it or choose generic")
+        raise UnsupportedError(f"{said}: this CPU has no {wanted}; leave it out or choose generic")
     return wanted.encode()
 
 
@@ -64,10 +65,13 @@ class Native:
     """A program made ready for this CPU: weights packed, memory placed, threads started.
 
     threads: how many to use (default: every CPU of this process). keep_tensors: `run` also returns every tensor of the
-    program, as reference.run(trace=True) does (slower). `run` may be called from several threads; calls take turns.
+    program, as reference.run(trace=True) does (slower). isa: one of kernel_info()["available"] (default: the fastest).
+    `run` may be called from several threads; calls take turns.
     """
 
-    def __init__(self, program: Program, threads: int | None = None, keep_tensors: bool = False) -> None:
+    def __init__(
+        self, program: Program, threads: int | None = None, keep_tensors: bool = False, isa: str | None = None
+    ) -> None:
         threads = default_threads() if threads is None else threads
         if not isinstance(program, Program):
             raise InvalidInputError(f"expected a Program (npu.compile, npu.load), got {type(program).__name__}")
@@ -76,7 +80,7 @@ class Native:
         self.program, self.threads = program, threads
         self._kept = list(program.tensors) if keep_tensors else []
         self._plan = _PlanBuilder(program, keep_tensors)
-        handle = _library().npu_create(byref(self._plan.plan), threads, _chosen_isa())
+        handle = _library().npu_create(byref(self._plan.plan), threads, _chosen_isa(isa))
         if not handle:
             megabytes = self._plan.plan.arena_bytes / 1e6
             raise AmlRealtimeAiError(
