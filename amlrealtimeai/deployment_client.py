@@ -287,6 +287,8 @@ class DeploymentClient:
 
     def _cluster(self, name: str, tls: tuple[str, str] | None) -> Any:
         """A cluster for one service alone, because certificate and port belong to the service in this edition."""
+        if self._is_ours(name):  # left by a process that was killed before it listed the service
+            ComputeTarget(self._workspace, name).delete()
         settings = AksProvisioningConfiguration(
             location=f"{_REGION}/{name}",
             run_in=self._run_in,

@@ -8,7 +8,7 @@ latency     One client, one request at a time, split by stage. decode, npu and c
             then answers as many bytes.
 tls         the same with and without TLS, in turns
 clients     1, 8 and 64 clients: the service, ONNX Runtime fp32 behind grpc.server and, with --ray-python, Ray Serve
-saturation  throughput and refusals from 8 to 256 clients; a refused client comes again after 0.1 s
+saturation  throughput and refusals from 8 to 256 clients; a refused client comes again after 0.1 s, 0.2 s ... 3.2 s
 changes     model updates, key rotation and certificate replacement under the load of four clients
 """
 
@@ -148,7 +148,7 @@ def saturation(options: argparse.Namespace, image: bytes) -> None:
     rates = {}
     with service(options, options.model) as port:
         for count in (8, 16, 32, 64, 128, 256):
-            result = measured(connector(port), PREDICT, request_of(image), count, options.seconds)
+            result = measured(connector(port), PREDICT, request_of(image), count, options.seconds, warm_up=2.0)
             rates[count] = result.rate
             print(f"{count:4} clients  {result}; failed or hanging: {result.failures()}", flush=True)
     worst = min(rates, key=lambda count: rates[count])

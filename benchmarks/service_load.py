@@ -1,5 +1,6 @@
 """Clients that keep a server busy: each sends one request after the other on a connection of its own."""
 
+import random
 import threading
 import time
 from collections import Counter
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 import grpc
 import numpy as np
 
-BACK_OFF = 0.1  # seconds that a refused client waits, as a real one does
+BACK_OFF, LONGEST = 0.1, 3.2  # seconds that a refused client waits, each time twice as long, as a real one does
 TIMEOUT = 60.0
 Connect = Callable[[], grpc.Channel]
 
@@ -54,6 +55,7 @@ def load(connect: Connect, method: str, request: bytes, clients: int, metadata: 
         with connect() as channel:
             call = channel.unary_unary(method)
             barrier.wait()
+            pause = BACK_OFF
             while not stop.is_set():
                 start = time.monotonic()
                 try:
@@ -67,8 +69,11 @@ def load(connect: Connect, method: str, request: bytes, clients: int, metadata: 
                     if code == "OK":
                         result.milliseconds.append((end - start) * 1e3)
                         result.moments.append(end)
-                if code != "OK":
-                    stop.wait(BACK_OFF)
+                if code == "OK":
+                    pause = BACK_OFF
+                else:
+                    stop.wait(pause * random.uniform(0.75, 1.25))
+                    pause = min(2 * pause, LONGEST)
 
     threads = [threading.Thread(target=run, daemon=True) for _ in range(clients)]
     for thread in threads:

@@ -97,12 +97,13 @@ class _Rpc:
     def begin(self) -> None:
         cygrpc = self._owner.cygrpc
         self._counted = self._servicer.begin()
-        self._rpc.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._closed)
+        close = cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS)
         try:
             self._servicer.enter(self._call)
-        except RequestError as error:
-            self._finish(self._servicer.failed(error, self._record))
+        except RequestError as error:  # in one batch, since refusals have to be cheap when there are many
+            self._finish(self._servicer.failed(error, self._record), close)
             return
+        self._rpc.start_server_batch((close,), self._closed)
         self._rpc.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._received)
 
     def _received(self, event: Any) -> None:
@@ -146,9 +147,9 @@ class _Rpc:
         self._servicer.admission.leave(self._held)
         self._finish(answer)
 
-    def _finish(self, answer: Answer) -> None:
+    def _finish(self, answer: Answer, *more: Any) -> None:
         cygrpc = self._owner.cygrpc
-        operations = [cygrpc.SendInitialMetadataOperation((), _NO_FLAGS)]
+        operations = [*more, cygrpc.SendInitialMetadataOperation((), _NO_FLAGS)]
         if answer.data is not None:
             operations.append(cygrpc.SendMessageOperation(answer.data, _NO_FLAGS))
         status = cygrpc.SendStatusFromServerOperation(

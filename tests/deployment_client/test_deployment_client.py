@@ -194,6 +194,15 @@ def test_what_does_not_fit_together(
         client.update_service("svc", model, True, certificate.certificate, certificate.key)
 
 
+def test_what_a_killed_process_left_is_no_obstacle(
+    client: DeploymentClient, files: dict[str, Path], certificate: DevelopmentCertificate
+) -> None:
+    client._cluster("svc", (certificate.certificate, certificate.key))  # and killed before the service was listed
+    assert client.list_services() == []
+    service = client.create_service("svc", client.register_model("means", files["means"]))
+    assert (service.sslEnabled, service.state) == (False, "Healthy")
+
+
 def test_more_services_than_a_quota_has_fpgas(client: DeploymentClient, files: dict[str, Path]) -> None:
     model = client.register_model("means", files["means"])
     services = [client.create_service(f"svc-{i}", model) for i in range(5)]
