@@ -83,19 +83,36 @@ def convert_saved_model(
     target = _checked_target(out_path)
     with quiet():
         steps.begin("load", 0.0)
-        model = load(model_dir, input_node, outputs_nodes)
-        float_graph, _ = drop_quantisers(model.graph, model.outputs)
-        cuts, stages, reference, quantised = _convert_stages(model, float_graph, config, chosen, require_fpga, steps)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.unchecked")
-        try:
-            steps.begin("write", 0.75)
-            files = {stage.definition["file"]: stage.file for stage in stages if stage.file is not None}
-            write_converted(temporary, _definition(name, model, stages), files)
-            steps.begin("compare", 0.8)
-            checks = check_converted(model, reference, cuts, ConvertedModel.load(temporary), quantised)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        return _convert(load(model_dir, input_node, outputs_nodes), target, name, config, chosen, require_fpga, steps)
+
+
+def convert_frozen(model: SavedModel, out_path: str | Path, *, name: str, require_fpga: bool) -> ConversionReport:
+    """The same for a graph that is loaded already, such as saved_model.from_session gives it."""
+    with quiet():
+        return _convert(model, _checked_target(out_path), name, "bw_a10", None, require_fpga, _Steps(None))
+
+
+def _convert(
+    model: SavedModel,
+    target: Path,
+    name: str,
+    config: str,
+    chosen: BlockFormat | None,
+    require_fpga: bool,
+    steps: _Steps,
+) -> ConversionReport:
+    float_graph, _ = drop_quantisers(model.graph, model.outputs)
+    cuts, stages, reference, quantised = _convert_stages(model, float_graph, config, chosen, require_fpga, steps)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.unchecked")
+    try:
+        steps.begin("write", 0.75)
+        files = {stage.definition["file"]: stage.file for stage in stages if stage.file is not None}
+        write_converted(temporary, _definition(name, model, stages), files)
+        steps.begin("compare", 0.8)
+        checks = check_converted(model, reference, cuts, ConvertedModel.load(temporary), quantised)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
     times = steps.finish()
     formats = [str(cut.details["format"]) for cut in cuts if cut.kind == "npu"]
     return ConversionReport(

@@ -150,6 +150,37 @@ def _find_one(graph: Any, name: str, aliases: dict[str, str], role: str) -> str:
     )
 
 
+def from_session(session: Any, input_tensor: Any, output_tensor: Any) -> SavedModel:
+    """What leads from `input_tensor` to `output_tensor` in a session's graph, frozen with its variables' values.
+
+    Tensors or their names. The signature is that of the first edition: images -> output_alias. Raises
+    InvalidInputError for tensors that the graph does not have or that do not depend on each other, ConversionError for
+    variables without a value.
+    """
+    tf = tensorflow()
+    graph = session.graph
+    inputs = _find(graph, split_names([input_tensor]), {}, "input")
+    outputs = _find(graph, split_names([output_tensor]), {}, "output")
+    _require_reachable(graph, inputs, outputs)
+    resolved = resolve_for_inference(Graph(graph.as_graph_def()), inputs, outputs)
+    try:
+        frozen = _freeze(session, resolved, outputs)
+    except tf.errors.FailedPreconditionError as error:
+        raise ConversionError(
+            f"a variable on the way to {outputs[0]!r} has no value in this session ({str(error).splitlines()[0]}). "
+            "Initialise it or call restore_weights(session), and pass that session"
+        ) from error
+    notes = [[json.loads(text) for text in graph.get_collection(key)] for key in _COLLECTIONS]
+    for tensor in (inputs[0], *(note["output"] for note in notes[0])):
+        shape = graph.get_tensor_by_name(tensor).shape
+        if node_name(tensor) in frozen.nodes and shape.rank == 4 and tensor not in inputs:
+            frozen.ensure_shape(tensor, shape.as_list())
+    return SavedModel(frozen, inputs, outputs, {inputs[0]: "images"}, {outputs[0]: "output_alias"}, *notes)
+
+
+_COLLECTIONS = (PREPROCESS_COLLECTION, FEATURIZER_COLLECTION)
+
+
 def _require_reachable(graph: Any, inputs: list[str], outputs: list[str]) -> None:
     """Every output has to depend on an input; names the outputs that do not."""
     whole = Graph(graph.as_graph_def())
@@ -201,7 +232,7 @@ _MOVES = ("Identity", "Switch", "RefSwitch")
 
 
 def _variable_values(session: Any, graph: Graph, names: list[str]) -> dict[str, np.ndarray]:
-    """Value of every variable node among `names`; reading ops are added to the session's own private graph."""
+    """Value of every variable node among `names`; a variable that nothing reads yet gets a reading op in its graph."""
     tf = tensorflow()
     fetch = {}
     with session.graph.as_default():
@@ -211,8 +242,10 @@ def _variable_values(session: Any, graph: Graph, names: list[str]) -> dict[str, 
                 continue
             value = session.graph.get_tensor_by_name(tensor_name(name))
             if node.op == "VarHandleOp":
+                reads = (op for op in value.consumers() if op.type == "ReadVariableOp")
                 dtype = tf.as_dtype(node.attr["dtype"].type)
-                value = tf.raw_ops.ReadVariableOp(resource=value, dtype=dtype)
+                read = next(reads, None)
+                value = read.outputs[0] if read else tf.raw_ops.ReadVariableOp(resource=value, dtype=dtype)
             fetch[name] = value
     return {name: np.asarray(value) for name, value in session.run(fetch).items()} if fetch else {}
 

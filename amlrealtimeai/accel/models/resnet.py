@@ -31,13 +31,11 @@ def _unit(b: Builder, x: tf.Tensor, filters: int, stride: int, scope: str, keras
     return tf.nn.relu(tf.add(x, y, name=f"{place}/add"), name=f"{place}/Relu")
 
 
-def _featurizer(b: Builder, x: tf.Tensor, depth: int) -> list[tf.Tensor]:
-    """Images [n, h, w, 3] -> features [n, 1, 1, 2048]."""
+def featurizer(b: Builder, x: tf.Tensor, depth: int, bgr: bool = True) -> list[tf.Tensor]:
+    """Images [n, h, w, 3] -> features [n, 1, 1, 2048]. bgr: weight files expect BGR where the images are RGB."""
     x = tf.pad(b.image(x, "conv1/input"), [[0, 0], [3, 3], [3, 3], [0, 0]], name="conv1/Pad")
-    variance = _FIRST_LAYER_VARIANCE
-    x = b.conv_bn(
-        x, 64, 7, stride=2, padding="VALID", scope="conv1", keras="conv1", first=True, input_variance=variance
-    )
+    first = partial(b.conv_bn, scope="conv1", keras="conv1", first=True, bgr=bgr, input_variance=_FIRST_LAYER_VARIANCE)
+    x = first(x, 64, 7, stride=2, padding="VALID")
     x = tf.pad(tf.nn.relu(x, name="conv1/Relu"), [[0, 0], [1, 1], [1, 1], [0, 0]], name="pool1/Pad")
     x = tf.nn.max_pool2d(x, 3, 2, "VALID", name="pool1/MaxPool")
     for stage, units in enumerate(_BLOCKS[depth], start=1):
@@ -62,7 +60,7 @@ def _network(depth: int, keras_file: tuple[str, str]) -> Network:
         version="1.0.0",
         input_dims=[224, 224, 3],
         output_dims=[[1, 1, _FEATURES]],
-        featurizer=partial(_featurizer, depth=depth),
+        featurizer=partial(featurizer, depth=depth),
         classifier=_classifier,
         classifier_shapes={"predictions/kernel": (_FEATURES, _CLASSES), "predictions/bias": (_CLASSES,)},
         keras_file=keras_file,

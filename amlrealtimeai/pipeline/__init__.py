@@ -1,0 +1,6 @@
+"""The first edition's service definition: stages in TensorFlow, on the NPU and in Keras, saved as one file."""
+
+from amlrealtimeai.pipeline.definition import ServiceDefinition
+from amlrealtimeai.pipeline.stages import BrainWaveStage, KerasStage, TensorflowStage
+
+__all__ = ["BrainWaveStage", "KerasStage", "ServiceDefinition", "TensorflowStage"]

@@ -1,0 +1,106 @@
+"""The stages of a first-edition pipeline. Each gives the next one its only output."""
+
+from pathlib import Path
+from typing import Any
+
+from amlrealtimeai.convert.convert import convert_frozen
+from amlrealtimeai.convert.quiet import tensorflow
+from amlrealtimeai.convert.saved_model import from_session
+from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError, UnsupportedError
+
+
+class Stage:
+    """One step of the pipeline, on the host. name: of its files in the saved definition; None for a number."""
+
+    on_npu = False
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name
+
+    def convert(self, path: Path) -> None:
+        """Write this stage alone as a converted model, compared with TensorFlow. Raises ConversionError."""
+        raise NotImplementedError
+
+
+class TensorflowStage(Stage):
+    """What leads from one tensor to another in a session's graph, run on the host.
+
+    The session has to hold the values of the variables in between. Conversion happens when the definition is saved.
+    """
+
+    def __init__(self, session: Any, input_tensor: Any, output_tensor: Any, name: str | None = None) -> None:
+        super().__init__(name)
+        self.session = session
+        self.input_tensor = input_tensor
+        self.output_tensor = output_tensor
+
+    def convert(self, path: Path) -> None:
+        """Write this stage alone as a converted model. Raises ConversionError naming what has no ONNX form."""
+        frozen = from_session(self.session, self.input_tensor, self.output_tensor)
+        frozen.featurizers.clear()  # what is to run on the NPU is a BrainWaveStage
+        convert_frozen(frozen, path, name="stage", require_fpga=False)
+
+
+class BrainWaveStage(Stage):
+    """A featurizer on the NPU. model: a LocalQuantizedResNet50 or RemoteQuantizedResNet50."""
+
+    on_npu = True
+
+    def __init__(self, model: Any, name: str | None = None) -> None:
+        super().__init__(name)
+        if not hasattr(model, "convert_featurizer"):
+            raise InvalidInputError(
+                f"BrainWaveStage expects a model of amlrealtimeai.resnet50.model, got {type(model).__name__}. "
+                "Models of amlrealtimeai.accel.models are converted by AccelOnnxConverter"
+            )
+        self.model = model
+
+    def convert(self, path: Path) -> None:
+        """Write this stage alone as a converted model."""
+        self.model.convert_featurizer(path)
+
+
+class KerasStage(Stage):
+    """A Keras model (tf.keras under TF_USE_LEGACY_KERAS=1) with one input and one output, run on the host."""
+
+    def __init__(self, model: Any, name: str | None = None) -> None:
+        super().__init__(name)
+        for side in ("inputs", "outputs"):
+            count = len(getattr(model, side, None) or [])
+            if count != 1:
+                raise InvalidInputError(
+                    f"KerasStage expects a built model with one input and one output, got {count} {side}. "
+                    "Give a Sequential model its input_shape"
+                )
+        self.model = model
+
+    def convert(self, path: Path) -> None:
+        """Write this stage alone as a converted model. Raises UnsupportedError naming a layer that does not convert."""
+        tf = tensorflow()
+        keras = tf.compat.v1.keras.backend
+        values = self.model.get_weights()
+        before = None if tf.executing_eagerly() else keras.get_session()
+        phase = None if tf.executing_eagerly() else keras.learning_phase()
+        try:
+            with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+                keras.set_session(session)
+                keras.set_learning_phase(0)
+                copy = self._copied(tf)
+                session.run(tf.compat.v1.global_variables_initializer())
+                copy.set_weights(values)
+                frozen = from_session(session, copy.inputs[0], copy.outputs[0])
+                convert_frozen(frozen, path, name="stage", require_fpga=False)
+        except AmlRealtimeAiError as error:
+            raise UnsupportedError(f"the Keras model {self.model.name!r} does not convert: {error}") from error
+        finally:
+            if before is not None:
+                keras.set_session(before)
+            if isinstance(phase, int):
+                keras.set_learning_phase(phase)
+
+    def _copied(self, tf: Any) -> Any:
+        try:
+            return tf.keras.models.clone_model(self.model)
+        except (TypeError, ValueError, NotImplementedError) as error:
+            layers = ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in self.model.layers)
+            raise UnsupportedError(f"it cannot be copied ({error}); its layers are {layers}") from error

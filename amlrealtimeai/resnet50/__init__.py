@@ -1,0 +1,1 @@
+"""The names of the first edition: `model` (LocalQuantizedResNet50, RemoteQuantizedResNet50) and `utils`."""
