@@ -91,10 +91,20 @@ def load(connect: Connect, method: str, request: bytes, clients: int, metadata: 
             result.codes["HANGING"] += sum(thread.is_alive() for thread in threads)
 
 
-def measured(connect: Connect, method: str, request: bytes, clients: int, seconds: float, metadata: tuple = ()) -> Load:
-    """`seconds` of load, after half a second of warming up that does not count."""
-    with load(connect, method, request, clients, metadata):
-        time.sleep(0.5)
+def measured(
+    connect: Connect,
+    method: str,
+    request: bytes,
+    clients: int,
+    seconds: float,
+    metadata: tuple = (),
+    warm_up: float = 0.5,
+) -> Load:
+    """What was seen in `seconds` of load, after some warming up; the codes are those of the whole time."""
     with load(connect, method, request, clients, metadata) as result:
+        time.sleep(warm_up)
+        start = time.monotonic()
         time.sleep(seconds)
-    return result
+        end = time.monotonic()
+    kept = [pair for pair in zip(result.milliseconds, result.moments, strict=True) if start <= pair[1] <= end]
+    return Load([ms for ms, _ in kept], [moment for _, moment in kept], result.codes, end - start)

@@ -38,21 +38,21 @@ def killed_after(seconds: float, run_in: str, model: Path) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("run_in", "longest"), [("notebook", 0.5), ("process", 1.8)])
+@pytest.mark.parametrize(("run_in", "longest", "times"), [("notebook", 0.5, 5), ("process", 1.8, 4)])
 def test_a_killed_deployment_leaves_nothing_half(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_in: str, longest: float
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_in: str, longest: float, times: int
 ) -> None:
     monkeypatch.setenv("AMLREALTIMEAI_HOME", str(tmp_path / "home"))
     source, model = random.Random(0), image_model(tmp_path / "means.zip")
     killed = 0
-    for _ in range(6):
+    for _ in range(times):
         killed += killed_after(source.uniform(0.0, longest), run_in, model)
         client = DeploymentClient("s", "g", "killed", run_in=run_in)
         for found in client.list_models():
             assert found.is_converted and found.kept_path().read_bytes() == model.read_bytes()
         for service in client.list_services():
             assert service.state in ("Stopped", "Healthy", "Transitioning"), service
-    assert killed >= 3, "too late to find anything"
+    assert killed >= 2, "too late to find anything"
 
     if client.get_service_by_name("svc") is not None:
         client.delete_service("svc")
