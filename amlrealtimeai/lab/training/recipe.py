@@ -70,8 +70,8 @@ RECIPES = {
         "finetune",
         "shipped",
         (
-            Phase(12_000, (*[_TINY] * 5, _FULL), (8e-4, 2e-4), 1_000, (0.5, 1.0)),
-            Phase(1_600, (_FULL,), (2e-4, 0.0)),
+            Phase(20_000, (*[_TINY] * 5, _FULL), (8e-4, 2e-4), 1_000, (0.5, 1.0)),
+            Phase(3_200, (_FULL,), (2e-4, 0.0)),
         ),
         frozen_units=3,
     ),
