@@ -38,6 +38,8 @@ class FastPredict:
         self._queue = cygrpc.CompletionQueue()
         self._core.register_completion_queue(self._queue)
         self._core.register_method(METHOD)
+        self.receiving: dict[_Rpc, float] = {}  # calls whose message has not arrived, since when
+        self._next_look = 0.0
         count = servicer.limits.worker_count + _SPARE_THREADS
         self._threads = [threading.Thread(target=self._poll, name=f"predict-{i}", daemon=True) for i in range(count)]
 
@@ -65,16 +67,25 @@ class FastPredict:
         self._ask()
         _Rpc(self, event).begin()
 
+    def _look(self) -> None:
+        """Give up on requests that waited too long, and on messages that do not arrive."""
+        now = time.monotonic()
+        self._next_look = now + _POLL_SECONDS
+        self.servicer.expire()
+        for rpc, since in list(self.receiving.items()):
+            if now - since > self.servicer.limits.max_seconds:
+                rpc.give_up()
+
     def _poll(self) -> None:
         while True:
             event = self._queue.poll(time.time() + _POLL_SECONDS)
             if event.completion_type == self.cygrpc.CompletionType.queue_shutdown:
                 return
             try:
-                if event.completion_type == self.cygrpc.CompletionType.queue_timeout:
-                    self.servicer.expire()
-                else:
+                if event.completion_type != self.cygrpc.CompletionType.queue_timeout:
                     event.tag(event)
+                if time.monotonic() > self._next_look:
+                    self._look()
             except Exception:
                 log.exception("answering a request failed; the server goes on")
             event = None  # it may hold the last reference to a call, which has to go before the next wait
@@ -104,9 +115,15 @@ class _Rpc:
             self._finish(self._servicer.failed(error, self._record), close)
             return
         self._rpc.start_server_batch((close,), self._closed)
+        self._owner.receiving[self] = time.monotonic()
         self._rpc.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._received)
 
+    def give_up(self) -> None:
+        """Its message did not come in time: `_received` will say that there is none."""
+        self._rpc.cancel()
+
     def _received(self, event: Any) -> None:
+        self._owner.receiving.pop(self, None)
         data = event.batch_operations[0].message() if event.success else None
         admission = self._servicer.admission
         try:
