@@ -59,16 +59,18 @@ def compare(folder: Path, network: str, formats: list[str], threads: int, rounds
     names = [f"npu {fmt}" for fmt in formats] + engines.peers()
     image = np.load(folder / f"{network}.npy")
     memories = {name: measuring.memory(folder, network, name, threads) for name in names}
-    loaded = {name: engines.load(folder, network, name, threads) for name in names}
+    running = {name: found for name, found in memories.items() if isinstance(found, measuring.Memory)}
+    loaded = {name: engines.load(folder, network, name, threads) for name in running}
     times = measuring.in_turns({name: (run, image) for name, run in loaded.items()}, rounds)
     base = np.median(times["onnxruntime fp32"])
     rows = []
     for name, values in times.items():
-        median, found = float(np.median(values)), memories[name]
+        median, found = float(np.median(values)), running[name]
         figures = [f"{values.min():.2f}", f"{median:.2f}", f"{median / base:.2f}"]
         rows.append([name, *figures, f"{found.load_seconds:.2f}", f"{found.resident:.0f}"])
-    rows.append(["(Python and NumPy)", "", "", "", "", f"{memories[names[0]].before:.0f}"])
-    return measuring.table(_HEADINGS, rows)
+    rows.append(["(Python and NumPy)", "", "", "", "", f"{running[names[0]].before:.0f}"])
+    failures = [f"\n{name} does not run here: {found}" for name, found in memories.items() if name not in running]
+    return measuring.table(_HEADINGS, rows) + "\n".join(["", *failures] if failures else [])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -51,10 +52,14 @@ class Memory:
     before: float
 
 
-def memory(folder: Path, network: str, engine: str, threads: int) -> Memory:
-    """What `engine` takes in a process that holds nothing else."""
+def memory(folder: Path, network: str, engine: str, threads: int) -> Memory | str:
+    """What `engine` takes in a process that holds nothing else, or how it failed there (some peers crash)."""
     command = [sys.executable, "-m", "benchmarks.engines", str(folder), network, engine, str(threads)]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    if found.returncode < 0:
+        return f"died of {signal.Signals(-found.returncode).name}"
+    if found.returncode:
+        return (found.stderr.strip().splitlines() or ["failed"])[-1][:300]
     return Memory(*map(float, found.stdout.split()[-3:]))
 
 

@@ -54,8 +54,10 @@ def test_bits_prints_a_row_and_finds_a_wrong_bit():
 def test_an_engine_starts_in_a_process_of_its_own(tmp_path):
     engines.prepare(SMALL, tmp_path, ["msfp16"], peers=False)
     found = measuring.memory(tmp_path, SMALL, "npu msfp16", 1)
+    assert isinstance(found, measuring.Memory)
     assert 0 < found.load_seconds < 60
     assert 15 < found.before < found.resident < 500
+    assert "ssdvgg300_block4.msfp11.npu" in str(measuring.memory(tmp_path, SMALL, "npu msfp11", 1))
 
 
 def test_runs_take_turns():
