@@ -15,6 +15,7 @@ _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _IFS = ("If", "StatelessIf")
 _SWITCHES = ("Switch", "RefSwitch")
 _MERGES = ("Merge", "RefMerge")
+_SELECTS = ("Select", "SelectV2")
 _MAX_DEPTH = 64
 
 
@@ -30,7 +31,7 @@ def resolve_for_inference(graph: Graph, inputs: Sequence[str], outputs: Sequence
             if graph.nodes[name].op == "PlaceholderWithDefault" or _is_training_switch(graph.nodes[name]):
                 _resolve_placeholder(graph.nodes[name])
         graph = Graph(graph.graph_def)
-        names = graph.ancestors(outputs, stop=inputs)
+        names = graph.ancestors(outputs, stop=inputs, control=True)
         taken = _decided(graph, names, _IFS)
         calls = {name: graph.nodes[name].attr["f"].func.name for name in names if graph.nodes[name].op in _CALLS}
         calls |= {
@@ -41,6 +42,7 @@ def resolve_for_inference(graph: Graph, inputs: Sequence[str], outputs: Sequence
             break
         graph = _inline(graph, calls)
     graph = _drop_dead_branches(graph, outputs)
+    _take_selected(graph, outputs)
     _require_fed(graph, inputs, outputs)
     return graph
 
@@ -161,6 +163,19 @@ def _drop_dead_branches(graph: Graph, outputs: Sequence[str]) -> Graph:
             dead.add(f"{name}:*")
     rewire(graph, lambda tensor: _follow(tensor, alive))
     return graph
+
+
+def _take_selected(graph: Graph, outputs: Sequence[str]) -> None:
+    """Replace every choice by a constant condition (tf.where with a training switch) by what it chooses."""
+    names = [n for n in graph.ancestors(outputs) if graph.nodes[n].op in _SELECTS]
+    scalar = [n for n in names if graph.shape(graph.inputs(graph.nodes[n])[0]) == []]
+    for name, first in _decided(graph, scalar, _SELECTS).items():
+        node = graph.nodes[name]
+        dtype = node.attr["T"].type
+        node.op, node.input[:] = "Identity", [graph.inputs(node)[1 if first else 2]]
+        node.attr.clear()
+        node.attr["T"].type = dtype
+    graph._shapes = None
 
 
 def _is_dead(tensor: str, dead: set[str]) -> bool:

@@ -136,3 +136,17 @@ def test_gradients_reach_every_trainable_variable(tmp_path):
     assert len(variables) == 3 + 2 + 1 + 2 + 2 + 1 + 2
     for variable, gradient in zip(variables, found, strict=True):
         assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, variable.name
+
+
+def test_a_graph_with_a_phase_converts_for_inference(tmp_path):
+    with tf.Graph().as_default(), tf.Session() as session:
+        images = tf.placeholder(tf.float32, [None, 16, 16, 3], name="pixels")
+        phase = tf.placeholder_with_default(False, [], name="training")
+        model = Mixed(tmp_path, weights="random")
+        _, dense = model.import_graph_def(images, is_training=phase)
+        model.restore_weights(session)
+        tf.saved_model.simple_save(session, str(tmp_path / "model"), {"images": images}, {"dense": dense})
+
+    report = convert_saved_model(tmp_path / "model", "pixels", "dense", tmp_path / "mixed.zip", name="mixed")
+
+    assert [stage.kind for stage in report.stages] == ["npu"]

@@ -148,7 +148,8 @@ class Builder:
         """x, a share `rate` of it set to zero while the network's phase tensor says training."""
         if self._training is None:
             return x
-        return tf.cond(self._training, lambda: tf.nn.dropout(x, rate=rate), lambda: tf.identity(x), name=name)
+        # a choice, not a tf.cond: gradients of a cond cannot be added once a session has run the graph
+        return tf.where_v2(self._training, tf.nn.dropout(x, rate=rate), x, name=name)
 
     def _kernel(self, weights: tf.Variable, first: bool) -> tf.Tensor:
         """The kernel as the convolution multiplies it."""
@@ -193,19 +194,24 @@ class Builder:
     def _normalize(self, x: tf.Tensor, norm: tuple) -> tf.Tensor:
         if self._training is None:
             return _normalize(x, norm)
-        return tf.cond(
-            self._training, lambda: self._normalize_batch(x, norm), lambda: _normalize(x, norm), name="phase"
-        )
+        gamma, beta, *moving = norm
+        batch = tf.nn.moments(x, [0, 1, 2])
+        mean, variance = (tf.where_v2(self._training, new, old) for new, old in zip(batch, moving, strict=True))
+        with tf.control_dependencies([self._update(moving, batch)]):
+            return tf.nn.batch_normalization(x, mean, variance, beta, gamma, BATCH_NORM_EPSILON, name="BatchNorm")
 
-    def _normalize_batch(self, x: tf.Tensor, norm: tuple) -> tf.Tensor:
-        gamma, beta, mean, variance = norm
-        result, batch_mean, batch_variance = tf.nn.fused_batch_norm(x, gamma, beta, epsilon=BATCH_NORM_EPSILON)
-        updates = [
-            old.assign_sub((old - new) * (1 - _MOVING_AVERAGE_DECAY), read_value=False)
-            for old, new in ((mean, batch_mean), (variance, batch_variance))
-        ]
-        with tf.control_dependencies(updates):
-            return tf.identity(result)
+    def _update(self, moving: list[tf.Variable], batch: list[tf.Tensor]) -> tf.Tensor:
+        """Move the moving statistics towards the batch's while training."""
+
+        def update() -> tf.Tensor:
+            steps = [
+                old.assign_sub((old - new) * (1 - _MOVING_AVERAGE_DECAY), read_value=False)
+                for old, new in zip(moving, batch, strict=True)
+            ]
+            with tf.control_dependencies(steps):
+                return tf.constant(True)
+
+        return tf.cond(self._training, update, lambda: tf.constant(False), name="phase")
 
 
 def _normalize(x: tf.Tensor, norm: tuple) -> tf.Tensor:
