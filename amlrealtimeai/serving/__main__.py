@@ -1,6 +1,7 @@
 """Serve converted models:  python -m amlrealtimeai.serving MODEL.accelonnx [options]
 
-Prints one line, "ready on host:port", when it answers. SIGTERM or Ctrl-C: health turns NOT_SERVING, requests in flight
+Prints one line, "ready on host:port", when it answers (and one with the port of the REST API, with --rest-port, where
+/metrics and /healthz are, too). SIGTERM or Ctrl-C: health turns NOT_SERVING, requests in flight
 finish, exit status 0. One model is served under --name and to every client that names none; several models are given by
 --watch FILE.json, which a parent process may replace at any time (the format is in amlrealtimeai/serving/watch.py).
 TLS files that are replaced are used for new connections, without a restart.

@@ -23,6 +23,7 @@ from amlrealtimeai.serving.servicer import Servicer, trailers
 METHOD = f"/{protos.PREDICTION_SERVICE}/Predict"
 _SPARE_THREADS = 2  # beside one per worker: they refuse, queue and notice who has gone
 _POLL_SECONDS = 0.1  # at most so late a request is told that it waited too long
+_LAST_SECONDS = 10.0
 _NO_FLAGS = 0
 
 
@@ -40,6 +41,9 @@ class FastPredict:
         self._core.register_method(METHOD)
         self.receiving: dict[_Rpc, float] = {}  # calls whose message has not arrived, since when
         self._next_look = 0.0
+        self._open = 0
+        self.stopping = False  # set it before the server is stopped
+        self._lock = threading.Lock()
         count = servicer.limits.worker_count + _SPARE_THREADS
         self._threads = [threading.Thread(target=self._poll, name=f"predict-{i}", daemon=True) for i in range(count)]
 
@@ -50,20 +54,43 @@ class FastPredict:
             thread.start()
 
     def stop(self) -> None:
-        """End the threads; call it after the server's end."""
+        """End the threads; call it after the server's end.
+
+        gRPC aborts the process when something is begun on a queue that was shut down, so everything has to be over.
+        """
+        end = time.monotonic() + _LAST_SECONDS
+        while self._open:
+            if time.monotonic() > end:
+                log.error("%d operations of gRPC did not end; their threads stay", self._open)
+                return
+            time.sleep(0.002)
         self._queue.shutdown()
         for thread in self._threads:
             thread.join()
 
+    def opened(self) -> None:
+        """Something on the queue has begun, whose end `closed` tells."""
+        with self._lock:
+            self._open += 1
+
+    def closed(self) -> None:
+        """Something on the queue is over."""
+        with self._lock:
+            self._open -= 1
+
     def _ask(self) -> None:
+        if self.stopping:
+            return
+        self.opened()
         try:
             self._core.request_registered_call(self._queue, self._queue, METHOD, self._arrived)
         except ValueError:  # the server is shutting down
-            return
+            self.closed()
 
     def _arrived(self, event: Any) -> None:
         if not event.success or event.call is None:
-            return  # shutdown
+            self.closed()  # shutdown
+            return  # else the call itself is open from here on
         self._ask()
         _Rpc(self, event).begin()
 
@@ -96,6 +123,7 @@ class _Rpc:
 
     def __init__(self, owner: FastPredict, event: Any) -> None:
         self._owner = owner
+        self._lock = threading.Lock()
         self._servicer = owner.servicer
         self._rpc = event.call
         deadline = time.monotonic() + event.call_details.deadline - time.time()
@@ -104,6 +132,7 @@ class _Rpc:
         self._ticket: Ticket | None = None
         self._data = b""
         self._held = 0
+        self._due = 1  # events that end the call: sent, and closed if that is told by itself
 
     def begin(self) -> None:
         cygrpc = self._owner.cygrpc
@@ -114,6 +143,7 @@ class _Rpc:
         except RequestError as error:  # in one batch, since refusals have to be cheap when there are many
             self._finish(self._servicer.failed(error, self._record), close)
             return
+        self._due = 2
         self._rpc.start_server_batch((close,), self._closed)
         self._owner.receiving[self] = time.monotonic()
         self._rpc.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._received)
@@ -150,6 +180,7 @@ class _Rpc:
         if event.batch_operations[0].cancelled():
             self._call.cancelled = True
             self._withdraw()
+        self._end()
 
     def _withdraw(self) -> None:
         if self._ticket is not None and self._servicer.admission.withdraw(self._ticket):
@@ -176,3 +207,11 @@ class _Rpc:
 
     def _sent(self, event: Any) -> None:
         self._servicer.end(self._counted)
+        self._end()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._due -= 1
+            if self._due:
+                return
+        self._owner.closed()

@@ -117,6 +117,8 @@ class Server:
         if self._rest is not None:
             self._rest.stop()
         close_port(self.port)
+        if self._fast is not None:
+            self._fast.stopping = True
         stopped = self._grpc.stop(max(0.0, min(end - time.monotonic(), _LAST_SECONDS)))
         stopped.wait()  # streams that never end, such as health's Watch, have been cancelled by then
         if self._fast is not None:
