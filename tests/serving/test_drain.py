@@ -13,7 +13,7 @@ from amlrealtimeai.serving.converted import ConvertedModel
 from amlrealtimeai.serving.server import Server
 from tests.serving.conftest import channel_to, predict, refused, request_of
 from tests.serving.models import arithmetic_model, slow_model
-from tests.serving.processes import service
+from tests.serving.processes import eventually, service
 
 PAIR = np.ones((1, 2), np.float32)
 
@@ -83,10 +83,10 @@ def test_new_requests_are_refused_while_an_old_one_finishes(tmp_path: Path) -> N
         old = channel.unary_unary("/tensorflow.serving.PredictionService/Predict").future(
             one.SerializeToString(), timeout=60
         )
-        time.sleep(0.2)
+        assert eventually(lambda: server._servicer.admission.in_flight == 1)
         stopping = threading.Thread(target=server.stop, args=(60,))
         stopping.start()
-        time.sleep(0.1)
+        assert eventually(lambda: server._servicer.draining)
         assert not old.done(), "the old request is still running"
         code, text = refused(lambda: predict(channel, one, timeout=5))
         assert code == "UNAVAILABLE" and "shutting down" in text
