@@ -5,7 +5,7 @@ from typing import Any
 
 from amlrealtimeai.convert.convert import convert_frozen
 from amlrealtimeai.convert.quiet import tensorflow
-from amlrealtimeai.convert.saved_model import from_session
+from amlrealtimeai.convert.saved_model import SavedModel, from_session
 from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError, UnsupportedError
 
 
@@ -76,31 +76,26 @@ class KerasStage(Stage):
 
     def convert(self, path: Path) -> None:
         """Write this stage alone as a converted model. Raises UnsupportedError naming a layer that does not convert."""
-        tf = tensorflow()
-        keras = tf.compat.v1.keras.backend
-        values = self.model.get_weights()
-        before = None if tf.executing_eagerly() else keras.get_session()
-        phase = None if tf.executing_eagerly() else keras.learning_phase()
+        frozen = self._from_functions() if tensorflow().executing_eagerly() else self._from_session()
         try:
-            with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-                keras.set_session(session)
-                keras.set_learning_phase(0)
-                copy = self._copied(tf)
-                session.run(tf.compat.v1.global_variables_initializer())
-                copy.set_weights(values)
-                frozen = from_session(session, copy.inputs[0], copy.outputs[0])
-                convert_frozen(frozen, path, name="stage", require_fpga=False)
+            convert_frozen(frozen, path, name="stage", require_fpga=False)
         except AmlRealtimeAiError as error:
             raise UnsupportedError(f"the Keras model {self.model.name!r} does not convert: {error}") from error
-        finally:
-            if before is not None:
-                keras.set_session(before)
-            if isinstance(phase, int):
-                keras.set_learning_phase(phase)
 
-    def _copied(self, tf: Any) -> Any:
-        try:
-            return tf.keras.models.clone_model(self.model)
-        except (TypeError, ValueError, NotImplementedError) as error:
-            layers = ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in self.model.layers)
-            raise UnsupportedError(f"it cannot be copied ({error}); its layers are {layers}") from error
+    def _from_session(self) -> SavedModel:
+        """Of a model in a graph, whose values are in Keras' session."""
+        session = tensorflow().compat.v1.keras.backend.get_session()
+        return from_session(session, self.model.inputs[0], self.model.outputs[0])
+
+    def _from_functions(self) -> SavedModel:
+        """Of a model outside of graphs. It is not copied: making a layer in a graph would invalidate it."""
+        tf = tensorflow()
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+        source = self.model.inputs[0]
+        called = tf.function(lambda x: self.model(x, training=False))
+        spec = tf.TensorSpec(source.shape, source.dtype, name="images")
+        constant = convert_variables_to_constants_v2(called.get_concrete_function(spec))
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            tf.import_graph_def(constant.graph.as_graph_def(), name="")
+            return from_session(session, constant.inputs[0].name, constant.outputs[0].name)

@@ -114,6 +114,18 @@ def test_a_keras_stage_follows_a_tensorflow_stage(graph, tmp_path):
     assert tf.keras.backend.get_session() is session
 
 
+def test_a_keras_model_outside_of_graphs(tmp_path):
+    layers = tf.keras.layers
+    with tf.init_scope():
+        model = keras_model(layers.Flatten(), layers.BatchNormalization(), layers.Dense(3, activation="sigmoid"))
+        path = saved([KerasStage(model)], tmp_path / "keras.zip")
+        values = np.random.default_rng(0).normal(size=(3, 2, 2, 3)).astype(np.float32)
+        expected = model(values).numpy()
+
+    answer = ConvertedModel.load(path).predict({"images": values}).outputs["output_alias"]
+    np.testing.assert_allclose(answer, expected, rtol=1e-5)
+
+
 def test_what_cannot_be_saved_is_named(graph, tmp_path):
     session, numbers, images = graph
     layers = tf.keras.layers
