@@ -54,7 +54,11 @@ def mismatches(
             traced = npu.Native(program, threads=count, keep_tensors=True, isa=isa).run(image)
             report = first_difference(program, expected, traced)
             outputs = npu.Native(program, threads=count, isa=isa).run(image)
-            wrong = [n for n, v in outputs.items() if not np.array_equal(v.view(np.int32), expected[n].view(np.int32))]
+            wrong = [
+                port.name
+                for port in program.output_ports
+                if outputs[port.name].tobytes() != program.to_port(port, expected[port.tensor]).tobytes()
+            ]
             if report or wrong:
                 found.append(f"{isa}, {count} threads, outputs {wrong}: {report}")
     return found
