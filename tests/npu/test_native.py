@@ -230,3 +230,10 @@ def test_the_kernel_builds_from_nothing_and_names_a_missing_compiler(tmp_path):
     )
     assert "could not be compiled; expected the PyPI package ziglang" in failed.stderr
     assert list(hidden.glob("npu_kernel*")) == []
+
+
+def test_a_saved_and_loaded_program_gives_the_same_bits(traced, tmp_path):
+    program, image, expected = traced
+    program.save(tmp_path / "resnet50.npu")
+    loaded = npu.load(tmp_path / "resnet50.npu")  # names its tensors in another order
+    assert np.array_equal(npu.Native(loaded, threads=2).run(image)["features"], expected["features"])
