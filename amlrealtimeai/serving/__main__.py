@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from amlrealtimeai.errors import AmlRealtimeAiError, ConfigError, NotFoundError
-from amlrealtimeai.serving import logs
+from amlrealtimeai.serving import allocator, logs
 from amlrealtimeai.serving.converted import ConvertedModel
 from amlrealtimeai.serving.limits import Limits
 from amlrealtimeai.serving.server import Server
@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = list(sys.argv[1:] if arguments is None else arguments)
         mine = ["--with-parent", str(os.getpid())]
         return supervise([*(text for text in given if text != "--supervise"), *mine], options.port_file)
+    allocator.give_large_blocks_back()
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:

@@ -25,7 +25,7 @@ from tests.serving.models import arithmetic_model, image_model, many_output_mode
 from tests.serving.processes import service
 from tests.serving.test_process import Watched
 
-GROWTH_MIB = 40.0
+GROWTH_MIB = 20.0
 WARM_UP = 5_000  # of the same requests first: what they need once is no leak
 TIMEOUT = 20.0
 

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -13,7 +14,8 @@ from amlrealtimeai.serving.limits import Limits
 from amlrealtimeai.serving.server import Server
 from tests.hardening import fuzz, soak
 from tests.serving.conftest import channel_to, predict, refused, request_of
-from tests.serving.models import arithmetic_model, image_model
+from tests.serving.models import arithmetic_model, encode, image_model, picture
+from tests.serving.processes import service
 
 PAIR = np.ones((1, 2), np.float32)
 
@@ -37,6 +39,27 @@ def test_a_decompression_bomb_is_refused_at_once(tmp_path: object, image: bytes)
         assert code == "INVALID_ARGUMENT" and "image 0 of 1" in text
         assert time.monotonic() - start < 1.0
         predict(channel, fuzz.GOOD)
+
+
+def test_large_images_leave_no_memory_behind(tmp_path: Path) -> None:
+    images = [encode(picture(side, 2_400), "JPEG") for side in range(1_000, 3_000, 250)]  # 7 to 20 MiB of pixels
+
+    def send(port: int) -> None:
+        with grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            for image in images:
+                predict(channel, request_of(images=np.array([image], object)), timeout=20)
+
+    with service(image_model(tmp_path / "m.accelonnx"), "--port", 0) as running:
+        with grpc.insecure_channel(f"127.0.0.1:{running.port}") as channel:
+            predict(channel, request_of(images=np.array([fuzz.JPEG], object)))
+        before = soak.resident(running.process.pid)
+        threads = [threading.Thread(target=send, args=(running.port,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        after = soak.resident(running.process.pid)
+        assert after - before < 32
 
 
 class Sleeping:
