@@ -33,12 +33,13 @@ struct Group {
   ptrdiff_t panel_bytes;
 };
 
-// Bias, residual, ReLU, then store as floats, quantise, or both. Works in place on `values`.
+// Gain, bias, residual, ReLU, then store as floats, quantise, or both. Works in place on `values`.
 struct Finish {
   float* values;                   // [pixel][value_stride], from channel 0 of the range on
   ptrdiff_t value_stride;
   int pixels, channels;            // channels: whole blocks; without mantissas any number
-  const float* bias;               // may be null, as the next three
+  const float* gain;               // may be null, as the next four; never together with a residual
+  const float* bias;
   const float* residual;
   float* floats;
   uint8_t* mantissas;

@@ -63,6 +63,7 @@ void finish(const Finish& f) {
     const float* residual = f.residual ? f.residual + p * f.residual_stride : nullptr;
     for (int c = 0; c < f.channels; ++c) {
       float value = values[c];
+      if (f.gain) value *= f.gain[c];
       if (f.bias) value += f.bias[c];
       if (residual) value += residual[c];
       values[c] = f.relu ? (value > 0.0f ? value : 0.0f) : value;

@@ -139,6 +139,7 @@ int32x4_t finish_values(const Finish& f, int pixel, int begin, int count) {
   int32x4_t largest = vdupq_n_s32(0);
   for (int c = begin; c < begin + count; c += 4) {
     float32x4_t v = vld1q_f32(f.values + pixel * f.value_stride + c);
+    if (f.gain) v = vmulq_f32(v, vld1q_f32(f.gain + c));
     if (f.bias) v = vaddq_f32(v, vld1q_f32(f.bias + c));
     if (f.residual) v = vaddq_f32(v, vld1q_f32(f.residual + pixel * f.residual_stride + c));
     if (f.relu) v = vmaxq_f32(v, vdupq_n_f32(0));

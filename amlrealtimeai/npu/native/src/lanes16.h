@@ -1,4 +1,4 @@
-// Sixteen float lanes (AVX-512): bias, residual, ReLU and quantising, shared by the instruction sets that have them.
+// Sixteen float lanes (AVX-512): gain, bias, residual, ReLU and quantising, shared by the instruction sets that have them.
 #pragma once
 #include <cpuid.h>
 #include <immintrin.h>
@@ -66,15 +66,19 @@ inline void store_mantissas(uint8_t* to, const __m512i (&q)[4]) {
   _mm512_storeu_si512(to, _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high)));
 }
 
-// One pixel's pointers; `residual` and `floats` may be null.
+// What a finish has besides bias and ReLU.
+enum class Extra { kNone, kGain, kResidual };
+
+// One pixel's pointers; `gain`, `residual` and `floats` may be null.
 struct Pixel {
-  const float *values, *bias, *residual;
+  const float *values, *gain, *bias, *residual;
   float* floats;
   uint8_t* mantissas;
   int32_t* steps;
 
   Pixel(const Finish& f, int p)
       : values(f.values + p * f.value_stride),
+        gain(f.gain),
         bias(f.bias),
         residual(f.residual ? f.residual + p * f.residual_stride : nullptr),
         floats(f.floats ? f.floats + p * f.float_stride : nullptr),
@@ -82,11 +86,12 @@ struct Pixel {
         steps(f.mantissas ? f.steps + p * f.pixel_steps : nullptr) {}
 
   // Channels c..c+15, finished and stored as floats; `floor` is 0 for ReLU, else minus infinity.
-  template <bool Residual>
+  template <Extra E>
   __m512 finished(int c, __m512 floor) const {
     __m512 v = _mm512_loadu_ps(values + c);
+    if (E == Extra::kGain) v = _mm512_mul_ps(v, _mm512_loadu_ps(gain + c));
     if (bias) v = _mm512_add_ps(v, _mm512_loadu_ps(bias + c));
-    if (Residual) v = _mm512_add_ps(v, _mm512_loadu_ps(residual + c));
+    if (E == Extra::kResidual) v = _mm512_add_ps(v, _mm512_loadu_ps(residual + c));
     v = _mm512_max_ps(v, floor);
     if (floats) _mm512_storeu_ps(floats + c, v);
     return v;
@@ -94,7 +99,7 @@ struct Pixel {
 };
 
 // Blocks of 16: four at a time, so that their maxima share the shuffles.
-template <bool Residual>
+template <Extra E>
 void finish_short(const Finish& f, const Quantizer& quantizer, __m512 floor) {
   for (int p = 0; p < f.pixels; ++p) {
     const Pixel pixel(f, p);
@@ -102,7 +107,7 @@ void finish_short(const Finish& f, const Quantizer& quantizer, __m512 floor) {
       __m512 v[4];
       __m512i magnitudes[4], q[4];
       for (int i = 0; i < 4; ++i) {
-        v[i] = pixel.finished<Residual>(c + 16 * i, floor);
+        v[i] = pixel.finished<E>(c + 16 * i, floor);
         magnitudes[i] = magnitude_bits(v[i]);
       }
       const __m512i steps = quantizer.steps(largest_lanes(magnitudes));
@@ -119,7 +124,7 @@ void finish_short(const Finish& f, const Quantizer& quantizer, __m512 floor) {
 }
 
 // Blocks of 64 or 128, which stay in registers between the two passes.
-template <int Vectors, bool Residual>
+template <int Vectors, Extra E>
 void finish_long(const Finish& f, const Quantizer& quantizer, __m512 floor) {
   for (int p = 0; p < f.pixels; ++p) {
     const Pixel pixel(f, p);
@@ -127,7 +132,7 @@ void finish_long(const Finish& f, const Quantizer& quantizer, __m512 floor) {
       __m512 v[Vectors];
       __m512i largest = _mm512_setzero_si512();
       for (int i = 0; i < Vectors; ++i) {
-        v[i] = pixel.finished<Residual>(c + 16 * i, floor);
+        v[i] = pixel.finished<E>(c + 16 * i, floor);
         largest = larger(largest, magnitude_bits(v[i]));
       }
       const __m512i steps = quantizer.steps(largest_lane(largest));
@@ -154,6 +159,7 @@ void finish_any(const Finish& f, const Quantizer& quantizer, __m512 floor) {
         const int left = begin + length - c;
         const __mmask16 mask = left >= 16 ? 0xffff : __mmask16((1u << left) - 1);
         __m512 v = _mm512_maskz_loadu_ps(mask, values + c);
+        if (f.gain) v = _mm512_mul_ps(v, _mm512_maskz_loadu_ps(mask, f.gain + c));
         if (f.bias) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, f.bias + c));
         if (pixel.residual) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, pixel.residual + c));
         v = _mm512_max_ps(v, floor);
@@ -175,15 +181,20 @@ void finish_any(const Finish& f, const Quantizer& quantizer, __m512 floor) {
   }
 }
 
-void finish(const Finish& f) {
+template <Extra E>
+void finish_with(const Finish& f) {
   const Quantizer quantizer(f);
   const __m512 floor = _mm512_set1_ps(f.relu ? 0.0f : -__builtin_inff());
   const int length = f.mantissas ? f.length : 0;
-  if (length == 16 && f.channels % 64 == 0)
-    return f.residual ? finish_short<true>(f, quantizer, floor) : finish_short<false>(f, quantizer, floor);
-  if (length == 64) return f.residual ? finish_long<4, true>(f, quantizer, floor) : finish_long<4, false>(f, quantizer, floor);
-  if (length == 128) return f.residual ? finish_long<8, true>(f, quantizer, floor) : finish_long<8, false>(f, quantizer, floor);
+  if (length == 16 && f.channels % 64 == 0) return finish_short<E>(f, quantizer, floor);
+  if (length == 64) return finish_long<4, E>(f, quantizer, floor);
+  if (length == 128) return finish_long<8, E>(f, quantizer, floor);
   finish_any(f, quantizer, floor);
+}
+
+void finish(const Finish& f) {
+  if (f.residual) return finish_with<Extra::kResidual>(f);
+  return f.gain ? finish_with<Extra::kGain>(f) : finish_with<Extra::kNone>(f);
 }
 
 // The system saves the AVX-512 registers and the CPU has F, DQ, BW, VL and VNNI.

@@ -137,20 +137,22 @@ inline __m256i magnitude_bits(__m256 v) {
 // Where the values of one block of one pixel come from and go to; null where there is none.
 struct Lines {
   float* values;
-  const float *bias, *residual;
+  const float *gain, *bias, *residual;
   float* floats;
 
   Lines(const Finish& f, int pixel, int begin)
       : values(f.values + pixel * f.value_stride + begin),
+        gain(f.gain ? f.gain + begin : nullptr),
         bias(f.bias ? f.bias + begin : nullptr),
         residual(f.residual ? f.residual + pixel * f.residual_stride + begin : nullptr),
         floats(f.floats ? f.floats + pixel * f.float_stride + begin : nullptr) {}
 };
 
-// Bias, residual and ReLU of the 8 (or 4) channels at c.
+// Gain, bias, residual and ReLU of the 8 (or 4) channels at c.
 template <bool Residual, bool Half>
 inline __m256 finished(const Lines& lines, bool relu, int c) {
   __m256 v = read<Half>(lines.values + c);
+  if (lines.gain) v = _mm256_mul_ps(v, read<Half>(lines.gain + c));
   if (lines.bias) v = _mm256_add_ps(v, read<Half>(lines.bias + c));
   if (Residual) v = _mm256_add_ps(v, read<Half>(lines.residual + c));
   if (relu) v = _mm256_max_ps(v, _mm256_setzero_ps());

@@ -176,9 +176,27 @@ void pool_pixel(const Context& context, const Step& step, const View& from, int 
   for (int c = 0; c < channels; ++c) values[c] *= reciprocal;
 }
 
-// Applies the operations of a pointwise step to one pixel in `values`.
-void compute_pixel(const Context& context, const Step& step, int y, int x, float* values, int padded) {
-  for (int i = 0; i < step.operations; ++i) {
+// The last operations of a pointwise step, as far as a finish can do them: a multiplication, an addition, ReLU.
+struct Tail {
+  const float *gain = nullptr, *bias = nullptr;
+  bool relu = false;
+  int operations;  // that are left to do before
+
+  Tail(const Context& context, const Step& step) : operations(step.operations) {
+    const Operation* all = context.plan->operations + step.first_operation;
+    const auto take = [&](OperationKind kind) {
+      return operations && all[operations - 1].kind == kind ? all[--operations].constant : nullptr;
+    };
+    relu = operations && all[operations - 1].kind == kRelu;
+    operations -= relu;
+    bias = take(kAdd);
+    gain = take(kMultiply);
+  }
+};
+
+// Applies the first `operations` operations of a pointwise step to one pixel in `values`.
+void compute_pixel(const Context& context, const Step& step, int operations, int y, int x, float* values, int padded) {
+  for (int i = 0; i < operations; ++i) {
     const Operation& o = context.plan->operations[step.first_operation + i];
     const View* other = nullptr;
     const View tensor(context, o.tensor < 0 ? step.destination : o.tensor);
@@ -202,18 +220,22 @@ void run_rows(const Context& context, const Step& step, int item, float* scratch
   const Tensor& out = *to.tensor;
   const int rows = rows_per_item(out, 1), padded = padded_channels(out);
   const ptrdiff_t stride = (padded + 15) / 16 * 16;
+  const Tail tail(context, step);
   __builtin_memset(scratch, 0, kPixels * stride * sizeof(float));
   for (int y = item * rows; y < least((item + 1) * rows, out.height); ++y) {
     for (int x = 0; x < out.width; x += kPixels) {
       const int pixels = least(kPixels, out.width - x);
       for (int p = 0; p < pixels; ++p) {
         float* values = scratch + p * stride;
-        if (step.kind == kPointwise) compute_pixel(context, step, y, x + p, values, padded);
+        if (step.kind == kPointwise) compute_pixel(context, step, tail.operations, y, x + p, values, padded);
         else pool_pixel(context, step, from, y, x + p, values);
       }
       Finish f = finish_for(context, to, y, x, pixels, 0, padded);
       f.values = scratch;
       f.value_stride = stride;
+      f.gain = tail.gain;
+      f.bias = tail.bias;
+      f.relu = tail.relu;
       context.isa->finish(f);
     }
   }
