@@ -1,4 +1,4 @@
-"""What stands behind the object: colour fields, clouds, stripes, shapes, landscapes; or a piece of a photograph."""
+"""What stands behind the object: colours, clouds, stripes, shapes, landscapes, leaves; or a piece of a photograph."""
 
 from collections.abc import Callable
 from functools import cache
@@ -61,8 +61,9 @@ def _procedural(size: int, variety: float, rng: np.random.Generator) -> Image.Im
         base = Image.new("RGB", (size, size), (255, 255, 255) if rng.random() < 0.3 else colour(rng))
     if rng.random() > 0.3 + 0.6 * variety:
         return base
-    texture = _TEXTURES[rng.integers(len(_TEXTURES))](size, rng)
-    mixed = Image.blend(base, texture, float(rng.uniform(0.15, 0.35 + 0.65 * variety)))
+    kinds = list(_TEXTURES)
+    texture = kinds[rng.choice(len(kinds), p=list(_TEXTURES.values()))](size, rng)
+    mixed = Image.blend(base, texture, float(rng.uniform(0.15, 0.35 + 0.65 * variety) if rng.random() < 0.5 else 1.0))
     if rng.random() < 0.4 * variety:
         draw_shapes(mixed, int(rng.integers(1, 9)), (0.05, 0.6), rng)
     return mixed
@@ -109,13 +110,59 @@ def _landscape(size: int, rng: np.random.Generator) -> Image.Image:
     return canvas
 
 
-_TEXTURES: tuple[Callable[[int, np.random.Generator], Image.Image], ...] = (
-    _clouds,
-    _grain,
-    _waves,
-    _shapes,
-    _landscape,
-)
+def _octaves(size: int, rng: np.random.Generator) -> Image.Image:
+    """Noise whose amplitude falls with its frequency, as in photographs (Field 1987)."""
+    canvas = field(2, size, rng)
+    cells, share, chroma = 4, rng.uniform(0.35, 0.55), float(rng.uniform(0.1, 0.6))
+    while cells < size:
+        layer = field(cells, size, rng)
+        canvas = Image.blend(canvas, Image.blend(layer.convert("L").convert("RGB"), layer, chroma), float(share))
+        cells, share = 2 * cells, share * 0.8
+    return canvas
+
+
+def _leaves(size: int, rng: np.random.Generator) -> Image.Image:
+    """Things of all sizes that hide each other, in a few kinds of colours: dead leaves (Lee, Mumford, Huang 2001)."""
+    canvas = field(3, size, rng)
+    draw = ImageDraw.Draw(canvas)
+    count = int(rng.integers(60, 400))
+    smallest = rng.uniform(0.006, 0.03)
+    radii = smallest / np.sqrt(rng.uniform((smallest / 0.35) ** 2, 1, count)) * size
+    centres = rng.uniform(0, size, (count, 2))
+    palette = rng.uniform(0, 255, (int(rng.integers(2, 7)), 3))
+    shades = palette[rng.integers(len(palette), size=count)] * rng.uniform(0.5, 1.3, (count, 1))
+    colours = np.clip(shades + rng.normal(0, 12, (count, 3)), 0, 255).astype(int)
+    aspects, corners = rng.uniform(0.3, 1, count), rng.integers(2, 7, count)
+    turns = rng.uniform(0, 2 * np.pi, count)
+    for (x, y), r, fill, aspect, sides, turn in zip(
+        centres.tolist(),
+        radii.tolist(),
+        colours.tolist(),
+        aspects.tolist(),
+        corners.tolist(),
+        turns.tolist(),
+        strict=True,
+    ):
+        if sides == 2:
+            draw.ellipse((x - r, y - r * aspect, x + r, y + r * aspect), fill=tuple(fill))
+            continue
+        angles = turn + 2 * np.pi * np.arange(sides) / sides
+        points = np.stack([x + r * np.cos(angles), y + r * aspect * np.sin(angles)], axis=1)
+        draw.polygon([tuple(point) for point in points.tolist()], fill=tuple(fill))
+    return Image.blend(canvas, _octaves(size, rng), float(rng.uniform(0, 0.5)))
+
+
+_Texture = Callable[[int, np.random.Generator], Image.Image]
+# How often each is chosen: those with the statistics of photographs as often as all others together.
+_TEXTURES: dict[_Texture, float] = {
+    _clouds: 0.1,
+    _grain: 0.1,
+    _waves: 0.1,
+    _shapes: 0.1,
+    _landscape: 0.1,
+    _octaves: 0.15,
+    _leaves: 0.35,
+}
 
 
 @cache
