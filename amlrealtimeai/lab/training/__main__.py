@@ -13,6 +13,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m amlrealtimeai.lab.training", description=__doc__)
     parser.add_argument("folder", type=Path, help="keeps checkpoint.pt, curves.csv and, at the end, resnet50.npz")
     parser.add_argument("--recipe", choices=sorted(RECIPES), default="finetune")
+    parser.add_argument("--start", type=Path, help="an archive to start from; default: as the recipe says")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, help="of PyTorch; default: all cores")
     parser.add_argument("--workers", type=int, default=0, help="processes that compose pictures (with a GPU: 8)")
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     try:
-        trainer = Trainer(RECIPES[chosen.recipe], chosen.folder, chosen.seed, chosen.workers)
+        trainer = Trainer(RECIPES[chosen.recipe], chosen.folder, chosen.seed, chosen.workers, chosen.start)
         trainer.run(chosen.held_out, 60 * chosen.held_out_every)
         digest = trainer.export(chosen.folder / "resnet50.npz")
     except AmlRealtimeAiError as error:

@@ -23,7 +23,7 @@ class Phase:
 
     images: how many pictures. kinds: one batch of each in turn.
     rate: learning rate at its beginning and end, cosine between. warm_up: pictures over which it rises from 0.
-    variety: of the pictures, at its beginning and end.
+    variety: the most that a picture may have, at its beginning and end.
     """
 
     images: int
@@ -59,10 +59,12 @@ class Batch:
     variety: float
 
 
+_LEAST_VARIETY = 0.2  # as a share of the most
+
 # A small picture holds the object as large in pixels as a full one does, with less around it.
+_TINY = Kind(96, 64, (0.5, 1.1))
 _SMALL = Kind(128, 64, (0.45, 1.1))
-_TINY = Kind(112, 64, (0.5, 1.1))
-_FULL = Kind(224, 32, (0.25, 0.9))
+_FULL = Kind(224, 32, (0.25, 0.95))
 
 RECIPES = {
     # Batches at the final size in between: a network that has seen small pictures only is lost at 224.
@@ -70,11 +72,12 @@ RECIPES = {
         "finetune",
         "shipped",
         (
-            Phase(20_000, (*[_TINY] * 5, _FULL), (8e-4, 2e-4), 1_000, (0.5, 1.0)),
-            Phase(3_200, (_FULL,), (2e-4, 0.0)),
+            Phase(84_000, (*[_TINY] * 15, _FULL), (1e-3, 6e-4), 4_000, (0.4, 1.0)),
+            Phase(24_000, (_SMALL, _SMALL, _SMALL, _FULL), (6e-4, 3e-4)),
+            Phase(13_600, (_FULL,), (3e-4, 0.0)),
         ),
-        frozen_units=3,
     ),
+    "polish": Recipe("polish", "shipped", (Phase(11_200, (_FULL,), (2.5e-4, 0.0), 640),)),
     "scratch": Recipe(
         "scratch",
         "scratch",
@@ -115,4 +118,5 @@ def pictures(recipe: Recipe, batch: Batch, seed: int) -> Iterator[tuple[np.ndarr
         label = known[rng.integers(len(known))]
         own_seed = int(rng.integers(2**31)) + (1 << 40)  # apart from the seeds of held-out sets
         size, scale = batch.kind.size, batch.kind.scale
-        yield images.compose(label, size, own_seed, design=design, variety=batch.variety, scale=scale), label
+        variety = batch.variety * float(rng.uniform(_LEAST_VARIETY, 1))
+        yield images.compose(label, size, own_seed, design=design, variety=variety, scale=scale), label

@@ -46,18 +46,20 @@ class Trainer:
     """Trains a ResNet-50 by `recipe` in `folder`, which keeps the last checkpoint and the curves.
 
     seed: of the pictures and of the first weights. workers: processes that compose pictures beside the training; 0
-    composes them in between. Continues where a checkpoint in `folder` ends. Raises WeightsError for one that is damaged
-    or of another recipe.
+    composes them in between. start: an archive to start from, instead of what the recipe says. Continues where a
+    checkpoint in `folder` ends. Raises WeightsError for one that is damaged or of another recipe.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, seed: int = 1, workers: int = 0) -> None:
+    def __init__(
+        self, recipe: Recipe, folder: Path, seed: int = 1, workers: int = 0, start: Path | None = None
+    ) -> None:
         self.recipe, self.folder, self.seed, self.workers = recipe, folder, seed, workers
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(seed)
         self.network = networks.Resnet50()
         self.batches = schedule(recipe)
         self.step, self.seconds = 0, 0.0
-        self._start()
+        self._start(start)
         self.network.to(self.device, memory_format=torch.channels_last)
         self.statistics = _Statistics(self.network, {_HELD_OUT_SIZE} | {b.kind.size for b in self.batches})
         self.network.train_after(recipe.frozen_units)
@@ -68,7 +70,7 @@ class Trainer:
             {"params": decayed, "weight_decay": recipe.weight_decay},
             {"params": others, "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.99))
+        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.99), fused=True)
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / CHECKPOINT).exists():
             self._resume()
@@ -134,10 +136,10 @@ class Trainer:
         self.statistics.select(_HELD_OUT_SIZE)
         return codec.save(path, "resnet50", networks.to_arrays(self.network))
 
-    def _start(self) -> None:
-        if self.recipe.start == "shipped":
-            archive = codec.load(resources.path("weights/resnet50.npz"), "resnet50")
-            networks.from_arrays(self.network, archive)
+    def _start(self, archive: Path | None) -> None:
+        if archive or self.recipe.start == "shipped":
+            source = archive or resources.path("weights/resnet50.npz")
+            networks.from_arrays(self.network, codec.load(source, "resnet50"))
             return
         with torch.no_grad():
             self.network.classifier.bias.fill_(_UNUSED_CLASS_BIAS)
