@@ -30,6 +30,8 @@ bench: .venv/ready-bench  ## every speed claim, measured beside its peer
 	$(BIN)/python -m benchmarks.peak
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.load
+	$(BIN)/python -m benchmarks.models
+	$(BIN)/python -m benchmarks.finetune --seed 2
 
 soak: .venv/ready-dev  ## 200,000 hostile requests against a server; some minutes
 	$(BIN)/python -m tests.hardening.soak

@@ -16,15 +16,14 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from amlrealtimeai.lab import transfer
 from benchmarks import measuring
 
-_BATCH = 16
 _MIDDLE = "resnet_v1_50/block3/unit_6/bottleneck_v1/Relu:0"
 _MEANS = np.array([123.68, 116.779, 103.939], np.float32)
 
@@ -79,7 +78,7 @@ class _Graph:
 
         self.tf, self.graph = tf, tf.Graph()
         self.session = tf.Session(graph=self.graph)
-        self._random = np.random.default_rng(seed)
+        self._seed = seed
         with self.graph.as_default():
             tf.set_random_seed(seed)
             tf.keras.backend.set_session(self.session)
@@ -107,8 +106,7 @@ class _Graph:
 
     def values(self, tensor: str, pictures: np.ndarray) -> np.ndarray:
         """A tensor's values for all pictures."""
-        parts = _batches(len(pictures))
-        return np.concatenate([self.session.run(tensor, {self.images: _prepared(pictures[i])}) for i in parts])
+        return transfer.values(self.session, tensor, {self.images: _prepared(pictures)})
 
     def accuracy(self, held: Set) -> float:
         """Top-1 in per cent."""
@@ -117,26 +115,9 @@ class _Graph:
     def train(
         self, tensor: str, inputs: np.ndarray, labels: np.ndarray, epochs: int, rate: float, variables: list[Any]
     ) -> None:
-        """Adam with a falling rate, with `inputs` in the place of `tensor`."""
-        tf = self.tf
-        with self.graph.as_default():
-            before = set(tf.global_variables())
-            speed = tf.placeholder(tf.float32, [])
-            step = tf.train.AdamOptimizer(speed).minimize(self.loss, var_list=variables)
-            self.session.run(tf.variables_initializer([v for v in tf.global_variables() if v not in before]))
-        steps = epochs * -(-len(labels) // _BATCH)
-        done = 0
-        for _ in range(epochs):
-            order = self._random.permutation(len(labels))
-            for part in _batches(len(labels)):
-                falling = rate * 0.5 * (1 + np.cos(np.pi * done / steps))
-                chosen = order[part]
-                self.session.run(step, {tensor: inputs[chosen], self.labels: labels[chosen], speed: falling})
-                done += 1
-
-
-def _batches(count: int) -> Iterator[slice]:
-    return (slice(start, start + _BATCH) for start in range(0, count, _BATCH))
+        """With `inputs` in the place of `tensor`."""
+        feed = {tensor: inputs, self.labels: labels}
+        transfer.train(self.session, self.loss, variables, feed, epochs=epochs, rate=rate, seed=self._seed)
 
 
 def _prepared(pictures: np.ndarray) -> np.ndarray:

@@ -22,11 +22,13 @@ _HOMES = {
     "own_name": "cleanup",
     "program_of": "blocks",
     "sample": "pictures",
+    "sheet": "pictures",
     "show": "pictures",
     "small_model": "security",
     "top": "pictures",
+    "transfer": "transfer",
 }
-_MODULES = ("blocks", "check", "images")
+_MODULES = ("blocks", "check", "images", "transfer")
 
 __all__ = sorted(_HOMES)
 

@@ -1,12 +1,13 @@
 """Checks of the exercises: each knows the right answer and what the common wrong ones come from."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from amlrealtimeai import npu
 from amlrealtimeai.lab.pictures import Top
+from amlrealtimeai.lab.transfer import Confusion
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,73 @@ def certificate_names(answer: str | None) -> Verdict:
     if missing:
         return Verdict(False, f"It is valid for {', '.join(names)}, but not for {missing[0]}; names is a list.")
     return Verdict(True, "A client may come by either: what it typed is what it compares.")
+
+
+def small_training_set(answer: Confusion | None, held_out: int, taught: int) -> Verdict:
+    """Exercise 1 of ModelBuild: a classifier trained on few pictures, judged on the `held_out` ones."""
+    if answer is None:
+        return _open()
+    if not isinstance(answer, Confusion):
+        return Verdict(False, "Give lab.transfer.confusion(...) of the held-out pictures.")
+    judged = int(answer.counts.sum())
+    if judged == taught or judged < held_out:
+        return Verdict(False, f"That table counts {judged} pictures; judge it on the {held_out} that it never saw.")
+    return Verdict(True, f"{answer.accuracy:.1f} %: features that know much leave little to learn.")
+
+
+_ACCURACIES = ((98.0, 90.0, 96.0), (98.0, 90.0, 90.0), (80.0, 60.0, 82.0), (95.0, 95.0, 96.0))
+
+
+def won_back(function: Callable[[float, float, float], float | None]) -> Verdict:
+    """Exercise 2 of ModelBuild: the share of a loss of accuracy that fine-tuning recovered, in percent."""
+    right = [75.0, 0.0, 110.0, None]
+    for accuracies, expected in zip(_ACCURACIES, right, strict=True):
+        try:
+            answer = function(*accuracies)
+        except ZeroDivisionError:
+            return Verdict(False, f"{accuracies}: nothing was lost, so there is nothing to divide by: return None.")
+        except Exception as error:  # a learner's function may raise anything
+            return Verdict(False, f"It raised {type(error).__name__}: {error}")
+        if answer is Ellipsis or (answer is None and expected is not None):
+            return _open()
+        if (answer is None) != (expected is None):
+            return Verdict(False, f"{accuracies}: nothing was lost, so no share of it: expected None, got {answer}.")
+        if answer is not None and expected is not None and abs(answer - expected) > 1e-6:
+            return Verdict(
+                False, f"{accuracies}: expected {expected:g}, got {answer:g}. {_share_hint(*accuracies, answer)}"
+            )
+    return Verdict(
+        True, "More than 100 is possible: fine-tuning saw pictures that the float network never learnt from."
+    )
+
+
+def _share_hint(in_float: float, narrow: float, tuned: float, answer: float) -> str:
+    share = (tuned - narrow) / (in_float - narrow)
+    if abs(answer - share) < 1e-6:
+        return "That is a fraction: in percent, please."
+    if abs(answer - (tuned - narrow)) < 1e-6:
+        return "Those are the points gained; divide them by the points lost."
+    return "Points gained (tuned - narrow) over points lost (float - narrow)."
+
+
+_SETS = {"fit the classifier": "taught", "choose the learning rate": "looked at", "report": "held out"}
+
+
+def which_set(answer: Mapping[str, str] | None) -> Verdict:
+    """Exercise 3 of ModelBuild: which pictures may be used for what."""
+    if answer is None:
+        return _open()
+    given = {task: str(name).strip().lower() for task, name in answer.items()}
+    wrong = [name for name in given.values() if name not in _SETS.values()]
+    if set(given) != set(_SETS) or wrong:
+        return Verdict(False, f"Give each of {', '.join(_SETS)} one of the sets {', '.join(_SETS.values())}.")
+    if given["choose the learning rate"] == "held out":
+        return Verdict(False, "Whoever picks the best of ten by the held-out pictures has learnt from them.")
+    if given["report"] != "held out":
+        return Verdict(False, "What was used before flatters: report what nothing was fitted to or chosen by.")
+    if given != _SETS:
+        return Verdict(False, "On the pictures that it learns from, a larger rate always looks better.")
+    return Verdict(True, "Three uses, three sets: the last one is looked at once.")
 
 
 _FAILURES = {

@@ -45,6 +45,7 @@ SETS = (
     HeldOut("Noto, plain", ("noto",), variety=0.0),
     HeldOut("Noto", ("noto",)),
     HeldOut("Noto, plain, photo backgrounds", ("noto",), "photo", 0.0),
+    HeldOut("five designs, plain", images.TRAINING_DESIGNS, variety=0.0),
     HeldOut("five designs", images.TRAINING_DESIGNS),
     HeldOut("five designs, full variety", images.TRAINING_DESIGNS, variety=1.0),
     HeldOut("OpenMoji, plain", (images.UNSEEN_DESIGN,), variety=0.0),

@@ -1,12 +1,14 @@
 """Sample pictures, and the answer of a classifier as a small table with bars."""
 
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from amlrealtimeai import resources
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
@@ -30,6 +32,17 @@ def show(path: Path | str, width: int = 280) -> Image.Image:
     with Image.open(path) as image:
         rgb = image.convert("RGB")
     return rgb.resize((width, round(rgb.height * width / rgb.width)))
+
+
+def sheet(pictures: Sequence[Path | str | bytes], columns: int = 8, side: int = 96) -> Image.Image:
+    """Many pictures, paths or the bytes of files, in rows of `columns`, each fitted into `side` x `side` pixels."""
+    rows = -(-len(pictures) // columns)
+    canvas = Image.new("RGB", (columns * side, rows * side), "white")
+    for number, source in enumerate(pictures):
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            small = ImageOps.pad(image.convert("RGB"), (side - 2, side - 2), color="white")
+        canvas.paste(small, (number % columns * side + 1, number // columns * side + 1))
+    return canvas
 
 
 @dataclass(frozen=True)

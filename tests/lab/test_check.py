@@ -5,6 +5,7 @@ import pytest
 
 from amlrealtimeai import lab
 from amlrealtimeai.lab import check
+from amlrealtimeai.lab.transfer import Confusion
 
 
 def probabilities(index):
@@ -64,3 +65,58 @@ def test_steps_to_repeat(answer, passed, said):
     verdict = check.steps_to_repeat(answer)
     assert verdict.passed is passed
     assert said in verdict.text
+
+
+def test_a_small_training_set_is_judged_on_what_it_never_saw():
+    table = Confusion(np.array([[45, 5], [3, 47]]), ("cat", "dog"))
+    assert check.small_training_set(table, held_out=100, taught=200).passed
+    assert "92.0 %" in str(check.small_training_set(table, held_out=100, taught=200))
+    assert "never saw" in str(check.small_training_set(table, held_out=160, taught=100))
+    assert "confusion" in str(check.small_training_set(92.0, held_out=100, taught=200))
+    assert not check.small_training_set(None, held_out=100, taught=200).passed
+
+
+def test_the_solution_of_what_was_won_back_passes():
+    def won_back(in_float, narrow, tuned):
+        lost = in_float - narrow
+        return 100 * (tuned - narrow) / lost if lost > 0 else None
+
+    assert check.won_back(won_back).passed
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda f, n, t: ..., "in place of"),
+        (lambda f, n, t: (t - n) / (f - n), "in percent"),
+        (lambda f, n, t: t - n, "points gained"),
+        (lambda f, n, t: 100 * (t - n) / (f - n), "return None"),
+        (lambda f, n, t: 100 * (t - n) / (f - n) if f > n else 0.0, "expected None, got 0.0"),
+        (lambda f, n, t: 100 * t / f, "Points gained"),
+        (lambda f, n, t: t.share, "AttributeError"),
+    ],
+)
+def test_wrong_shares_are_diagnosed(function, said):
+    verdict = check.won_back(function)
+    assert not verdict.passed and said in str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("sets", "passed", "said"),
+    [
+        (("taught", "looked at", "held out"), True, "looked at once"),
+        (("Taught ", "looked at", "held out"), True, "looked at once"),
+        (("taught", "held out", "held out"), False, "best of ten"),
+        (("taught", "taught", "held out"), False, "larger rate"),
+        (("taught", "looked at", "looked at"), False, "flatters"),
+        (("taught", "looked at", "all"), False, "Give each of"),
+    ],
+)
+def test_which_set(sets, passed, said):
+    tasks = ("fit the classifier", "choose the learning rate", "report")
+    verdict = check.which_set(dict(zip(tasks, sets, strict=True)))
+    assert verdict.passed == passed and said in str(verdict)
+
+
+def test_an_unanswered_exercise_of_model_building_is_open():
+    assert "None" in str(check.which_set(None)) and "Give each" in str(check.which_set({}))

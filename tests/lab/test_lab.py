@@ -91,3 +91,10 @@ def test_importing_the_package_is_light():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[] False False"
+
+
+def test_a_sheet_of_pictures():
+    zebra = lab.sample("zebra")
+    sheet = lab.sheet([zebra, zebra.read_bytes(), str(zebra)], columns=2, side=40)
+    assert sheet.size == (80, 80)
+    assert sheet.getpixel((70, 70)) == (255, 255, 255) and sheet.getpixel((20, 20)) == sheet.getpixel((60, 20))

@@ -43,24 +43,25 @@ def write_folder(
     return Path(folder)
 
 
-def write_pets(folder: str | Path, n: int = 100, seed: int = 0, *, design: str = "noto") -> Path:
+def write_pets(folder: str | Path, n: int = 100, seed: int = 0, *, design: str = "noto", variety: float = 0.5) -> Path:
     """`n` cats and `n` dogs as <folder>/PetImages/Cat/0.jpg ... and Dog/0.jpg ..., as the Kaggle set has them.
 
-    The pictures are squares of 200 to 500 pixels. Returns the path of PetImages, which `pets` reads.
+    The pictures are squares of 200 to 500 pixels; variety: as in `compose`. Returns the path of PetImages, for `pets`.
     """
     root = Path(folder) / "PetImages"
     for kind, name in enumerate(PETS):
         for number in range(n):
             size = int(np.random.default_rng([seed, kind, number]).integers(*_PET_SIDES))
-            save_jpeg(root / name / f"{number}.jpg", compose_pet(name, size, seed * 1_000_003 + number, design=design))
+            picture = compose_pet(name, size, seed * 1_000_003 + number, design=design, variety=variety)
+            save_jpeg(root / name / f"{number}.jpg", picture)
     return root
 
 
-def compose_pet(name: str, size: int = 224, seed: int = 0, *, design: str = "noto") -> np.ndarray:
+def compose_pet(name: str, size: int = 224, seed: int = 0, *, design: str = "noto", variety: float = 0.5) -> np.ndarray:
     """A "Cat" or a "Dog": uint8 [size, size, 3]. There are more dogs than ImageNet's classes of them have emoji."""
     symbols = drawn(design, pet_emoji()[name])
     rng = np.random.default_rng([seed, PETS.index(name)])
-    return compose_emoji(symbols[rng.integers(len(symbols))], size, rng, design=design)
+    return compose_emoji(symbols[rng.integers(len(symbols))], size, rng, design=design, variety=variety)
 
 
 def pets(folder: str | Path, limit: int | None = None) -> list[Pet]:
