@@ -106,14 +106,14 @@ def certificate_names(answer: str | None) -> Verdict:
     return Verdict(True, "A client may come by either: what it typed is what it compares.")
 
 
-def small_training_set(answer: Confusion | None, held_out: int, taught: int) -> Verdict:
+def small_training_set(answer: Confusion | None, held_out: int) -> Verdict:
     """Exercise 1 of ModelBuild: a classifier trained on few pictures, judged on the `held_out` ones."""
     if answer is None:
         return _open()
     if not isinstance(answer, Confusion):
         return Verdict(False, "Give lab.transfer.confusion(...) of the held-out pictures.")
     judged = int(answer.counts.sum())
-    if judged == taught or judged < held_out:
+    if judged != held_out:
         return Verdict(False, f"That table counts {judged} pictures; judge it on the {held_out} that it never saw.")
     return Verdict(True, f"{answer.accuracy:.1f} %: features that know much leave little to learn.")
 

@@ -69,11 +69,13 @@ def test_steps_to_repeat(answer, passed, said):
 
 def test_a_small_training_set_is_judged_on_what_it_never_saw():
     table = Confusion(np.array([[45, 5], [3, 47]]), ("cat", "dog"))
-    assert check.small_training_set(table, held_out=100, taught=200).passed
-    assert "92.0 %" in str(check.small_training_set(table, held_out=100, taught=200))
-    assert "never saw" in str(check.small_training_set(table, held_out=160, taught=100))
-    assert "confusion" in str(check.small_training_set(92.0, held_out=100, taught=200))
-    assert not check.small_training_set(None, held_out=100, taught=200).passed
+    assert check.small_training_set(table, held_out=100).passed
+    assert "92.0 %" in str(check.small_training_set(table, held_out=100))
+    for held_out in (20, 160):
+        verdict = check.small_training_set(table, held_out=held_out)
+        assert not verdict.passed and f"counts 100 pictures; judge it on the {held_out}" in str(verdict)
+    assert "confusion" in str(check.small_training_set(92.0, held_out=100))
+    assert not check.small_training_set(None, held_out=100).passed
 
 
 def test_the_solution_of_what_was_won_back_passes():
