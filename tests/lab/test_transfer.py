@@ -9,16 +9,16 @@ from amlrealtimeai.lab import transfer
 
 
 def test_a_table_of_mistakes_is_read_by_rows():
-    table = transfer.confusion([0, 0, 1, 1, 1], np.eye(2)[[0, 1, 1, 1, 0]], ("cat", "dog"))
-    assert table.counts.tolist() == [[1, 1], [1, 2]]
-    assert table.accuracy == 60.0
+    table = transfer.confusion([0, 0, 1, 1, 1], np.eye(2)[[0, 1, 1, 1, 1]], ("cat", "dog"))
+    assert table.counts.tolist() == [[1, 1], [0, 3]]
+    assert table.accuracy == 80.0
     assert str(table).splitlines() == [
         "taken for:           cat         dog",
         "cat" + 20 * " " + "1" + 11 * " " + "1",
-        "dog" + 20 * " " + "1" + 11 * " " + "2",
-        "60.0 % of 5 recognised",
+        "dog" + 20 * " " + "0" + 11 * " " + "3",
+        "80.0 % of 5 recognised",
     ]
-    assert "<caption>60.0 % of 5 recognised</caption>" in table._repr_html_()
+    assert "<caption>80.0 % of 5 recognised</caption>" in table._repr_html_()
 
 
 def test_a_table_wants_a_column_for_each_name():
