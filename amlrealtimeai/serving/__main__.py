@@ -8,24 +8,13 @@ TLS files that are replaced are used for new connections, without a restart.
 """
 
 import argparse
-import gc
-import logging
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
-from amlrealtimeai.errors import AmlRealtimeAiError, ConfigError, NotFoundError
-from amlrealtimeai.serving import allocator, logs
-from amlrealtimeai.serving.converted import ConvertedModel
-from amlrealtimeai.serving.limits import Limits
-from amlrealtimeai.serving.server import Server
+from amlrealtimeai.serving import logs
 from amlrealtimeai.serving.supervise import supervise
-from amlrealtimeai.serving.tls import Tls, check_private
-from amlrealtimeai.serving.watch import Watcher
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,88 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.set_up(options.log_level, options.log_format)
     if options.supervise:
         given = list(sys.argv[1:] if arguments is None else arguments)
-        mine = ["--with-parent", str(os.getpid())]
-        return supervise([*(text for text in given if text != "--supervise"), *mine], options.port_file)
-    allocator.give_large_blocks_back()
-    stop = threading.Event()
+        mine = ["--no-supervise", "--with-parent", str(os.getpid())]
+        return supervise([*given, *mine], options.port_file, options.grace, options.with_parent)
+    from amlrealtimeai.serving.run import run  # here: a supervising parent lives without gRPC, NumPy and ONNX Runtime
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
-    try:
-        _serve(options, stop)
-    except AmlRealtimeAiError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
-    if not options.model and not options.watch:
-        raise ConfigError("nothing to serve: give a MODEL.accelonnx, or --watch FILE.json; --help says more")
-    tls_files = _tls_files(options)
-    server = Server(
-        options.host,
-        options.port,
-        tls=Tls.from_files(*tls_files) if tls_files else None,
-        keys=_keys(options.key_file),
-        limits=Limits.from_texts(options.limit),
-        rest_port=options.rest_port,
-    )
-    if options.model:
-        model = ConvertedModel.load(options.model, options.threads, server.limits.max_pixels)
-        model.warm_up()
-        server.add_model(options.name or model.name, model, options.model_version)
-    watcher = Watcher(server, options.watch, options.threads, tls_files)
-    server.start()
-    try:
-        watcher.start()
-        if options.port_file:
-            temporary = options.port_file.with_name(options.port_file.name + ".tmp")
-            temporary.write_text(f"{server.port}\n")
-            temporary.replace(options.port_file)
-        gc.collect()
-        gc.freeze()  # what is here now stays; collections need not walk through it
-        print(f"ready on {server.address}", flush=True)
-        if server.rest_port:
-            print(f"REST API on port {server.rest_port}", flush=True)
-        _wait(stop, options.with_parent)
-    finally:
-        watcher.stop()
-        server.stop(options.grace)
-
-
-def _wait(stop: threading.Event, parent: int | None) -> None:
-    """Until a signal, or until the parent process is gone."""
-    while not stop.wait(0.5 if parent else None):
-        if os.getppid() != parent:
-            logging.getLogger("amlrealtimeai.serving").warning("the parent process %s is gone; stopping", parent)
-            return
-
-
-def _tls_files(options: argparse.Namespace) -> tuple[Path, ...] | None:
-    if bool(options.ssl_cert) != bool(options.ssl_key):
-        raise ConfigError("--ssl-cert and --ssl-key belong together; one of them is missing")
-    if not options.ssl_cert:
-        if options.client_ca:
-            raise ConfigError("--client-ca needs --ssl-cert and --ssl-key")
-        return None
-    files = (options.ssl_cert, options.ssl_key)
-    return (*files, options.client_ca) if options.client_ca else files
-
-
-def _keys(path: Path | None) -> list[str]:
-    if path is None:
-        return []
-    if not path.is_file():
-        raise NotFoundError(f"no key file {path}; expected a file with one key on each line")
-    check_private(path, "the key file")
-    keys = path.read_text().split()
-    if not keys:
-        raise ConfigError(f"the key file {path} holds no key; expected one on each line")
-    return keys
+    return run(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -141,7 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--grace", type=float, default=10.0, help="seconds for requests in flight at the end (default 10)"
     )
-    parser.add_argument("--supervise", action="store_true", help="run in a child process, and replace it when it dies")
+    parser.add_argument(
+        "--supervise",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="run in a child process, and replace it when it dies",
+    )
     parser.add_argument("--with-parent", type=int, metavar="PID", help="stop when this parent process is gone")
     parser.add_argument("--log-format", default="text", choices=["text", "json"], help="log lines (default text)")
     parser.add_argument("--log-level", default="warning", choices=["debug", "info", "warning", "error"])

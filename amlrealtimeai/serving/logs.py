@@ -3,8 +3,10 @@
 import json
 import logging
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from amlrealtimeai.serving.answers import Record
+if TYPE_CHECKING:
+    from amlrealtimeai.serving.answers import Record
 
 TEXT_FORMAT = "time=%(asctime)s.%(msecs)03d level=%(levelname)s %(message)s"
 TEXT_TIME = "%Y-%m-%dT%H:%M:%S"
@@ -17,8 +19,8 @@ class JsonFormatter(logging.Formatter):
         """One line."""
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, object] = {"time": moment, "level": record.levelname}
-        request = getattr(record, "record", None)
-        if isinstance(request, Record):
+        request: Record | None = getattr(record, "record", None)
+        if request is not None:
             line |= {"request": request.request_id, "method": request.method, "model": request.model}
             line |= {"code": request.code, "bytes": request.size}
             line["us"] = {name: round(seconds * 1e6) for name, seconds in request.timings.items()}

@@ -4,12 +4,13 @@ What native code could do to a process (a crash in a decoder, the kernel's out-o
 in flight, whose clients see UNAVAILABLE and try again, and not the service.
 """
 
+import contextlib
 import logging
+import os
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,35 +19,81 @@ from types import FrameType
 log = logging.getLogger("amlrealtimeai.serving")
 
 _PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0)
+_TRIES = 5  # so many children in a row that were never ready
 _STEADY_SECONDS = 60.0  # who lived for so long starts again without a pause
+_LOOK_SECONDS = 0.5
+_PATIENCE_SECONDS = 5.0  # beyond the child's own grace, before SIGKILL
 
 
-def supervise(arguments: Sequence[str], port_file: Path | None) -> int:
-    """Run `python -m amlrealtimeai.serving` with these arguments until SIGTERM; returns the exit status."""
-    stopping = threading.Event()
-    child: subprocess.Popen[bytes] | None = None
+def supervise(arguments: Sequence[str], port_file: Path | None, grace: float, parent: int | None) -> int:
+    """Run `python -m amlrealtimeai.serving` with these arguments until SIGTERM; returns the exit status.
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        stopping.set()
-        if child is not None:
-            child.terminate()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    grace: seconds that the child takes for requests in flight. parent: also end when this parent process is gone.
+    """
     with tempfile.TemporaryDirectory(prefix="amlrealtimeai-") as folder:
-        port_file = port_file or Path(folder) / "port"
-        port_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "amlrealtimeai.serving", *arguments, "--port-file", str(port_file)]
-        deaths = 0
-        while True:
+        return _Supervisor(arguments, port_file or Path(folder) / "port", grace, parent).run()
+
+
+class _Supervisor:
+    def __init__(self, arguments: Sequence[str], port_file: Path, grace: float, parent: int | None) -> None:
+        self._command = [sys.executable, "-m", "amlrealtimeai.serving", *arguments, "--port-file", str(port_file)]
+        self._port_file = port_file
+        self._patience = grace + _PATIENCE_SECONDS
+        self._parent = parent
+        self._child: subprocess.Popen[bytes] | None = None
+        self._stopping = False
+        self._kill_at: float | None = None
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+
+    def run(self) -> int:
+        """Until the end of the last child; its status."""
+        port: list[str] = []
+        deaths = failures = 0
+        while not self._stopping:
+            self._port_file.unlink(missing_ok=True)
             started = time.monotonic()
-            own = ["--port", port_file.read_text().strip()] if port_file.exists() else []
-            child = subprocess.Popen([*command, *own], stdin=subprocess.DEVNULL)
-            if stopping.is_set():
-                child.terminate()
-            status = child.wait()
-            if stopping.is_set() or status == 0 or not port_file.exists():
-                return max(status, 0) if stopping.is_set() or status >= 0 else 1
+            status = self._run_child(port)
+            was_ready = self._port_file.exists()
+            failures = 0 if was_ready else failures + 1
+            if self._stopping or status == 0 or not (was_ready or port) or failures == _TRIES:
+                return max(status, 0) if self._stopping or status >= 0 else 1
+            port = ["--port", self._port_file.read_text().strip()] if was_ready else port
             deaths = 0 if time.monotonic() - started > _STEADY_SECONDS else deaths + 1
             log.error("the server ended with status %d; starting another on the same port", status)
-            stopping.wait(_PAUSES[min(deaths, len(_PAUSES)) - 1] if deaths else 0.0)
+            self._pause(_PAUSES[min(deaths, len(_PAUSES)) - 1] if deaths else 0.0)
+        return 0
+
+    def _run_child(self, port: list[str]) -> int:
+        """Start a child and wait for its end."""
+        # What this process was handed to hold, such as a lock, the child holds, too: it may be the last to go.
+        self._child = child = subprocess.Popen([*self._command, *port], stdin=subprocess.DEVNULL, close_fds=False)
+        if self._stopping:
+            self._stop()
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return child.wait(_LOOK_SECONDS)
+            self._look_for_parent()
+            if self._kill_at and time.monotonic() > self._kill_at:
+                child.kill()
+
+    def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self._stopping and time.monotonic() < end:
+            time.sleep(0.05)
+            self._look_for_parent()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop()
+
+    def _look_for_parent(self) -> None:
+        if self._parent and os.getppid() != self._parent and not self._stopping:
+            log.warning("the parent process %s is gone; stopping", self._parent)
+            self._stop()
+
+    def _stop(self) -> None:
+        """Let the child finish what is in flight; one that does not go is killed."""
+        self._stopping = True
+        if self._child is not None:
+            self._kill_at = self._kill_at or time.monotonic() + self._patience
+            self._child.terminate()

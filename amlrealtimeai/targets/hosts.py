@@ -145,7 +145,11 @@ def start_here(store: Store, settings: Settings) -> Host:
 
 
 def start_child(store: Store, settings: Settings) -> Host:
-    """A server in a process of its own; raises DeploymentError with the end of its log when it does not start."""
+    """A server in a process of its own, below one that replaces it when it dies.
+
+    Both hold the lock, so that neither is believed dead while the other lives. Raises DeploymentError with the end of
+    the log when it does not start.
+    """
     id, files, lock = _prepare(store, settings)
     with _fresh_log(store, settings.cluster).open("ab") as log:
         process = subprocess.Popen(
@@ -159,15 +163,15 @@ def start_child(store: Store, settings: Settings) -> Host:
             pass_fds=() if os.name == "nt" else (lock.descriptor,),
         )
     lock.release()  # the child has its own hold now
-    _insert(store, settings, id, process.pid, 0)
+    row = _insert(store, settings, id, process.pid, 0)
 
     def stop() -> None:
         process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE_SECONDS + 10.0)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(store, row)  # a server that its supervisor left behind
+        process.kill()
+        process.wait()
 
     try:
         port = _wait_for_port(files, process, log_path(store, settings.cluster))
@@ -188,9 +192,11 @@ def _prepare(store: Store, settings: Settings) -> tuple[str, Files, LifeLock]:
     return id, files, lock
 
 
-def _insert(store: Store, settings: Settings, id: str, pid: int, port: int) -> None:
+def _insert(store: Store, settings: Settings, id: str, pid: int, port: int) -> Row:
     row = {"id": id, "compute_target": settings.cluster, "pid": pid, "owner": os.getpid()}
-    store.insert("servers", {**row, "host": settings.host, "port": port})
+    row |= {"host": settings.host, "port": port}
+    store.insert("servers", row)
+    return row
 
 
 def _command(settings: Settings, files: Files) -> list[str]:
@@ -198,6 +204,8 @@ def _command(settings: Settings, files: Files) -> list[str]:
     command += ["--host", settings.host, "--port", "0", "--port-file", str(files.port), "--log-level", "info"]
     command += ["--limit", f"workers={settings.agents}", "--threads", str(settings.threads)]
     command += ["--grace", str(GRACE_SECONDS)]
+    if os.name != "nt":  # where ending the supervisor would not end its child
+        command.append("--supervise")
     if tls := files.tls():
         command += ["--ssl-cert", str(tls[0]), "--ssl-key", str(tls[1])]
     return command if settings.keep_running else [*command, "--with-parent", str(os.getpid())]
@@ -265,13 +273,14 @@ def _shakes_hands(host: str, port: int) -> bool:
 
 
 def end(store: Store, row: Row) -> None:
-    """End a child of any process: SIGTERM, and SIGKILL when it does not go."""
+    """End a child of any process: SIGTERM, and SIGKILL to it and the server below it when they do not go."""
     lock = Files(store, row["id"]).lock
-    for number, seconds in ((signal.SIGTERM, GRACE_SECONDS + 10.0), (getattr(signal, "SIGKILL", signal.SIGTERM), 5.0)):
+    last = (getattr(os, "killpg", os.kill), getattr(signal, "SIGKILL", signal.SIGTERM), 5.0)
+    for kill, number, seconds in ((os.kill, signal.SIGTERM, GRACE_SECONDS + 10.0), last):
         if not is_alive(store, row):  # checked each time: the number of a process that has ended may be another's
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(row["pid"], number)
+        with contextlib.suppress(OSError):
+            kill(row["pid"], number)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and is_held(lock):
             time.sleep(0.02)

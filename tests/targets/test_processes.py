@@ -1,5 +1,6 @@
 """Services and the processes that run them: who ends with whom, and what the others see."""
 
+import io
 import os
 import signal
 import socket
@@ -8,11 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from amlrealtimeai.accel import client_from_service
+from amlrealtimeai.accel import PredictionClient, client_from_service
 from amlrealtimeai.core import AksCompute, ComputeTarget, Model, Webservice, Workspace
-from amlrealtimeai.errors import DeploymentError, InvalidInputError
+from amlrealtimeai.errors import AmlRealtimeAiError, DeploymentError, InvalidInputError
+from tests.serving.certificates import Authority
 from tests.serving.models import image_model
 from tests.targets.helpers import Session, process_exists
 
@@ -35,15 +39,14 @@ def cluster(workspace: Workspace, name: str = "aks", agents: int = 4, **settings
     return ComputeTarget.create(workspace, name, configuration)
 
 
-def score(service: Webservice) -> float:
-    import io
-
-    import numpy as np
-    from PIL import Image
-
+def plain_picture() -> bytes:
     stream = io.BytesIO()
     Image.new("RGB", (8, 8), (10, 20, 30)).save(stream, "PNG")
-    return float(client_from_service(service).score_numpy_arrays({"images": np.array([stream.getvalue()], object)})[0])
+    return stream.getvalue()
+
+
+def score(service: Webservice) -> float:
+    return float(client_from_service(service).score_numpy_arrays({"images": np.array([plain_picture()], object)})[0])
 
 
 def eventually(check: Callable[[], bool], seconds: float = 10.0) -> bool:
@@ -58,6 +61,13 @@ def eventually(check: Callable[[], bool], seconds: float = 10.0) -> bool:
 def server_pid(workspace: Workspace) -> int:
     (row,) = workspace.store.select("servers")
     return int(row["pid"])
+
+
+def serving_pid(workspace: Workspace) -> int:
+    """The process that answers, which is the child of the one in the store."""
+    pid = server_pid(workspace)
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
 
 
 def port_of(uri: str) -> int:
@@ -82,12 +92,13 @@ def test_services_end_with_their_process_and_start_again_on_demand(
     assert score(service) == pytest.approx(-113.68, abs=0.001)
     pid = server_pid(workspace)
     assert (pid == other.process.pid) == (run_in == "notebook")
+    serving = pid if run_in == "notebook" else serving_pid(workspace)
     if end == "killed":
         other.kill()
     else:
         assert other.finish() == 0
     assert eventually(lambda: not process_exists(pid), 5.0)
-    assert not is_open(port_of(uri))
+    assert not process_exists(serving) and not is_open(port_of(uri))
     assert service.state == "Stopped"
     with pytest.raises(
         DeploymentError, match=r"'means-svc' has no address: it is Stopped; .*call update\(\) to deploy it"
@@ -181,25 +192,79 @@ def test_a_taken_over_name_moves_to_the_new_process(workspace: Workspace) -> Non
     assert service.state == "Healthy" and score(service) == pytest.approx(-113.68, abs=0.001)
 
 
-def test_a_child_that_hangs_is_unhealthy(workspace: Workspace) -> None:
-    cluster(workspace, run_in="process")
+def deployed(workspace: Workspace) -> Webservice:
     service = Webservice.deploy_from_model(
         workspace, "means-svc", Model(workspace, "means"), deployment_target=ComputeTarget(workspace, "aks")
     )
     service.wait_for_deployment()
-    pid = server_pid(workspace)
+    return service
+
+
+def test_a_child_that_hangs_is_unhealthy(workspace: Workspace) -> None:
+    cluster(workspace, run_in="process")
+    service = deployed(workspace)
+    pid = serving_pid(workspace)
     os.kill(pid, signal.SIGSTOP)
     try:
         assert service.state == "Unhealthy"
-        assert service.error == f"its server (process {pid}) does not answer"
+        assert service.error == f"its server (process {server_pid(workspace)}) does not answer"
     finally:
         os.kill(pid, signal.SIGCONT)
     assert eventually(lambda: service.state == "Healthy")
+
+
+@pytest.mark.parametrize("keep_running", [False, True])
+def test_a_server_that_is_killed_is_replaced(workspace: Workspace, tmp_path: Path, keep_running: bool) -> None:
+    authority = Authority()
+    tls = authority.issue("localhost")
+    (tmp_path / "cert.pem").write_bytes(tls.certificate)
+    (tmp_path / "key.pem").write_bytes(tls.key)
+    files = {"ssl_cert_pem_file": tmp_path / "cert.pem", "ssl_key_pem_file": tmp_path / "key.pem"}
+    cluster(workspace, run_in="process", keep_running=keep_running, ssl_cname="localhost", **files)
+    service = deployed(workspace)
+    uri, keys, pid = service.scoring_uri, service.get_keys(), serving_pid(workspace)
+
+    def answer(key: str) -> float:
+        client = PredictionClient("localhost", port_of(uri), True, key, service.name, root_certificates=authority.pem)
+        return float(client.score_numpy_arrays({"images": np.array([plain_picture()], object)})[0])
+
     os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: service.state == "Stopped")
+    started = time.monotonic()
+    assert answer(keys[0]) == pytest.approx(-113.68, abs=0.001), "the client's retries bridge the gap"
+    print(f"answers again after {time.monotonic() - started:.2f} s")
+    assert answer(keys[1]) == pytest.approx(-113.68, abs=0.001)
+    with pytest.raises(AmlRealtimeAiError, match="UNAUTHENTICATED"):
+        answer("wrong-key")
+    assert serving_pid(workspace) != pid and not process_exists(pid)
+    assert (service.state, service.scoring_uri, service.get_keys()) == ("Healthy", uri, keys)
+    after = serving_pid(workspace)
+    service.delete()
+    assert not process_exists(after) and not is_open(port_of(uri)) and workspace.store.select("servers") == []
+
+
+def test_no_server_outlives_its_killed_supervisor(workspace: Workspace) -> None:
+    cluster(workspace, run_in="process", keep_running=True)
+    service = deployed(workspace)
+    port, pid = port_of(service.scoring_uri), serving_pid(workspace)
+    os.kill(server_pid(workspace), signal.SIGKILL)
+    assert service.state != "Stopped" or not process_exists(pid), "nobody may believe it dead while it has the port"
+    assert eventually(lambda: service.state == "Stopped", 5.0)
+    assert not process_exists(pid) and not is_open(port)
     service.update()
     service.wait_for_deployment()
     assert score(service) == pytest.approx(-113.68, abs=0.001)
+
+
+@pytest.mark.slow
+def test_a_hung_server_without_supervisor_is_ended(workspace: Workspace) -> None:
+    cluster(workspace, run_in="process")
+    service = deployed(workspace)
+    pid, port = serving_pid(workspace), port_of(service.scoring_uri)
+    os.kill(pid, signal.SIGSTOP)
+    os.kill(server_pid(workspace), signal.SIGKILL)
+    assert service.state == "Unhealthy"
+    service.delete()
+    assert not process_exists(pid) and not is_open(port) and workspace.store.select("servers") == []
 
 
 def test_an_interrupted_cell_does_not_end_the_child(workspace: Workspace) -> None:
@@ -247,10 +312,7 @@ def test_the_child_finds_this_package_and_not_the_folder_it_is_in(
     (folder / "numpy.py").write_text("raise SystemExit('shadowed')")
     monkeypatch.chdir(folder)
     cluster(workspace, run_in="process")
-    service = Webservice.deploy_from_model(
-        workspace, "means-svc", Model(workspace, "means"), deployment_target=ComputeTarget(workspace, "aks")
-    )
-    service.wait_for_deployment()
+    deployed(workspace)
 
 
 def test_a_child_that_cannot_start_says_why(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

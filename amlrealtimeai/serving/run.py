@@ -1,0 +1,107 @@
+"""One serving process: from the command line's options to a server, until a signal or the end of its parent."""
+
+import argparse
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+from amlrealtimeai.errors import AmlRealtimeAiError, ConfigError, NotFoundError
+from amlrealtimeai.serving import allocator
+from amlrealtimeai.serving.converted import ConvertedModel
+from amlrealtimeai.serving.limits import Limits
+from amlrealtimeai.serving.server import Server
+from amlrealtimeai.serving.tls import Tls, check_private
+from amlrealtimeai.serving.watch import Watcher
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until SIGTERM; returns the exit status."""
+    allocator.give_large_blocks_back()
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    try:
+        _serve(options, stop)
+    except AmlRealtimeAiError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
+    if not options.model and not options.watch:
+        raise ConfigError("nothing to serve: give a MODEL.accelonnx, or --watch FILE.json; --help says more")
+    tls_files = _tls_files(options)
+    server = Server(
+        options.host,
+        options.port,
+        tls=Tls.from_files(*tls_files) if tls_files else None,
+        keys=_keys(options.key_file),
+        limits=Limits.from_texts(options.limit),
+        rest_port=options.rest_port,
+    )
+    if options.model:
+        model = ConvertedModel.load(options.model, options.threads, server.limits.max_pixels)
+        model.warm_up()
+        server.add_model(options.name or model.name, model, options.model_version)
+    watcher = Watcher(server, options.watch, options.threads, tls_files)
+    watcher.start()  # before the port is open: who comes back to a replaced server must not hear of a missing model
+    server.start()
+    try:
+        if options.port_file:
+            _write_port(options.port_file, server.port)
+        gc.collect()
+        gc.freeze()  # what is here now stays; collections need not walk through it
+        print(f"ready on {server.address}", flush=True)
+        if server.rest_port:
+            print(f"REST API on port {server.rest_port}", flush=True)
+        _wait(stop, options.with_parent)
+    finally:
+        watcher.stop()
+        server.stop(options.grace)
+
+
+def _write_port(path: Path, port: int) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(f"{port}\n")
+    temporary.replace(path)
+
+
+def _wait(stop: threading.Event, parent: int | None) -> None:
+    """Until a signal, or until the parent process is gone."""
+    while not stop.wait(0.5 if parent else None):
+        if os.getppid() != parent:
+            logging.getLogger("amlrealtimeai.serving").warning("the parent process %s is gone; stopping", parent)
+            return
+
+
+def _tls_files(options: argparse.Namespace) -> tuple[Path, ...] | None:
+    if bool(options.ssl_cert) != bool(options.ssl_key):
+        raise ConfigError("--ssl-cert and --ssl-key belong together; one of them is missing")
+    if not options.ssl_cert:
+        if options.client_ca:
+            raise ConfigError("--client-ca needs --ssl-cert and --ssl-key")
+        return None
+    files = (options.ssl_cert, options.ssl_key)
+    return (*files, options.client_ca) if options.client_ca else files
+
+
+def _keys(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    if not path.is_file():
+        raise NotFoundError(f"no key file {path}; expected a file with one key on each line")
+    check_private(path, "the key file")
+    keys = path.read_text().split()
+    if not keys:
+        raise ConfigError(f"the key file {path} holds no key; expected one on each line")
+    return keys
