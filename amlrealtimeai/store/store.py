@@ -84,14 +84,18 @@ class Store:
     def kept(self, digest: str, filename: str, *, is_folder: bool) -> Path:
         """Path of a copy with the name `filename`, for readers that want a real file or folder; repaired if altered."""
         target = self._folder("kept") / digest / filename
-        if not _is_copy(digest, target):
-            with failures.disk(target.parent):
+        if _is_copy(digest, target):
+            return target
+        made = self.blobs.temporary_path()  # a copy whose maker is killed is garbage there, in "kept" it would stay
+        with failures.disk(self.path):
+            made.mkdir()
+        try:
+            self.export(digest, made / filename, is_folder=is_folder)
+            with failures.disk(self.path):
                 target.parent.mkdir(exist_ok=True)
-            try:
-                self.export(digest, target, is_folder=is_folder)
-            except OSError:
-                if not _is_copy(digest, target):  # else another process was quicker
-                    raise
+                _move(made / filename, target, digest)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
         return target
 
     def collect_garbage(self) -> int:
@@ -309,6 +313,16 @@ def _is_copy(digest: str, path: Path) -> bool:
     if path.is_dir():
         return folders.digest(path) == digest
     return path.is_file() and blobs.digest(path) == digest
+
+
+def _move(made: Path, target: Path, digest: str) -> None:
+    """Put a copy in its place; what was altered there goes, an equal copy of a quicker process stays."""
+    try:
+        made.replace(target)
+    except OSError:
+        if not _is_copy(digest, target):
+            target.rename(made.with_name(f".{made.name}.altered"))
+            made.replace(target)
 
 
 def _remove(path: Path) -> int:
