@@ -24,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.supervise:
         given = list(sys.argv[1:] if arguments is None else arguments)
         mine = ["--no-supervise", "--with-parent", str(os.getpid())]
-        return supervise([*given, *mine], options.port_file, options.grace, options.with_parent)
+        arguments = [*given, *mine]
+        return supervise(arguments, options.port_file, options.grace, options.with_parent, options.max_silence)
     from amlrealtimeai.serving.run import run  # here: a supervising parent lives without gRPC, NumPy and ONNX Runtime
 
     return run(options)
@@ -59,6 +60,14 @@ def _parser() -> argparse.ArgumentParser:
         default=False,
         help="run in a child process, and replace it when it dies",
     )
+    parser.add_argument(
+        "--max-silence",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="with --supervise: replace a server that hangs for so long (default 60; 0: never)",
+    )
+    parser.add_argument("--heartbeat", type=int, help=argparse.SUPPRESS)  # the supervisor's pipe
     parser.add_argument("--with-parent", type=int, metavar="PID", help="stop when this parent process is gone")
     parser.add_argument("--log-format", default="text", choices=["text", "json"], help="log lines (default text)")
     parser.add_argument("--log-level", default="warning", choices=["debug", "info", "warning", "error"])

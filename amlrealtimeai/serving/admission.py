@@ -50,6 +50,7 @@ class Admission:
         self._queue: deque[Ticket] = deque()
         self._in_flight = 0
         self._bytes = 0
+        self._moved = time.monotonic()  # when a worker was last taken or given back
 
     @property
     def in_flight(self) -> int:
@@ -65,6 +66,11 @@ class Admission:
     def bytes_in_flight(self) -> int:
         """Bytes of the requests that run or wait."""
         return self._bytes
+
+    @property
+    def stuck_seconds(self) -> float:
+        """For how long all workers have been busy with the same requests; without the lock, which may be what hangs."""
+        return 0.0 if self._free else time.monotonic() - self._moved
 
     def enter(self) -> None:
         """Take a place among the requests in flight, or raise RESOURCE_EXHAUSTED at once."""
@@ -98,6 +104,7 @@ class Admission:
         with self._lock:
             if self._free:
                 self._free -= 1
+                self._moved = time.monotonic()
                 return True
             self._queue.append(ticket)
             return False
@@ -105,6 +112,7 @@ class Admission:
     def done(self) -> Ticket | None:
         """Give the worker back, or on to the ticket that is returned, which has to be started."""
         with self._lock:
+            self._moved = time.monotonic()
             if self._queue:
                 return self._queue.popleft()
             self._free += 1

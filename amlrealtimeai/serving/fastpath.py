@@ -40,7 +40,7 @@ class FastPredict:
         self._core.register_completion_queue(self._queue)
         self._core.register_method(METHOD)
         self.receiving: dict[_Rpc, float] = {}  # calls whose message has not arrived, since when
-        self._next_look = 0.0
+        self._next_look = time.monotonic()
         self._open = 0
         self.stopping = False  # set it before the server is stopped
         self._lock = threading.Lock()
@@ -67,6 +67,11 @@ class FastPredict:
         self._queue.shutdown()
         for thread in self._threads:
             thread.join()
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago a thread should have looked around, and did not."""
+        return time.monotonic() - self._next_look
 
     def opened(self) -> None:
         """Something on the queue has begun, whose end `closed` tells."""

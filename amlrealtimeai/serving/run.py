@@ -13,6 +13,7 @@ from types import FrameType
 from amlrealtimeai.errors import AmlRealtimeAiError, ConfigError, NotFoundError
 from amlrealtimeai.serving import allocator
 from amlrealtimeai.serving.converted import ConvertedModel
+from amlrealtimeai.serving.heartbeat import Heart
 from amlrealtimeai.serving.limits import Limits
 from amlrealtimeai.serving.server import Server
 from amlrealtimeai.serving.tls import Tls, check_private
@@ -64,7 +65,7 @@ def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
         print(f"ready on {server.address}", flush=True)
         if server.rest_port:
             print(f"REST API on port {server.rest_port}", flush=True)
-        _wait(stop, options.with_parent)
+        _wait(stop, options.with_parent, server, None if options.heartbeat is None else Heart(options.heartbeat))
     finally:
         watcher.stop()
         server.stop(options.grace)
@@ -76,10 +77,12 @@ def _write_port(path: Path, port: int) -> None:
     temporary.replace(path)
 
 
-def _wait(stop: threading.Event, parent: int | None) -> None:
+def _wait(stop: threading.Event, parent: int | None, server: Server, heart: Heart | None) -> None:
     """Until a signal, or until the parent process is gone."""
-    while not stop.wait(0.5 if parent else None):
-        if os.getppid() != parent:
+    while not stop.wait(0.5 if parent or heart else None):
+        if heart and server.answers:
+            heart.beat()
+        if parent and os.getppid() != parent:
             logging.getLogger("amlrealtimeai.serving").warning("the parent process %s is gone; stopping", parent)
             return
 

@@ -31,6 +31,7 @@ log = logging.getLogger("amlrealtimeai.serving")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _SPARE_THREADS = 8  # beside those of the requests in flight: refusals, health and metadata are quick
 _IDLE_SECONDS = 0.1  # long enough for a request that was accepted to have reached its thread
+_SILENT_SECONDS = 5.0  # in which no polling thread has run: far beyond what a busy machine does
 _LAST_SECONDS = 0.1  # for answers that are on their way when the port is closed
 _HEALTH_NAMES = ("", protos.PREDICTION_SERVICE, protos.MODEL_SERVICE)
 
@@ -156,6 +157,12 @@ class Server:
     def secure(self) -> bool:
         """Whether clients have to use TLS."""
         return self._credentials is not None
+
+    @property
+    def answers(self) -> bool:
+        """Whether the threads that answer Predict move: they poll, and some worker ends its request in time."""
+        polls = self._fast is None or self._fast.silent_seconds < _SILENT_SECONDS
+        return polls and self._servicer.admission.stuck_seconds < self.limits.max_seconds
 
     def add_model(self, name: str, model: ConvertedModel, version: int = 1, keys: Sequence[str] | None = None) -> None:
         """Serve `model` as `name`, in place of what had that name before; its requests in flight finish undisturbed.

@@ -1,10 +1,9 @@
-"""A parent that starts the server as its child and replaces it on the same port when it dies (--supervise).
+"""A parent that starts the server as its child and replaces it on the same port when it dies or hangs (--supervise).
 
-What native code could do to a process (a crash in a decoder, the kernel's out-of-memory killer) then costs the requests
-in flight, whose clients see UNAVAILABLE and try again, and not the service.
+What native code could do to a process (a crash in a decoder, a lock that is never released, the kernel's out-of-memory
+killer) then costs the requests in flight, whose clients see UNAVAILABLE and try again, and not the service.
 """
 
-import contextlib
 import logging
 import os
 import signal
@@ -16,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from amlrealtimeai.serving.heartbeat import Pulse
+
 log = logging.getLogger("amlrealtimeai.serving")
 
 _PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0)
@@ -25,21 +26,27 @@ _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 5.0  # beyond the child's own grace, before SIGKILL
 
 
-def supervise(arguments: Sequence[str], port_file: Path | None, grace: float, parent: int | None) -> int:
+def supervise(
+    arguments: Sequence[str], port_file: Path | None, grace: float, parent: int | None, max_silence: float
+) -> int:
     """Run `python -m amlrealtimeai.serving` with these arguments until SIGTERM; returns the exit status.
 
     grace: seconds that the child takes for requests in flight. parent: also end when this parent process is gone.
+    max_silence: seconds without a sign of life after which a child counts as hung; 0: any number.
     """
     with tempfile.TemporaryDirectory(prefix="amlrealtimeai-") as folder:
-        return _Supervisor(arguments, port_file or Path(folder) / "port", grace, parent).run()
+        return _Supervisor(arguments, port_file or Path(folder) / "port", grace, parent, max_silence).run()
 
 
 class _Supervisor:
-    def __init__(self, arguments: Sequence[str], port_file: Path, grace: float, parent: int | None) -> None:
+    def __init__(
+        self, arguments: Sequence[str], port_file: Path, grace: float, parent: int | None, max_silence: float
+    ) -> None:
         self._command = [sys.executable, "-m", "amlrealtimeai.serving", *arguments, "--port-file", str(port_file)]
         self._port_file = port_file
         self._patience = grace + _PATIENCE_SECONDS
         self._parent = parent
+        self._max_silence = max_silence
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = False
         self._kill_at: float | None = None
@@ -65,17 +72,27 @@ class _Supervisor:
         return 0
 
     def _run_child(self, port: list[str]) -> int:
-        """Start a child and wait for its end."""
+        """Start a child and wait for its end; below zero also for one that hung."""
+        pulse = Pulse()
+        command = [*self._command, *port, *pulse.arguments]
+        self._kill_at = None
         # What this process was handed to hold, such as a lock, the child holds, too: it may be the last to go.
-        self._child = child = subprocess.Popen([*self._command, *port], stdin=subprocess.DEVNULL, close_fds=False)
+        self._child = child = subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=False)
+        pulse.started()
         if self._stopping:
             self._stop()
-        while True:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                return child.wait(_LOOK_SECONDS)
+        hung = False
+        while child.poll() is None:
+            pulse.wait(_LOOK_SECONDS)
             self._look_for_parent()
+            if self._max_silence and pulse.silence > self._max_silence and self._kill_at is None:
+                log.error("the server has given no sign of life for %.0f s; it is ended", pulse.silence)
+                hung = True
+                self._end_child()
             if self._kill_at and time.monotonic() > self._kill_at:
                 child.kill()
+        pulse.close()
+        return min(child.returncode, -signal.SIGTERM) if hung else child.returncode
 
     def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -92,8 +109,11 @@ class _Supervisor:
             self._stop()
 
     def _stop(self) -> None:
-        """Let the child finish what is in flight; one that does not go is killed."""
         self._stopping = True
+        self._end_child()
+
+    def _end_child(self) -> None:
+        """Let it finish what is in flight; one that does not go is killed."""
         if self._child is not None:
             self._kill_at = self._kill_at or time.monotonic() + self._patience
             self._child.terminate()

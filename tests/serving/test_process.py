@@ -1,6 +1,5 @@
 """The command: starts fast, says what is wrong, drains on SIGTERM."""
 
-import contextlib
 import json
 import os
 import signal
@@ -15,7 +14,6 @@ import grpc
 import numpy as np
 import pytest
 
-from amlrealtimeai import PredictionClient
 from amlrealtimeai.serving.server import Server
 from amlrealtimeai.serving.watch import Watcher
 from tests.serving.certificates import Authority
@@ -137,84 +135,6 @@ def test_what_cannot_start_says_why(tmp_path: Path, server: Server) -> None:
     assert "keys need TLS" in failing(model, "--key-file", tmp_path / "keys")
     assert "belong together" in failing(model, "--ssl-cert", tmp_path / "keys")
     assert "expected NAME=NUMBER" in failing(model, "--limit", "nope=1")
-
-
-def children(pid: int) -> list[int]:
-    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
-def test_a_server_that_dies_is_replaced_on_the_same_port(tmp_path: Path) -> None:
-    with service(image_model(tmp_path / "m.accelonnx"), "--port", 0, "--supervise") as running:
-        with PredictionClient("127.0.0.1", running.port) as client:
-            client.score_numpy_array(IMAGES)
-            (before,) = children(running.process.pid)
-            os.kill(before, signal.SIGKILL)
-            assert client.score_numpy_array(IMAGES).shape == (3,), "the client's retries bridge the gap"
-            (after,) = children(running.process.pid)
-            assert after != before
-        code, errors = running.terminate()
-    assert code == 0 and "ended with status -9; starting another" in errors
-    assert not Path(f"/proc/{after}").exists()
-
-
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
-def test_a_replaced_server_has_its_models_when_its_port_opens(tmp_path: Path) -> None:
-    watched = Watched(tmp_path)
-    models = [many_output_model(tmp_path / f"{number}.accelonnx") for number in range(40)]  # some time to load
-    watched.write(**{f"m{number}": {"model": str(model)} for number, model in enumerate(models)})
-    request, codes = request_of("m39", x=np.array([[1, 2]], np.float32)), []
-    with service("--watch", watched.path, "--port", 0, "--supervise") as running:
-        os.kill(children(running.process.pid)[0], signal.SIGKILL)
-        end = time.monotonic() + 20
-        while "OK" not in codes and time.monotonic() < end:
-            with grpc.insecure_channel(f"127.0.0.1:{running.port}") as channel:
-                try:
-                    predict(channel, request)
-                    codes.append("OK")
-                except grpc.RpcError as error:
-                    codes.append(error.code().name)
-        running.terminate()
-    assert set(codes) == {"UNAVAILABLE", "OK"}
-
-
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
-def test_a_supervising_parent_is_small(tmp_path: Path) -> None:
-    with service(image_model(tmp_path / "m.accelonnx"), "--port", 0, "--supervise") as running:
-        lines = Path(f"/proc/{running.process.pid}/status").read_text().splitlines()
-        (resident,) = (int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
-        libraries = Path(f"/proc/{running.process.pid}/maps").read_text()
-        running.terminate()
-    print(f"{resident:.0f} MiB")
-    assert resident < 30 and not any(name in libraries for name in ("cygrpc", "numpy", "onnxruntime"))
-
-
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
-def test_a_child_that_does_not_go_is_killed(tmp_path: Path) -> None:
-    with service(image_model(tmp_path / "m.accelonnx"), "--port", 0, "--supervise", "--grace", 0.1) as running:
-        (child,) = children(running.process.pid)
-        os.kill(child, signal.SIGSTOP)
-        try:
-            assert running.terminate()[0] == 0
-            assert not Path(f"/proc/{child}").exists()
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
-def test_what_cannot_start_again_is_given_up(tmp_path: Path) -> None:
-    model = image_model(tmp_path / "m.accelonnx")
-    with service(model, "--port", 0, "--supervise") as running:
-        model.unlink()
-        os.kill(children(running.process.pid)[0], signal.SIGKILL)
-        code, errors = running.finish(60)
-    assert (code, errors.count("no converted model at")) == (1, 5)
-
-
-def test_what_cannot_start_is_not_tried_again(tmp_path: Path) -> None:
-    assert "no converted model at" in failing(tmp_path / "gone.accelonnx", "--supervise")
 
 
 def test_stops_when_its_parent_is_gone(tmp_path: Path) -> None:
