@@ -1,5 +1,6 @@
 """Services and the processes that run them: who ends with whom, and what the others see."""
 
+import contextlib
 import io
 import os
 import signal
@@ -262,9 +263,13 @@ def test_a_hung_server_without_supervisor_is_ended(workspace: Workspace) -> None
     pid, port = serving_pid(workspace), port_of(service.scoring_uri)
     os.kill(pid, signal.SIGSTOP)
     os.kill(server_pid(workspace), signal.SIGKILL)
-    assert service.state == "Unhealthy"
-    service.delete()
-    assert not process_exists(pid) and not is_open(port) and workspace.store.select("servers") == []
+    try:
+        assert service.state == "Unhealthy"
+        service.delete()
+        assert not process_exists(pid) and not is_open(port) and workspace.store.select("servers") == []
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_an_interrupted_cell_does_not_end_the_child(workspace: Workspace) -> None:
