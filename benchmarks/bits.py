@@ -2,21 +2,29 @@
 
     python -m benchmarks.bits [--networks resnet50 ...] [--formats bw_cnn ...] [--isas avx512vnni ...] [--threads 2 ...]
 
-Takes long: the reference computes each network once per format. Prints one row per network and format as it goes; a
-mismatch is printed with its place and bits, and makes the exit status 1.
+Prints one row per network and format as it goes; a mismatch is printed with its place and bits, and makes the exit
+status 1. `--isas neon` on another computer than an Arm one cross-compiles the kernel and runs it under qemu.
 """
 
 import argparse
+import atexit
+import shutil
 import sys
+import tempfile
 import time
 import warnings
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 from amlrealtimeai import npu
 from amlrealtimeai.npu.compare import first_difference
 from amlrealtimeai.npu.program import Program
-from tests.npu import networks
+from tests.npu import arm, networks
+
+AVAILABLE = [str(isa) for isa in npu.kernel_info()["available"]]  # type: ignore[attr-defined]
+EMULATED = ["neon"] if arm.QEMU and "neon" not in AVAILABLE else []
 
 
 def main() -> None:
@@ -51,9 +59,12 @@ def mismatches(
     found = []
     for isa in isas:
         for count in threads:
-            traced = npu.Native(program, threads=count, keep_tensors=True, isa=isa).run(image)
+            if isa in AVAILABLE:
+                traced = npu.Native(program, threads=count, keep_tensors=True, isa=isa).run(image)
+                outputs = npu.Native(program, threads=count, isa=isa).run(image)
+            else:
+                traced = outputs = arm.run(_driver(), program, image, isa, count)
             report = first_difference(program, expected, traced)
-            outputs = npu.Native(program, threads=count, isa=isa).run(image)
             wrong = [
                 port.name
                 for port in program.output_ports
@@ -64,13 +75,18 @@ def mismatches(
     return found
 
 
+@cache
+def _driver() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="amlrealtimeai-arm-"))
+    atexit.register(shutil.rmtree, folder)
+    return arm.build_driver(folder)
+
+
 def _parser() -> argparse.ArgumentParser:
-    available = npu.kernel_info()["available"]
-    assert isinstance(available, list)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=list(networks.NETWORKS), choices=list(networks.NETWORKS))
     parser.add_argument("--formats", nargs="+", default=list(npu.formats), choices=list(npu.formats))
-    parser.add_argument("--isas", nargs="+", default=available, choices=available)
+    parser.add_argument("--isas", nargs="+", default=AVAILABLE, choices=[*AVAILABLE, *EMULATED])
     parser.add_argument("--threads", nargs="+", type=int, default=[2])
     parser.add_argument("--style", default="tensorflow", choices=["tensorflow", "pytorch"])
     return parser

@@ -1,0 +1,64 @@
+"""The kernel of 64-bit Arm on any computer: cross-compiled to a static program (driver.cpp) that qemu runs."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from amlrealtimeai.npu.native import build
+from amlrealtimeai.npu.native.engine import _PlanBuilder
+from amlrealtimeai.npu.program import Program
+
+QEMU = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64") or ""
+TARGET = ("-target", "aarch64-linux-musl")
+
+
+def build_driver(folder: Path) -> Path:
+    """Compile the kernel and its driver into `folder`; the path of the program."""
+    assert QEMU, "expected qemu-aarch64-static in PATH; apt-get install qemu-user-static"
+    flags = build._instruction_sets("aarch64")
+    rest = {*build._SOURCES.glob("*.cpp"), Path(__file__).with_name("driver.cpp")}
+    parts = []
+    for source in rest & {build._SOURCES / name for name in flags}:
+        parts.append(str(folder / f"{source.stem}.o"))
+        build._run([*build._FLAGS, *TARGET, flags[source.name], "-c", str(source), "-o", parts[-1]])
+        rest.remove(source)
+    arguments = [*build._FLAGS, *TARGET, "-static", f"-I{build._SOURCES}", "-o", str(folder / "driver")]
+    build._run([*arguments, *parts, *sorted(map(str, rest))])
+    return folder / "driver"
+
+
+def written(builder: _PlanBuilder, image: np.ndarray) -> bytes:
+    """A plan as driver.cpp reads it: pointers become places among the constants."""
+    constants, places = bytearray(), {0: 0, None: 0}
+    for array in builder._alive:
+        constants += bytes(-len(constants) % 64)
+        places[array.ctypes.data] = len(constants) + 1
+        constants += array.tobytes()
+    tensors, steps, operations, outputs = (type(array).from_buffer_copy(array) for array in builder._arrays)
+    for step in steps:
+        step.weights, step.bias = places[step.weights], places[step.bias]
+    for operation in operations:
+        operation.constant = places[operation.constant]
+    parts = [bytes(part) for part in (builder.plan, tensors, steps, operations, outputs)]
+    parts += [image.tobytes(), bytes(constants)]
+    return np.array([len(part) for part in parts], np.int64).tobytes() + b"".join(parts)
+
+
+def run(driver: Path, program: Program, image: np.ndarray, isa: str, threads: int = 1) -> dict[str, np.ndarray]:
+    """Every tensor of the program, from the kernel under qemu."""
+    plan, result = driver.with_name("plan"), driver.with_name("result")
+    builder = _PlanBuilder(program, keep=True)
+    plan.write_bytes(written(builder, program.check_input(image)))
+    command = [QEMU, "-cpu", "max", str(driver), str(plan), isa, str(threads), str(len(image)), str(result)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == [isa]
+    names = [port.tensor for port in program.output_ports] + list(program.tensors)
+    values, tensors = np.fromfile(result, np.float32), {}
+    for name in names:
+        shape = (len(image), *program.tensors[name])
+        size = int(np.prod(shape))
+        tensors[name], values = values[:size].reshape(shape), values[size:]
+    assert len(values) == 0
+    ports = {port.name: program.to_port(port, tensors[port.tensor]) for port in program.output_ports}
+    return {**ports, **tensors}
