@@ -149,6 +149,37 @@ def test_many_engines_and_many_threads_give_one_answer(traced):
     assert wrong == []
 
 
+@pytest.fixture
+def engine_and_thread(traced):
+    """An engine of two threads, and the number of the one that it has started."""
+    if not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs Linux and two CPUs")
+    before = set(Path("/proc/self/task").iterdir())
+    engine = npu.Native(traced[0], threads=2)
+    (started,) = set(Path("/proc/self/task").iterdir()) - before
+    return engine, int(started.name)
+
+
+def test_a_thread_stays_off_the_callers_cpu_during_a_run_only(traced, engine_and_thread):
+    engine, thread = engine_and_thread
+    everywhere, seen = os.sched_getaffinity(0), set()
+    caller = threading.Thread(target=lambda: [engine.run(traced[1]) for _ in range(20)])
+    caller.start()
+    while caller.is_alive():
+        seen.add(len(os.sched_getaffinity(thread)))
+    caller.join()
+    assert seen >= {len(everywhere) - 1}
+    assert os.sched_getaffinity(thread) == everywhere
+
+
+def test_a_thread_whose_cpus_were_chosen_keeps_them(traced, engine_and_thread):
+    engine, thread = engine_and_thread
+    chosen = {max(os.sched_getaffinity(0))}
+    os.sched_setaffinity(thread, chosen)
+    engine.run(traced[1])
+    assert os.sched_getaffinity(thread) == chosen
+
+
 def test_a_batch_is_its_images_one_by_one(traced):
     program, image, expected = traced
     batch = np.concatenate([image, image[:, ::-1], image])

@@ -120,6 +120,7 @@ EXPORT void npu_run(void* handle, const float* input, float* const* outputs, int
   pthread_mutex_lock(&e.mutex);
   const Tensor& in = e.plan.tensors[e.plan.input];
   const int64_t image_floats = int64_t(in.height) * in.width * in.channels;
+  e.pool.scatter();
   for (int64_t image = 0; image < batch; ++image) {
     const Context context{&e.plan, e.isa, e.arena, input + image * image_floats, e.scratch};
     for (int i = 0; i < e.plan.step_count; ++i) {
@@ -130,6 +131,7 @@ EXPORT void npu_run(void* handle, const float* input, float* const* outputs, int
     }
     for (int i = 0; i < e.plan.output_count; ++i) copy_out(context, e.plan.outputs[i], image, outputs[i]);
   }
+  e.pool.gather();
   pthread_mutex_unlock(&e.mutex);
 }
 

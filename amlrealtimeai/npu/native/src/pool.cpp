@@ -27,12 +27,15 @@ inline T read(const T& value) {
 }  // namespace
 
 Pool::Pool(int workers) : workers_(workers) {
+#ifdef __linux__
+  if (pthread_getaffinity_np(pthread_self(), sizeof cpus_, &cpus_)) CPU_ZERO(&cpus_);
+#endif
   shares_ = static_cast<Share*>(allocate_lines(workers * sizeof(Share)));
   for (int i = 0; i < workers; ++i) shares_[i].word = 0;
   starts_ = static_cast<Start*>(calloc(workers, sizeof(Start)));
   threads_ = static_cast<pthread_t*>(calloc(workers, sizeof(pthread_t)));
   for (int i = 1; i < workers; ++i) {
-    starts_[i] = {this, i};
+    starts_[i] = {this, i, false};
     if (pthread_create(&threads_[i], nullptr, main, &starts_[i])) break;
     ++started_;
   }
@@ -47,6 +50,29 @@ Pool::~Pool() {
   free_lines(shares_);
   free(starts_);
   free(threads_);
+}
+
+// Linux in a virtual machine takes a CPU that has just slept for one that the host has taken away, and wakes a thread on
+// the caller's CPU instead, where it waits behind the caller: both then share one CPU, and the other one stays idle.
+void Pool::scatter() {
+#ifdef __linux__
+  cpu_set_t others = cpus_, now;
+  CPU_CLR(sched_getcpu(), &others);
+  if (!CPU_COUNT(&others)) return;
+  for (int i = 1; i <= started_; ++i) {
+    if (pthread_getaffinity_np(threads_[i], sizeof now, &now) || !CPU_EQUAL(&now, &cpus_)) continue;  // another's choice
+    starts_[i].scattered = !pthread_setaffinity_np(threads_[i], sizeof others, &others);
+  }
+#endif
+}
+
+void Pool::gather() {
+#ifdef __linux__
+  for (int i = 1; i <= started_; ++i) {
+    if (starts_[i].scattered) pthread_setaffinity_np(threads_[i], sizeof cpus_, &cpus_);
+    starts_[i].scattered = false;
+  }
+#endif
 }
 
 void Pool::run(int items, Work work, void* context) {

@@ -5,6 +5,9 @@
 #pragma once
 #include <pthread.h>
 #include <stdint.h>
+#ifdef __linux__
+#include <sched.h>
+#endif
 
 class Pool {
  public:
@@ -16,6 +19,8 @@ class Pool {
 
   bool complete() const { return started_ == workers_ - 1; }
   int workers() const { return workers_; }
+  void scatter();                                 // before several runs: workers will not wake on the caller's CPU
+  void gather();                                  // after them: workers may run anywhere again
   void run(int items, Work work, void* context);  // returns when every item is done; at most 65535 items
 
  private:
@@ -27,6 +32,7 @@ class Pool {
   struct Start {
     Pool* pool;
     int worker;
+    bool scattered;
   };
 
   static void* main(void* start);
@@ -46,4 +52,7 @@ class Pool {
   alignas(64) int sleepers_ = 0;
   pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
   pthread_cond_t wake_ = PTHREAD_COND_INITIALIZER;
+#ifdef __linux__
+  cpu_set_t cpus_;
+#endif
 };
