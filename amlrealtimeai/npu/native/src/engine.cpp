@@ -120,12 +120,12 @@ EXPORT void npu_run(void* handle, const float* input, float* const* outputs, int
   pthread_mutex_lock(&e.mutex);
   const Tensor& in = e.plan.tensors[e.plan.input];
   const int64_t image_floats = int64_t(in.height) * in.width * in.channels;
-  e.pool.scatter();
   for (int64_t image = 0; image < batch; ++image) {
     const Context context{&e.plan, e.isa, e.arena, input + image * image_floats, e.scratch};
     for (int i = 0; i < e.plan.step_count; ++i) {
       const int64_t begin = nanoseconds ? now() : 0;
       Job job{&context, &e.plan.steps[i]};
+      e.pool.scatter();
       e.pool.run(item_count(context, *job.step), run_job, &job);
       if (nanoseconds) nanoseconds[i] += now() - begin;
     }

@@ -56,11 +56,15 @@ Pool::~Pool() {
 // the caller's CPU instead, where it waits behind the caller: both then share one CPU, and the other one stays idle.
 void Pool::scatter() {
 #ifdef __linux__
+  const int cpu = sched_getcpu();
+  if (cpu == caller_cpu_) return;
+  caller_cpu_ = cpu;
   cpu_set_t others = cpus_, now;
-  CPU_CLR(sched_getcpu(), &others);
+  CPU_CLR(cpu, &others);
   if (!CPU_COUNT(&others)) return;
   for (int i = 1; i <= started_; ++i) {
-    if (pthread_getaffinity_np(threads_[i], sizeof now, &now) || !CPU_EQUAL(&now, &cpus_)) continue;  // another's choice
+    const bool unknown = pthread_getaffinity_np(threads_[i], sizeof now, &now);
+    if (!starts_[i].scattered && (unknown || !CPU_EQUAL(&now, &cpus_))) continue;  // somebody has chosen its CPUs
     starts_[i].scattered = !pthread_setaffinity_np(threads_[i], sizeof others, &others);
   }
 #endif
@@ -68,6 +72,7 @@ void Pool::scatter() {
 
 void Pool::gather() {
 #ifdef __linux__
+  caller_cpu_ = -1;
   for (int i = 1; i <= started_; ++i) {
     if (starts_[i].scattered) pthread_setaffinity_np(threads_[i], sizeof cpus_, &cpus_);
     starts_[i].scattered = false;

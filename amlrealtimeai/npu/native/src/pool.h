@@ -19,8 +19,8 @@ class Pool {
 
   bool complete() const { return started_ == workers_ - 1; }
   int workers() const { return workers_; }
-  void scatter();                                 // before several runs: workers will not wake on the caller's CPU
-  void gather();                                  // after them: workers may run anywhere again
+  void scatter();                                 // before a run: workers will not wake on the caller's CPU
+  void gather();                                  // after the last: workers may run anywhere again
   void run(int items, Work work, void* context);  // returns when every item is done; at most 65535 items
 
  private:
@@ -54,5 +54,6 @@ class Pool {
   pthread_cond_t wake_ = PTHREAD_COND_INITIALIZER;
 #ifdef __linux__
   cpu_set_t cpus_;
+  int caller_cpu_ = -1;
 #endif
 };
