@@ -9,7 +9,8 @@ The workshop's ResNet-50 classifies pictures made of emoji, `--train` and `--tes
    float graph gives for the training pictures (distillation: G. Hinton et al., arXiv:1503.02531; no labels needed);
    then the held-out pictures again.
 Labels teach less: 53 % of the drop came back where features brought 67 % (ms_fp8, seed 3, 40 pictures a class, four
-epochs of all weights). Everything is seeded. The defaults were chosen on seed 3, so quote figures of another --seed.
+epochs of all weights). Everything is seeded. Settings were tried on seed 3; seed 2 was run once for each
+format that RESULTS.md quotes.
 """
 
 import argparse
