@@ -35,10 +35,8 @@ def score(options: argparse.Namespace) -> None:
         begin = time.perf_counter()
         answer = client.score_file(options.image, outputs=options.output)
         elapsed = (time.perf_counter() - begin) * 1e3
-    if answer.size == 1000:
-        print(top(answer))
-    else:
-        print(answer)
+    for output in answer if isinstance(answer, list) else [answer]:
+        print(top(output) if output.size == 1000 else output)
     parts = ", ".join(f"{name} {seconds * 1e3:.1f}" for name, seconds in client.last_timings.items())
     print(f"{elapsed:.1f} ms ({parts})")
 
@@ -88,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("image", help="a JPEG or PNG file")
     command.add_argument("--address", default="127.0.0.1:50051", help="host:port of the service (default: %(default)s)")
     command.add_argument("--service", default="", help="the service's name, where several share the address")
-    command.add_argument("--output", help="an output's name (default: the only one)")
+    command.add_argument("--output", help="an output's name (default: all)")
     command = add(inspect)
     command.add_argument("program", help="a .npu program or an .accelonnx model")
     command.add_argument("--timing", action="store_true", help="the modelled FPGA's cycles instead of the listing")
