@@ -12,20 +12,25 @@ from tests.serving.models import image_model
 PICTURE = Path(__file__).parents[2] / "data" / "images" / "red_fox.jpg"
 
 
-def test_every_output_of_a_service_is_printed(tmp_path: Path, server: Server, capsys) -> None:
-    with zipfile.ZipFile(image_model(tmp_path / "one.accelonnx")) as archive:
+def model_of_two_outputs(folder: Path) -> ConvertedModel:
+    with zipfile.ZipFile(image_model(folder / "one.accelonnx")) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     definition = json.loads(members["service_def.json"])
     outputs = definition["signature"]["outputs"]
     outputs["again"] = outputs["output_alias"]
-    with zipfile.ZipFile(tmp_path / "two.accelonnx", "w") as archive:
+    with zipfile.ZipFile(folder / "two.accelonnx", "w") as archive:
         for name, data in {**members, "service_def.json": json.dumps(definition)}.items():
             archive.writestr(name, data)
-    server.add_model("means", ConvertedModel.load(tmp_path / "two.accelonnx"))
-    address = f"127.0.0.1:{server.port}"
-    assert main(["score", str(PICTURE), "--address", address, "--service", "means"]) == 0
-    *answers, times = capsys.readouterr().out.splitlines()
-    assert len(answers) == 2 and answers[0] == answers[1] and answers[0].startswith("[")
-    assert " ms (" in times
-    assert main(["score", str(PICTURE), "--address", address, "--service", "means", "--output", "again"]) == 0
-    assert capsys.readouterr().out.splitlines()[0] == answers[0]
+    return ConvertedModel.load(folder / "two.accelonnx")
+
+
+def test_every_output_of_a_service_is_printed(tmp_path: Path, capsys) -> None:
+    with Server() as server:
+        server.add_model("means", model_of_two_outputs(tmp_path))
+        command = ["score", str(PICTURE), "--address", f"127.0.0.1:{server.port}", "--service", "means"]
+        assert main(command) == 0
+        *answers, times = capsys.readouterr().out.splitlines()
+        assert len(answers) == 2 and answers[0] == answers[1] and answers[0].startswith("[")
+        assert " ms (" in times
+        assert main([*command, "--output", "again"]) == 0
+        assert capsys.readouterr().out.splitlines()[0] == answers[0]
