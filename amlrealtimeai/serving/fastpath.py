@@ -209,6 +209,7 @@ class _Rpc:
             trailers(self._record), answer.code.value[0], answer.text.encode(), _NO_FLAGS
         )
         self._rpc.start_server_batch((*operations, status), self._sent)
+        self._servicer.note(self._record)
 
     def _sent(self, event: Any) -> None:
         self._servicer.end(self._counted)

@@ -155,6 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
             except Exception as error:  # of the JSON side; the rest is answered inside
                 record = Record("Predict", model=match["model"], size=len(body))
                 answer = servicer.failed(error, record)
+                servicer.note(record)
             if answer.data is None:
                 self._fail(_HTTP.get(answer.code.name, 500), answer.text, record.request_id)
             else:

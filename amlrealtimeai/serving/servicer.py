@@ -84,24 +84,24 @@ class Servicer:
         """Answer any method in this thread, waiting for a worker if it needs one."""
         record = Record(method, size=len(data))
         if method == "Predict":
-            return self._predict(data, call, record), record
-        try:
-            answer = Answer(data=self._methods[method](data, call, record).SerializeToString())
-        except Exception as error:
-            return self.failed(error, record), record
-        self._observe(record)
+            answer = self._predict(data, call, record)
+        else:
+            try:
+                answer = Answer(data=self._methods[method](data, call, record).SerializeToString())
+                record.finish("OK", "")
+            except Exception as error:
+                answer = self.failed(error, record)
+        self.note(record)
         return answer, record
 
     def failed(self, error: Exception, record: Record) -> Answer:
         """The answer for an error."""
         failure = answer_of(error, record.request_id)
         record.finish(failure.code.name, failure.text)
-        self._observe(record)
         return Answer(failure.code, failure.text)
 
-    def _observe(self, record: Record) -> None:
-        if "total" not in record.timings:
-            record.finish("OK", "")
+    def note(self, record: Record) -> None:
+        """Tell the log and the observers about an answered request; nobody should have to wait for this."""
         if log.isEnabledFor(logging.INFO):
             log.info("%s", record, extra={"record": record})
         for observer in self.observers:
@@ -127,7 +127,7 @@ class Servicer:
             answer = Answer(data=self._predict_now(data, call, record))
         except Exception as error:
             return self.failed(error, record)
-        self._observe(record)
+        record.finish("OK", "")
         return answer
 
     def work_off(self, ticket: Ticket | None) -> None:

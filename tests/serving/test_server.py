@@ -304,12 +304,23 @@ def test_observers_and_log_get_every_request(
         server.add_model("means", models["means"])
         predict(channel, request_of(images=IMAGES))
         refused(lambda: predict(channel, request_of(pictures=IMAGES)))
+    records.sort(key=lambda record: record.started)  # they are noted after their answers, by several threads
     assert [(r.method, r.model, r.code) for r in records] == [
         ("Predict", "means", "OK"),
         ("Predict", "means", "INVALID_ARGUMENT"),
     ]
     assert records[0].timings["decode"] > 0
     assert f"request={records[1].request_id} method=Predict model='means' code=INVALID_ARGUMENT" in caplog.text
+
+
+def test_an_answer_does_not_wait_for_the_log(models: dict[str, ConvertedModel]) -> None:
+    answered, waited = threading.Event(), []
+    with Server() as server, channel_to(server) as channel:
+        server.add_observer(lambda record: waited.append(answered.wait(15)))
+        server.add_model("means", models["means"])
+        predict(channel, request_of(images=IMAGES))
+        answered.set()
+    assert waited == [True]
 
 
 def test_too_many_at_once_are_refused_and_the_others_answered(tmp_path: Path) -> None:
