@@ -36,6 +36,17 @@ def in_turns(runs: Mapping[str, tuple[Run, np.ndarray]], rounds: int) -> dict[st
     return {name: np.array(values) for name, values in times.items()}
 
 
+def in_a_row(run: Run, image: np.ndarray, rounds: int) -> np.ndarray:
+    """Milliseconds of `rounds` calls without a pause: caches and threads as under load."""
+    times = []
+    for turn in range(WARM_UP + rounds):
+        begin = time.perf_counter()
+        run(image)
+        if turn >= WARM_UP:
+            times.append((time.perf_counter() - begin) * 1e3)
+    return np.array(times)
+
+
 def resident() -> float:
     """MiB of this process that are in memory; 0 where there is no /proc."""
     status = Path("/proc/self/status")
