@@ -140,6 +140,7 @@ class _Rpc:
         self._due = 1  # events that end the call: sent, and closed if that is told by itself
 
     def begin(self) -> None:
+        """Refuse it, or ask for its message."""
         cygrpc = self._owner.cygrpc
         self._counted = self._servicer.begin()
         close = cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS)

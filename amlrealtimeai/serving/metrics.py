@@ -78,6 +78,7 @@ class _Gauges:
         self._servicer = servicer
 
     def collect(self) -> Iterator[Any]:
+        """One gauge after another, as prometheus-client asks for them."""
         admission = self._servicer.admission
         yield GaugeMetricFamily("amlrealtimeai_in_flight", "Requests that run or wait.", admission.in_flight)
         yield GaugeMetricFamily("amlrealtimeai_waiting", "Requests that wait for a worker.", admission.waiting)

@@ -222,6 +222,7 @@ class _Exchange:
         self._call = call
 
     def predict(self, body: bytes) -> tuple[Answer, Record]:
+        """From JSON to Predict, and its answer back to JSON."""
         request = protos.PredictRequest()
         self._fill(request.model_spec)
         served = self._servicer.table.get(self._model)
@@ -243,6 +244,7 @@ class _Exchange:
         return answer, record
 
     def status(self) -> tuple[Answer, Record]:
+        """GetModelStatus as JSON."""
         request = protos.GetModelStatusRequest()
         self._fill(request.model_spec)
         answer, record = self._servicer.respond("GetModelStatus", request.SerializeToString(), self._call)
@@ -265,6 +267,7 @@ class _Exchange:
         return answer, record
 
     def metadata(self) -> tuple[Answer, Record]:
+        """GetModelMetadata as JSON."""
         request = protos.GetModelMetadataRequest(metadata_field=["signature_def"])
         self._fill(request.model_spec)
         answer, record = self._servicer.respond("GetModelMetadata", request.SerializeToString(), self._call)
