@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=50051, help="port (default 50051; 0: any free one)")
     parser.add_argument("--rest-port", type=int, help="also serve the REST API, /metrics and /healthz on this port")
     parser.add_argument("--client-ca", type=Path, help="PEM of a CA: only clients with its certificates may connect")
-    parser.add_argument("--port-file", type=Path, help="write the port to this file when ready")
+    parser.add_argument("--port-file", type=Path, help="write the port to this file when ready, and that of REST")
     parser.add_argument("--threads", type=int, help="threads of a model (default: one per usable CPU)")
     parser.add_argument("--ssl-cert", type=Path, help="PEM certificate chain; makes the service TLS only")
     parser.add_argument("--ssl-key", type=Path, help="its PEM private key")

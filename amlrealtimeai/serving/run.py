@@ -59,7 +59,7 @@ def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
     server.start()
     try:
         if options.port_file:
-            _write_port(options.port_file, server.port)
+            _write_ports(options.port_file, server)
         gc.collect()
         gc.freeze()  # what is here now stays; collections need not walk through it
         print(f"ready on {server.address}", flush=True)
@@ -71,9 +71,9 @@ def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
         server.stop(options.grace)
 
 
-def _write_port(path: Path, port: int) -> None:
+def _write_ports(path: Path, server: Server) -> None:
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(f"{port}\n")
+    temporary.write_text(f"{server.port}\n" + (f"{server.rest_port}\n" if server.rest_port else ""))
     temporary.replace(path)
 
 

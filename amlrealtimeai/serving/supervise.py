@@ -55,26 +55,31 @@ class _Supervisor:
 
     def run(self) -> int:
         """Until the end of the last child; its status."""
-        port: list[str] = []
+        ports: list[str] = []
         deaths = failures = 0
         while not self._stopping:
             self._port_file.unlink(missing_ok=True)
             started = time.monotonic()
-            status = self._run_child(port)
+            status = self._run_child(ports)
             was_ready = self._port_file.exists()
             failures = 0 if was_ready else failures + 1
-            if self._stopping or status == 0 or not (was_ready or port) or failures == _TRIES:
+            if self._stopping or status == 0 or not (was_ready or ports) or failures == _TRIES:
                 return max(status, 0) if self._stopping or status >= 0 else 1
-            port = ["--port", self._port_file.read_text().strip()] if was_ready else port
+            ports = self._ports() if was_ready else ports
             deaths = 0 if time.monotonic() - started > _STEADY_SECONDS else deaths + 1
             log.error("the server ended with status %d; starting another on the same port", status)
             self._pause(_PAUSES[min(deaths, len(_PAUSES)) - 1] if deaths else 0.0)
         return 0
 
-    def _run_child(self, port: list[str]) -> int:
+    def _ports(self) -> list[str]:
+        """What makes the next child listen where the last one did."""
+        values = self._port_file.read_text().split()
+        return [word for pair in zip(("--port", "--rest-port"), values, strict=False) for word in pair]
+
+    def _run_child(self, ports: list[str]) -> int:
         """Start a child and wait for its end; below zero also for one that hung."""
         pulse = Pulse()
-        command = [*self._command, *port, *pulse.arguments]
+        command = [*self._command, *ports, *pulse.arguments]
         self._kill_at = None
         # What this process was handed to hold, such as a lock, the child holds, too: it may be the last to go.
         self._child = child = subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=False)

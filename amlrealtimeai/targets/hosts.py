@@ -226,7 +226,7 @@ def _wait_for_port(files: Files, process: "subprocess.Popen[bytes]", log: Path) 
         if time.monotonic() > deadline:
             raise DeploymentError(f"the server did not start within {START_SECONDS:.0f} s:\n{tail(log, 10)}")
         time.sleep(0.02)
-    return int(files.port.read_text())
+    return int(files.port.read_text().split()[0])
 
 
 def is_alive(store: Store, row: Row) -> bool:

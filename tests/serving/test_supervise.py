@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import grpc
@@ -37,6 +38,21 @@ def test_a_server_that_dies_is_replaced_on_the_same_port(tmp_path: Path) -> None
         code, errors = running.terminate()
     assert code == 0 and "ended with status -9; starting another" in errors
     assert not Path(f"/proc/{after}").exists()
+
+
+def test_a_replaced_server_keeps_its_rest_port(tmp_path: Path) -> None:
+    with service(image_model(tmp_path / "m.accelonnx"), "--port", 0, "--rest-port", 0, "--supervise") as running:
+        rest = int(running.process.stdout.readline().removeprefix("REST API on port "))
+        (before,) = children(running.process.pid)
+        os.kill(before, signal.SIGKILL)
+        eventually(lambda: children(running.process.pid) not in ([], [before]))
+
+        def healthy() -> bool:
+            with urllib.request.urlopen(f"http://127.0.0.1:{rest}/healthz", timeout=5) as response:
+                return response.status == 200
+
+        eventually(healthy)
+        assert running.terminate()[0] == 0
 
 
 def test_a_replaced_server_has_its_models_when_its_port_opens(tmp_path: Path) -> None:
@@ -106,8 +122,9 @@ def test_a_server_whose_workers_do_not_end_is_replaced(tmp_path: Path) -> None:
     with service(long, *QUICKLY, *limits) as running:
         (before,) = children(running.process.pid)
         with grpc.insecure_channel(f"127.0.0.1:{running.port}") as channel:
-            assert refused(lambda: predict(channel, request_of(x=np.ones(1, np.float32))))[0] == "UNAVAILABLE"
-        eventually(lambda: children(running.process.pid) not in ([], [before]))
+            request = request_of(x=np.ones(1, np.float32))
+            assert refused(lambda: predict(channel, request, timeout=60))[0] == "UNAVAILABLE"
+        eventually(lambda: children(running.process.pid) not in ([], [before]), seconds=60)
         code, errors = running.terminate()
     assert code == 0 and "no sign of life" in errors
 
