@@ -148,7 +148,10 @@ def _convert_stages(
         cuts = partition.plan_stages(model, float_graph, require_fpga)
         quantised = _choose_formats(cuts, config, chosen)
         reference = model.graph if quantised else float_graph
-        return cuts, _convert_all(reference, float_graph, cuts, config, steps), reference, quantised
+        stages = _convert_all(reference, float_graph, cuts, config, steps)
+        for cut in cuts if quantised else ():
+            cut.details.pop("onnx", None)  # only the comparison of an unquantised graph needs it
+        return cuts, stages, reference, quantised
     except ConversionError:
         if require_fpga:
             raise
