@@ -15,11 +15,17 @@ _UNITS = (3, 4, 6, 3)
 _EPSILON = 1.001e-5
 _MEANS_RGB = np.array([123.68, 116.779, 103.939], np.float32)
 _STATISTICS = ("gamma", "beta", "moving_mean", "moving_variance")
+_OTHER_ARCHIVE = (
+    "Give the resnet50.npz in a folder that 'python -m amlrealtimeai.lab.training FOLDER' has filled, with its digest "
+    "beside it, or leave the option out."
+)
 
 
 def weights(path: Path | None = None) -> dict[str, np.ndarray]:
     """Arrays by Keras' names, of an archive (default: the shipped one). Raises WeightsError."""
-    return codec.load(path or resources.path("weights/resnet50.npz"), "resnet50")
+    if path is None:
+        return codec.load(resources.path("weights/resnet50.npz"), "resnet50")
+    return codec.load(path, "resnet50", advice=_OTHER_ARCHIVE)
 
 
 def prepare(pictures: np.ndarray) -> np.ndarray:
