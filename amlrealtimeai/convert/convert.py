@@ -42,11 +42,13 @@ class _Steps:
     times: list[tuple[str, float]] = field(default_factory=list)
 
     def begin(self, step: str, fraction: float) -> None:
+        """The step before ends here, with `fraction` of the whole done (0..1)."""
         self.times.append((step, time.perf_counter()))
         if self.progress is not None:
             self.progress(step, fraction)
 
     def finish(self) -> tuple[tuple[str, float], ...]:
+        """The last step ends here; returns every step with its seconds."""
         self.begin("done", 1.0)
         ends = [when for _, when in self.times[1:]]
         return tuple((step, end - when) for (step, when), end in zip(self.times, ends, strict=False))

@@ -63,11 +63,13 @@ class _Graph:
         self.initializers: list[onnx.TensorProto] = []
 
     def node(self, op: str, inputs: list[str], **attributes: Any) -> str:
+        """A new node; returns the name of its output."""
         name = f"{op}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
         return name
 
     def convolution(self, x: str, name: str, stride: int = 1, pad: int = 0) -> str:
+        """A convolution, its kernel turned from HWIO to OIHW, and its batch normalisation."""
         kernel = np.ascontiguousarray(self.arrays[f"{name}_conv/kernel"].transpose(3, 2, 0, 1))
         self.initializers.append(numpy_helper.from_array(kernel, f"{name}/kernel"))
         y = self.node("Conv", [x, f"{name}/kernel"], strides=[stride] * 2, pads=[pad] * 4)
@@ -76,6 +78,7 @@ class _Graph:
         return self.node("BatchNormalization", [y, *(f"{name}/{part}" for part in _STATISTICS)], epsilon=_EPSILON)
 
     def unit(self, x: str, name: str, stride: int, project: bool) -> str:
+        """A bottleneck; `project`: with a convolution beside it, where the shape changes."""
         side = self.convolution(x, f"{name}_0", stride) if project else x
         y = self.node("Relu", [self.convolution(x, f"{name}_1", stride)])
         y = self.node("Relu", [self.convolution(y, f"{name}_2", pad=1)])
