@@ -4,8 +4,9 @@ Importing this package loads neither TensorFlow nor ONNX Runtime.
 """
 
 import os
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from amlrealtimeai import lazy
 
 # These are read when the other library is imported, so they have to be set before anything of ours imports it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -20,13 +21,4 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["DeploymentClient", "PredictionClient", "__version__"]
 
-_HOMES = {
-    "DeploymentClient": "amlrealtimeai.deployment_client",
-    "PredictionClient": "amlrealtimeai.client",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'amlrealtimeai' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = lazy.attributes(__name__, {"DeploymentClient": "deployment_client", "PredictionClient": "client"})

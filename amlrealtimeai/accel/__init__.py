@@ -3,8 +3,9 @@
 Names load on first use, so that a client starts without TensorFlow.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from amlrealtimeai import lazy
 
 if TYPE_CHECKING:
     from amlrealtimeai.accel.client import PredictionClient, client_from_service
@@ -20,16 +21,13 @@ __all__ = [
     "client_from_service",
 ]
 
-_HOMES = {
-    "AccelContainerImage": "container_image",
-    "AccelInferenceConfig": "inference_config",
-    "AccelOnnxConverter": "converter",
-    "PredictionClient": "client",
-    "client_from_service": "client",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'amlrealtimeai.accel' has no attribute {name!r}")
-    return getattr(import_module(f"amlrealtimeai.accel.{_HOMES[name]}"), name)
+__getattr__ = lazy.attributes(
+    __name__,
+    {
+        "AccelContainerImage": "container_image",
+        "AccelInferenceConfig": "inference_config",
+        "AccelOnnxConverter": "converter",
+        "PredictionClient": "client",
+        "client_from_service": "client",
+    },
+)

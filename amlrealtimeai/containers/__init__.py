@@ -4,8 +4,9 @@
 content as a build context for machines that cannot write it themselves.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from amlrealtimeai import lazy
 
 if TYPE_CHECKING:
     from amlrealtimeai.containers.archive import verify_image
@@ -26,20 +27,17 @@ __all__ = [
     "verify_image",
 ]
 
-_HOMES = {
-    "Engine": "engine",
-    "find_engine": "engine",
-    "ImageInfo": "image",
-    "LayerInfo": "image",
-    "build_image": "image",
-    "dockerfile": "build_context",
-    "Running": "running",
-    "run": "running",
-    "verify_image": "archive",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'amlrealtimeai.containers' has no attribute {name!r}")
-    return getattr(import_module(f"amlrealtimeai.containers.{_HOMES[name]}"), name)
+__getattr__ = lazy.attributes(
+    __name__,
+    {
+        "Engine": "engine",
+        "find_engine": "engine",
+        "ImageInfo": "image",
+        "LayerInfo": "image",
+        "build_image": "image",
+        "dockerfile": "build_context",
+        "Running": "running",
+        "run": "running",
+        "verify_image": "archive",
+    },
+)

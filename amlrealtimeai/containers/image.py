@@ -96,12 +96,14 @@ class _Progress:
             self._bar = tqdm(total=total, unit="B", unit_scale=True, desc="container image")
 
     def add(self, count: int) -> None:
+        """`count` more bytes are in the image."""
         if self._bar is not None:
             with self._lock:
                 self._bar.total = max(self._bar.total, self._bar.n + count)
                 self._bar.update(count)
 
     def close(self) -> None:
+        """End the bar; what it counted is the whole."""
         if self._bar is not None:
             self._bar.total = self._bar.n
             self._bar.close()

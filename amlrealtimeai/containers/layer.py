@@ -78,6 +78,7 @@ class _Gzip:
         self.position = self.size = 0
 
     def tell(self) -> int:
+        """Bytes written so far, before compression; tarfile asks."""
         return self.position
 
     def write(self, data: bytes) -> int:
@@ -93,6 +94,7 @@ class _Gzip:
         self._target.write(data)
 
     def finish(self) -> None:
+        """Write what the compressor still holds, and gzip's end."""
         self._emit(self._compressor.flush())
 
 

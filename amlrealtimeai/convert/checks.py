@@ -10,7 +10,7 @@ from PIL import Image
 
 from amlrealtimeai import npu
 from amlrealtimeai.convert import to_onnx
-from amlrealtimeai.convert.graph import Graph, session_config
+from amlrealtimeai.convert.graph import Graph
 from amlrealtimeai.convert.partition import Cut
 from amlrealtimeai.convert.quiet import tensorflow
 from amlrealtimeai.convert.report import Check
@@ -70,17 +70,15 @@ def _image(random: np.random.Generator, width: int, height: int, kind: str) -> b
 
 def run_tensorflow(graph: Graph, feed: dict[str, np.ndarray], tensors: Sequence[str]) -> dict[str, np.ndarray]:
     """TensorFlow's values of `tensors`; `feed` overrides tensors by name."""
-    tf = tensorflow()
     fetch = [tensor for tensor in dict.fromkeys(tensors) if tensor not in feed]
-    with tf.compat.v1.Session(graph=graph.tf_graph(), config=session_config()) as session:
-        try:
-            values = session.run(fetch, feed)
-        except tf.errors.OpError as error:
-            raise ConversionError(
-                f"TensorFlow itself cannot run the model on a sample input: {' '.join(str(error).split())[:400]}. "
-                "Expected a string input that holds an image, or numbers like pixels."
-            ) from error
-    return {**feed, **{tensor: np.asarray(value) for tensor, value in zip(fetch, values, strict=True)}}
+    try:
+        values = graph.run(fetch, feed)
+    except tensorflow().errors.OpError as error:
+        raise ConversionError(
+            f"TensorFlow itself cannot run the model on a sample input: {' '.join(str(error).split())[:400]}. "
+            "Expected a string input that holds an image, or numbers like pixels."
+        ) from error
+    return {**feed, **dict(zip(fetch, values, strict=True))}
 
 
 def check_converted(

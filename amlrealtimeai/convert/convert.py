@@ -1,8 +1,6 @@
 """SavedModel -> converted model: load, cut, convert every stage, write, compare with TensorFlow."""
 
-import os
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +29,7 @@ class _Stage:
     """A converted stage: its entry in service_def.json, its file, its line in the report."""
 
     definition: dict[str, Any]
-    file: bytes | None
+    file: bytes | Path | None
     report: StageReport
 
 
@@ -44,11 +42,13 @@ class _Steps:
     times: list[tuple[str, float]] = field(default_factory=list)
 
     def begin(self, step: str, fraction: float) -> None:
+        """The step before ends here, with `fraction` of the whole done (0..1)."""
         self.times.append((step, time.perf_counter()))
         if self.progress is not None:
             self.progress(step, fraction)
 
     def finish(self) -> tuple[tuple[str, float], ...]:
+        """The last step ends here; returns every step with its seconds."""
         self.begin("done", 1.0)
         ends = [when for _, when in self.times[1:]]
         return tuple((step, end - when) for (step, when), end in zip(self.times, ends, strict=False))
@@ -102,17 +102,18 @@ def _convert(
     steps: _Steps,
 ) -> ConversionReport:
     float_graph, _ = drop_quantisers(model.graph, model.outputs)
-    cuts, stages, reference, quantised = _convert_stages(model, float_graph, config, chosen, require_fpga, steps)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.unchecked")
-    try:
+    # beside the target: in a workspace's temporary folder, others clean up after a conversion that was killed
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as made:
+        folder = Path(made)
+        cuts, stages, reference, quantised = _convert_stages(
+            model, float_graph, config, chosen, require_fpga, steps, folder
+        )
         steps.begin("write", 0.75)
         files = {stage.definition["file"]: stage.file for stage in stages if stage.file is not None}
-        write_converted(temporary, _definition(name, model, stages), files)
+        write_converted(folder / target.name, _definition(name, model, stages), files)
         steps.begin("compare", 0.8)
-        checks = check_converted(model, reference, cuts, ConvertedModel.load(temporary), quantised)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        checks = check_converted(model, reference, cuts, ConvertedModel.load(folder / target.name), quantised)
+        (folder / target.name).replace(target)
     times = steps.finish()
     formats = [str(cut.details["format"]) for cut in cuts if cut.kind == "npu"]
     return ConversionReport(
@@ -142,19 +143,23 @@ def _convert_stages(
     chosen: BlockFormat | None,
     require_fpga: bool,
     steps: _Steps,
+    folder: Path,
 ) -> tuple[list[Cut], list[_Stage], Graph, bool]:
     """Cuts, converted stages, the graph that they have to equal, and whether it rounds as the NPU does."""
     try:
         cuts = partition.plan_stages(model, float_graph, require_fpga)
         quantised = _choose_formats(cuts, config, chosen)
         reference = model.graph if quantised else float_graph
-        return cuts, _convert_all(reference, float_graph, cuts, config, steps), reference, quantised
+        stages = _convert_all(reference, float_graph, cuts, config, steps, folder)
+        for cut in cuts if quantised else ():
+            cut.details.pop("onnx", None)  # only the comparison of an unquantised graph needs it
+        return cuts, stages, reference, quantised
     except ConversionError:
         if require_fpga:
             raise
     # Without the NPU there is nothing to quantise: the host runs the float network.
     cuts = partition.plan_host(model)
-    return cuts, _convert_all(float_graph, float_graph, cuts, config, steps), float_graph, False
+    return cuts, _convert_all(float_graph, float_graph, cuts, config, steps, folder), float_graph, False
 
 
 def _choose_formats(cuts: list[Cut], config: str, chosen: BlockFormat | None) -> bool:
@@ -181,32 +186,41 @@ def _preset(fmt: BlockFormat) -> BlockFormat:
     return next((preset for preset in npu.formats.values() if _numbers(preset) == _numbers(fmt)), fmt)
 
 
-def _convert_all(graph: Graph, float_graph: Graph, cuts: list[Cut], config: str, steps: _Steps) -> list[_Stage]:
+def _convert_all(
+    graph: Graph, float_graph: Graph, cuts: list[Cut], config: str, steps: _Steps, folder: Path
+) -> list[_Stage]:
     stages = []
     for index, cut in enumerate(cuts):
         start = time.perf_counter()
         convert = {"preprocess": _preprocess_stage, "onnx": _host_stage, "npu": _npu_stage}[cut.kind]
         steps.begin(f"convert {cut.name}", 0.15 + 0.6 * index / len(cuts))
-        definition, file, detail = convert(graph, float_graph, cut, config)
+        definition, file, detail = convert(graph, float_graph, cut, config, folder)
         edges = [{tensor: _static(graph, tensor) for tensor in side} for side in (cut.inputs, cut.outputs)]
         seconds = time.perf_counter() - start
-        report = StageReport(cut.kind, cut.name, edges[0], edges[1], seconds, len(file or b""), detail)
+        size = file.stat().st_size if isinstance(file, Path) else len(file or b"")
+        report = StageReport(cut.kind, cut.name, edges[0], edges[1], seconds, size, detail)
         stages.append(_Stage({"type": cut.kind, "name": cut.name, **definition}, file, report))
     return stages
 
 
-def _preprocess_stage(graph: Graph, float_graph: Graph, cut: Cut, config: str) -> tuple[dict[str, Any], None, str]:
+def _preprocess_stage(
+    graph: Graph, float_graph: Graph, cut: Cut, config: str, folder: Path
+) -> tuple[dict[str, Any], None, str]:
     wires = {"inputs": {"images": cut.inputs[0]}, "outputs": {"output": cut.outputs[0]}}
     return {**wires, "parameters": dict(cut.details)}, None, "decode, resize, centre"
 
 
-def _host_stage(graph: Graph, float_graph: Graph, cut: Cut, config: str) -> tuple[dict[str, Any], bytes, str]:
+def _host_stage(
+    graph: Graph, float_graph: Graph, cut: Cut, config: str, folder: Path
+) -> tuple[dict[str, Any], bytes, str]:
     data, inputs = to_onnx.convert_host(graph, cut.name, cut.inputs, cut.outputs)
     outputs = {tensor: tensor for tensor in cut.outputs}
     return {"file": f"{cut.name}.onnx", "inputs": inputs, "outputs": outputs}, data, "ONNX, float32"
 
 
-def _npu_stage(graph: Graph, float_graph: Graph, cut: Cut, config: str) -> tuple[dict[str, Any], bytes, str]:
+def _npu_stage(
+    graph: Graph, float_graph: Graph, cut: Cut, config: str, folder: Path
+) -> tuple[dict[str, Any], Path, str]:
     partition.check_featurizer(float_graph, cut)
     onnx_model = to_onnx.convert_featurizer(float_graph, cut.inputs, cut.outputs)
     cut.details["depth"] = sum(node.op_type == "Conv" for node in onnx_model.graph.node)
@@ -225,14 +239,9 @@ def _npu_stage(graph: Graph, float_graph: Graph, cut: Cut, config: str) -> tuple
         "inputs": {port: port for port, _ in program.inputs},
         "outputs": {port: port for port, _ in program.outputs},
     }
-    return definition, _saved(program), f"{len(program.chains)} chains, {fmt.name or fmt}"
-
-
-def _saved(program: Any) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="amlrealtimeai-") as folder:
-        path = Path(folder) / "program.npu"
-        program.save(path)
-        return path.read_bytes()
+    path = folder / f"{cut.name}.npu"
+    program.save(path)
+    return definition, path, f"{len(program.chains)} chains, {fmt.name or fmt}"
 
 
 def _static(graph: Graph, tensor: str) -> tuple[int | None, ...] | None:

@@ -1,7 +1,7 @@
 """A frozen TensorFlow graph as plain nodes: who feeds whom, cutting, rewiring, folding of constants."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ _NEVER_CONSTANT = _LOOP_OPS | {
     "Merge",
     "VarHandleOp",
 }
+_LARGE = 1 << 16  # bytes
 _STATEFUL = re.compile(r"Random|Multinomial|TruncatedNormal|Queue|Iterator|HashTable|PyFunc|Print|Assert|NoOp|Variable")
 _QUANTISER_END = re.compile(r"^(?P<scope>(?:.*/)?bfp_quantize(?:_\d+)?)/output$")
 
@@ -34,13 +35,18 @@ def node_name(tensor: str) -> str:
 
 
 class Graph:
-    """Nodes of one GraphDef by name; edits change this copy only."""
+    """Nodes of one GraphDef by name; edits change this copy only.
 
-    def __init__(self, graph_def: Any, copy: bool = True):
+    weights: values of large constants by node name, which the GraphDef does not hold. All copies of a graph share them:
+    those of VGG-16 take 550 MB.
+    """
+
+    def __init__(self, graph_def: Any, copy: bool = True, weights: Mapping[str, np.ndarray] | None = None):
         self.graph_def = type(graph_def)() if copy else graph_def
         if copy:
             self.graph_def.CopyFrom(graph_def)
         self.nodes: dict[str, Any] = {node.name: node for node in self.graph_def.node}
+        self.weights = weights or {}
         self._shapes: Any = None
 
     def inputs(self, node: Any) -> list[str]:
@@ -62,13 +68,36 @@ class Graph:
         return self.tf_graph().get_tensor_by_name(tensor)
 
     def tf_graph(self) -> Any:
-        """The tf.Graph of these nodes, imported once."""
+        """The tf.Graph of these nodes, imported once; `weights` are placeholders in it, which `run` feeds."""
         if self._shapes is None:
             tf = tensorflow()
+            graph_def = type(self.graph_def)()
+            graph_def.CopyFrom(self.graph_def)
+            for node in graph_def.node:
+                if node.name in self.weights:
+                    set_placeholder(node, node.attr["dtype"].type, self.weights[node.name].shape)
             self._shapes = tf.Graph()
             with self._shapes.as_default():
-                tf.import_graph_def(self.graph_def, name="")
+                tf.import_graph_def(graph_def, name="")
         return self._shapes
+
+    def as_graph_def(self) -> Any:
+        """A GraphDef that holds all values, `weights` as well."""
+        whole = type(self.graph_def)()
+        whole.CopyFrom(self.graph_def)
+        for node in whole.node:
+            if node.name in self.weights:
+                set_constant(node, self.weights[node.name])
+        return whole
+
+    def run(self, tensors: Sequence[str], feed: Mapping[str, np.ndarray] | None = None) -> list[np.ndarray]:
+        """TensorFlow's values of `tensors`; `feed` gives values to tensors by name. Raises tf.errors.OpError."""
+        tf = tensorflow()
+        given = dict(feed or {})
+        needed = self.ancestors(tensors, stop=given, control=True)
+        given |= {tensor_name(name): self.weights[name] for name in needed if name in self.weights}
+        with tf.compat.v1.Session(graph=self.tf_graph(), config=session_config()) as session:
+            return [np.asarray(value) for value in session.run(list(tensors), given)]
 
     def shape(self, tensor: str) -> list[int | None] | None:
         """Static shape, None for unknown dimensions; None when even the rank is unknown."""
@@ -122,7 +151,7 @@ class Graph:
         kept.versions.CopyFrom(self.graph_def.versions)
         kept.library.CopyFrom(self.graph_def.library)
         kept.node.extend(self.nodes[name] for name in self.ancestors(outputs, control=True))
-        return Graph(kept, copy=False)
+        return Graph(kept, copy=False, weights=self.weights)
 
     def consumers(self, names: Iterable[str] | None = None) -> dict[str, list[str]]:
         """Tensor -> names of the nodes that read it, among `names` (default: all nodes)."""
@@ -160,32 +189,46 @@ class Graph:
                 known.add(name)
         return known
 
+    def value(self, name: str) -> np.ndarray:
+        """Value of the Const node of that name."""
+        if name in self.weights:
+            return self.weights[name]
+        return tensorflow().make_ndarray(self.nodes[name].attr["value"].tensor)
+
     def evaluate(self, tensors: Iterable[str]) -> dict[str, np.ndarray]:
         """Node name -> value of constant tensors (:0); those that only pass a Const on need no session."""
-        tf = tensorflow()
         values: dict[str, np.ndarray] = {}
         fetch: list[str] = []
         for tensor in sorted(tensors):
             source = self.nodes[node_name(self.resolve(tensor))]
             if source.op == "Const":
-                values[node_name(tensor)] = tf.make_ndarray(source.attr["value"].tensor)
+                values[node_name(tensor)] = self.value(source.name)
             else:
                 fetch.append(tensor)
         if fetch:
-            with tf.compat.v1.Session(graph=self.tf_graph(), config=session_config()) as session:
-                results = session.run(fetch)
-            values |= {node_name(tensor): np.asarray(value) for tensor, value in zip(fetch, results, strict=True)}
+            values |= zip(map(node_name, fetch), self.run(fetch), strict=True)
         return values
 
 
-def set_constant(node: Any, value: np.ndarray) -> None:
-    """Turn `node` into a Const with that value."""
+def set_constant(node: Any, value: np.ndarray, weights: dict[str, np.ndarray] | None = None) -> None:
+    """Turn `node` into a Const with that value, which goes to `weights` instead if they are given and it is large."""
     tf = tensorflow()
     node.op = "Const"
     del node.input[:]
     node.attr.clear()
     node.attr["dtype"].type = tf.as_dtype(value.dtype if value.dtype != object else tf.string).as_datatype_enum
-    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+    if weights is not None and value.nbytes > _LARGE and value.dtype != object:
+        weights[node.name] = value
+    else:
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+
+
+def set_placeholder(node: Any, dtype: int, shape: Sequence[int | None] | None) -> None:
+    """Turn `node` into a Placeholder; dtype: number of a tf.DType."""
+    node.op = "Placeholder"
+    node.attr.clear()
+    node.attr["dtype"].type = dtype
+    node.attr["shape"].shape.CopyFrom(tensorflow().TensorShape(shape).as_proto())
 
 
 def rewire(graph: Graph, target: Callable[[str], str]) -> None:
@@ -215,7 +258,7 @@ def drop_quantisers(graph: Graph, outputs: Iterable[str]) -> tuple[Graph, int]:
         bypass[tensor_name(name)] = graph.inputs(start)[0]
     if not bypass:
         return graph, 0
-    float_graph = Graph(graph.graph_def)
+    float_graph = Graph(graph.graph_def, weights=graph.weights)
 
     def target(tensor: str) -> str:
         while tensor in bypass:
@@ -230,33 +273,32 @@ def subgraph(
     graph: Graph,
     inputs: Mapping[str, list[int | None] | None],
     outputs: Iterable[str],
-) -> tuple[Any, dict[str, str]]:
-    """GraphDef of what lies between `inputs` (tensor -> shape) and `outputs`, with constants folded.
+) -> tuple[Graph, dict[str, str]]:
+    """What lies between `inputs` (tensor -> shape) and `outputs`, with constants folded.
 
-    Every input becomes a Placeholder of the given shape. Returns the GraphDef and the names that the inputs have in it
+    Every input becomes a Placeholder of the given shape. Returns the graph and the names that the inputs have in it
     (their own, except for outputs other than :0 of a node).
     """
-    tf = tensorflow()
     names = graph.ancestors(outputs, stop=inputs)
     keep_control = any(graph.nodes[name].op in _LOOP_OPS for name in names)
     if keep_control:
         names = graph.ancestors(outputs, stop=inputs, control=True)
     folded, needed = _fold(graph, names, outputs)
     renamed = {t: t if t.endswith(":0") else tensor_name(t.replace(":", "_output_")) for t in inputs}
+    weights = dict(graph.weights)
     result = type(graph.graph_def)()
     result.versions.CopyFrom(graph.graph_def.versions)
     result.library.CopyFrom(_library(graph, [name for name in names if name in needed and name not in folded]))
     for tensor, shape in inputs.items():
-        node = result.node.add(name=node_name(renamed[tensor]), op="Placeholder")
-        node.attr["dtype"].type = graph.tensor(tensor).dtype.as_datatype_enum
-        node.attr["shape"].shape.CopyFrom(tf.TensorShape(shape).as_proto())
+        node = result.node.add(name=node_name(renamed[tensor]))
+        set_placeholder(node, graph.tensor(tensor).dtype.as_datatype_enum, shape)
     for name in names:
         if name not in needed or tensor_name(name) in inputs:
             continue
         node = result.node.add()
         if name in folded:
             node.name = name
-            set_constant(node, folded[name])
+            set_constant(node, folded[name], weights)
             continue
         node.CopyFrom(graph.nodes[name])
         sources = [s for s in node.input if keep_control or not s.startswith("^")]
@@ -268,7 +310,7 @@ def subgraph(
             dtype = node.attr["T"].type
             node.attr.clear()
             node.attr["T"].type = dtype
-    return result, renamed
+    return Graph(result, copy=False, weights=weights), renamed
 
 
 def _library(graph: Graph, names: Iterable[str]) -> Any:

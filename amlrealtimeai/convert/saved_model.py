@@ -206,6 +206,7 @@ def _freeze(session: Any, graph: Graph, outputs: list[str]) -> Graph:
     """What `outputs` need of `graph`, with the session's variable values as constants."""
     names = graph.ancestors(outputs, control=True)
     values = _variable_values(session, graph, names)
+    weights: dict[str, np.ndarray] = {}
     frozen = type(graph.graph_def)()
     frozen.versions.CopyFrom(graph.graph_def.versions)
     frozen.library.CopyFrom(graph.graph_def.library)
@@ -213,7 +214,7 @@ def _freeze(session: Any, graph: Graph, outputs: list[str]) -> Graph:
         node = frozen.node.add()
         node.CopyFrom(graph.nodes[name])
         if name in values:
-            set_constant(node, values[name])
+            set_constant(node, values[name], weights)
         elif node.op == "ReadVariableOp":
             dtype = node.attr["dtype"].type
             node.op = "Identity"
@@ -225,7 +226,7 @@ def _freeze(session: Any, graph: Graph, outputs: list[str]) -> Graph:
                 "Export the graph for inference, without training ops on the way to the outputs."
             )
         node.attr.pop("_class", None)
-    return Graph(frozen, copy=False)
+    return Graph(frozen, copy=False, weights=weights)
 
 
 _MOVES = ("Identity", "Switch", "RefSwitch")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from amlrealtimeai.convert.graph import Graph, node_name, subgraph, tensor_name
+from amlrealtimeai.convert.graph import Graph, node_name, set_constant, set_placeholder, subgraph, tensor_name
 from amlrealtimeai.convert.quiet import TF2ONNX_LOCK, quiet, tensorflow
 from amlrealtimeai.errors import ConversionError
 
@@ -26,11 +26,11 @@ def convert_host(
     Raises ConversionError naming the op and the node that tf2onnx or ONNX Runtime cannot take.
     """
     shapes = {tensor: _free_batch(graph.known_shape(tensor)) for tensor in inputs}
-    graph_def, renamed = subgraph(graph, shapes, outputs)
-    for node in graph_def.node:
+    stage, renamed = subgraph(graph, shapes, outputs)
+    for node in stage.graph_def.node:
         if _HOST_REFUSED.fullmatch(node.op):
             raise ConversionError(_refusal(name, node.op, node.name))
-    model = _tf2onnx(graph_def, name, list(renamed.values()), outputs)
+    model = _tf2onnx(stage, name, list(renamed.values()), outputs)
     data = model.SerializeToString()
     _require_loadable(data, name)
     return data, {onnx_name: tensor for tensor, onnx_name in renamed.items()}
@@ -39,8 +39,8 @@ def convert_host(
 def convert_featurizer(graph: Graph, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
     """onnx.ModelProto of the float featurizer: batch 1, static shapes, as tf2onnx maps it."""
     shapes = {tensor: image_shape(graph, tensor) for tensor in inputs}
-    graph_def, renamed = subgraph(graph, shapes, outputs)
-    return _tf2onnx(graph_def, "featurizer", list(renamed.values()), outputs)
+    stage, renamed = subgraph(graph, shapes, outputs)
+    return _tf2onnx(stage, "featurizer", list(renamed.values()), outputs)
 
 
 def image_shape(graph: Graph, tensor: str) -> list[int | None]:
@@ -72,7 +72,7 @@ def _free_batch(shape: list[int | None] | None) -> list[int | None] | None:
     return [None, *shape[1:]] if shape else shape
 
 
-def _tf2onnx(graph_def: Any, stage: str, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+def _tf2onnx(graph: Graph, stage: str, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
     """onnx.ModelProto as tf2onnx maps it.
 
     Its optimiser is not run: it copies every weight in each of its passes (14 of 17 s for a ResNet-50) and folds batch
@@ -81,13 +81,13 @@ def _tf2onnx(graph_def: Any, stage: str, inputs: Sequence[str], outputs: Sequenc
     tf = tensorflow()
     from tf2onnx.tfonnx import process_tf_graph
 
-    weights = _take_weights(graph_def)
+    weights = _take_weights(graph)
     from tf2onnx import utils
 
     with TF2ONNX_LOCK, quiet() as errors, tf.Graph().as_default() as scratch:
         try:
             utils.INTERNAL_NAME = 1  # numbers in names start anew, so that the same model gives the same file
-            tf.import_graph_def(graph_def, name="")
+            tf.import_graph_def(graph.graph_def, name="")
             converted = process_tf_graph(
                 scratch,
                 opset=OPSET,
@@ -96,31 +96,29 @@ def _tf2onnx(graph_def: Any, stage: str, inputs: Sequence[str], outputs: Sequenc
             )
             model = converted.make_model("amlrealtimeai")
         except Exception as error:
-            raise ConversionError(_explain(stage, graph_def, [*errors, str(error)])) from error
+            raise ConversionError(_explain(stage, graph.graph_def, [*errors, str(error)])) from error
     unsupported = [text for text in errors if "not supported" in text or "Unsupported" in text or "Failed" in text]
     if unsupported:
-        raise ConversionError(_explain(stage, graph_def, unsupported))
+        raise ConversionError(_explain(stage, graph.graph_def, unsupported))
     return _put_weights(model, weights)
 
 
-def _take_weights(graph_def: Any) -> dict[str, Any]:
-    """Turn the large weights of Conv2D and MatMul into placeholders, in place; returns node name -> their values."""
-    tf = tensorflow()
+def _take_weights(graph: Graph) -> dict[str, Any]:
+    """Turn the weights of Conv2D and MatMul into placeholders, in place; returns node name -> their values.
+
+    Other large constants go back into the GraphDef.
+    """
     readers: dict[str, set[tuple[str, int]]] = {}
-    for node in graph_def.node:
+    for node in graph.graph_def.node:
         for index, source in enumerate(node.input):
             readers.setdefault(node_name(source), set()).add((node.op, index))
     weights = {}
-    for node in graph_def.node:
-        value = node.attr["value"].tensor if node.op == "Const" else None
-        if value is None or not readers.get(node.name, {("", 0)}) <= {("Conv2D", 1), ("MatMul", 1)}:
-            continue
-        weights[node.name] = tf.make_ndarray(value)
-        dtype, shape = value.dtype, value.tensor_shape
-        node.op = "Placeholder"
-        node.attr["shape"].shape.CopyFrom(shape)
-        node.attr["dtype"].type = dtype
-        del node.attr["value"]
+    for node in graph.graph_def.node:
+        if node.op == "Const" and readers.get(node.name, {("", 0)}) <= {("Conv2D", 1), ("MatMul", 1)}:
+            weights[node.name] = graph.value(node.name)
+            set_placeholder(node, node.attr["dtype"].type, weights[node.name].shape)
+        elif node.name in graph.weights:
+            set_constant(node, graph.weights[node.name])
     return weights
 
 

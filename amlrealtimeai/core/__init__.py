@@ -3,8 +3,9 @@
 Everything is kept in the workspace's store; names load on first use, so that importing this package costs nothing.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from amlrealtimeai import lazy
 
 if TYPE_CHECKING:
     from amlrealtimeai.core.compute import AksCompute, ComputeTarget
@@ -24,19 +25,16 @@ __all__ = [
     "Workspace",
 ]
 
-_HOMES = {
-    "AksCompute": "compute",
-    "AksWebservice": "webservice",
-    "ComputeTarget": "compute",
-    "ContainerImage": "image",
-    "Image": "image",
-    "Model": "model",
-    "Webservice": "webservice",
-    "Workspace": "workspace",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'amlrealtimeai.core' has no attribute {name!r}")
-    return getattr(import_module(f"amlrealtimeai.core.{_HOMES[name]}"), name)
+__getattr__ = lazy.attributes(
+    __name__,
+    {
+        "AksCompute": "compute",
+        "AksWebservice": "webservice",
+        "ComputeTarget": "compute",
+        "ContainerImage": "image",
+        "Image": "image",
+        "Model": "model",
+        "Webservice": "webservice",
+        "Workspace": "workspace",
+    },
+)

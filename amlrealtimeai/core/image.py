@@ -7,13 +7,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from amlrealtimeai.core.arguments import check_strings, known_keywords, matches
+from amlrealtimeai.core.arguments import check_strings, known_keywords
 from amlrealtimeai.core.model import Model
 from amlrealtimeai.core.operation import SUCCEEDED, Operation
 from amlrealtimeai.core.stored import Versioned, split_id
 from amlrealtimeai.core.tables import in_bytes
 from amlrealtimeai.core.workspace import Workspace
-from amlrealtimeai.errors import ContainerError, InvalidInputError, NotFoundError, UnsupportedError
+from amlrealtimeai.errors import ContainerError, InvalidInputError, UnsupportedError
 from amlrealtimeai.store.store import Row, now
 
 _CLASSES = {"accel": ("amlrealtimeai.accel.container_image", "AccelContainerImage")}
@@ -33,6 +33,7 @@ class Image(Versioned):
     """An existing image by name (the latest version, or `version`) or id "name:version". Raises NotFoundError."""
 
     _table = "images"
+    _creation = "Create one: Image.create(name, [model], image_config, workspace)."
     _operation: "Operation[Row] | None" = None
 
     def __new__(
@@ -45,7 +46,7 @@ class Image(Versioned):
         version: int | None = None,
     ) -> "Image":
         """An object of the class that belongs to the image's flavor."""
-        row = _find(workspace, name, id, tags, properties, version)
+        row = cls._find(workspace, name, id, tags, properties, version)
         return object.__new__(_class_of(row["flavor"]) if cls in (Image, ContainerImage) else cls)
 
     @known_keywords
@@ -59,7 +60,7 @@ class Image(Versioned):
         version: int | None = None,
     ) -> None:
         self.workspace = workspace
-        self._row = _find(workspace, name, id, tags, properties, version)
+        self._row = self._find(workspace, name, id, tags, properties, version)
 
     @staticmethod
     @known_keywords
@@ -78,10 +79,8 @@ class Image(Versioned):
                 f"the model {model.id!r} is not a converted one. Convert it first: "
                 "AccelOnnxConverter.convert_tf_model(workspace, model, input_node, outputs_nodes)."
             )
-        image: Image = object.__new__(_class_of(image_config.flavor))
-        image.workspace = workspace
         version = workspace.store.next_version("images", name)
-        image._row = {
+        row = {
             "name": name,
             "version": version,
             "log": f"image-{name}-{version}.log",
@@ -93,9 +92,8 @@ class Image(Versioned):
             "properties": check_strings("properties", image_config.properties),
             "created": now(),
         }
-        image._operation = Operation(
-            f"image {image.id}", lambda _: _build(workspace, image._row, model), measured=False
-        )
+        image: Image = _class_of(image_config.flavor)._of(workspace, row)
+        image._operation = Operation(f"image {image.id}", lambda _: _build(workspace, row, model), measured=False)
         return image
 
     @staticmethod
@@ -110,12 +108,8 @@ class Image(Versioned):
     ) -> "Sequence[Image]":
         """Images of the workspace, newest first."""
         model, version = split_id(model_id, "model") if model_id else (model_name, None)
-        rows = workspace.store.select("images", name=image_name, model_name=model, model_version=version)
-        return [
-            Image(workspace, row["name"], version=row["version"])
-            for row in reversed(rows)
-            if matches(tags, row["tags"]) and matches(properties, row["properties"])
-        ]
+        rows = Image._rows(workspace, tags, properties, name=image_name, model_name=model, model_version=version)
+        return [_class_of(row["flavor"])._of(workspace, row) for row in reversed(rows)]
 
     @known_keywords
     def wait_for_creation(self, show_output: bool = False) -> None:
@@ -277,25 +271,6 @@ def _check_name(name: str) -> None:
 def _class_of(flavor: str) -> Any:
     module, name = _CLASSES[flavor]
     return getattr(import_module(module), name)
-
-
-def _find(
-    workspace: Workspace, name: str | None, id: str | None, tags: Any, properties: Any, version: int | None
-) -> Row:
-    if (name is None) == (id is None):
-        raise InvalidInputError("expected either name= or id=. For example: Image(workspace, name='resnet50')")
-    if id is not None:
-        name, version = split_id(id, "image")
-    rows = workspace.store.select("images", name=name, version=version)
-    rows = [row for row in rows if matches(tags, row["tags"]) and matches(properties, row["properties"])]
-    if not rows:
-        asked = id or (name if version is None else f"{name}:{version}")
-        known = ", ".join({row["name"]: None for row in workspace.store.select("images")}) or "none"
-        raise NotFoundError(
-            f"no image {asked!r} in the workspace {workspace.name!r}; its images are: {known}. "
-            "Create one: Image.create(name, [model], image_config, workspace)."
-        )
-    return max(rows, key=lambda row: row["version"])
 
 
 def _build(workspace: Workspace, row: Row, model: Model) -> Row:

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amlrealtimeai.core.arguments import check_name, check_strings, known_keywords, matches, warn_without_meaning
-from amlrealtimeai.core.stored import Versioned, split_id
+from amlrealtimeai.core.arguments import check_name, check_strings, known_keywords, warn_without_meaning
+from amlrealtimeai.core.stored import Versioned
 from amlrealtimeai.core.tables import in_bytes
 from amlrealtimeai.core.workspace import Workspace
-from amlrealtimeai.errors import InvalidInputError, NotFoundError
+from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.serving.converted import DEFINITION
 from amlrealtimeai.store.store import Row
 
@@ -28,6 +28,7 @@ class Model(Versioned):
     """
 
     _table = "models"
+    _creation = "Register one: Model.register(workspace, model_path, model_name)."
 
     @known_keywords
     def __init__(
@@ -39,21 +40,8 @@ class Model(Versioned):
         properties: Any = None,
         version: int | None = None,
     ) -> None:
-        if (name is None) == (id is None):
-            raise InvalidInputError("expected either name= or id=. For example: Model(workspace, name='resnet50')")
-        if id is not None:
-            name, version = split_id(id, "model")
-        rows = workspace.store.select("models", name=name, version=version)
-        rows = [row for row in rows if matches(tags, row["tags"]) and matches(properties, row["properties"])]
-        if not rows:
-            asked = id or (name if version is None else f"{name}:{version}")
-            known = ", ".join(workspace.models) or "none"
-            raise NotFoundError(
-                f"no model {asked!r} in the workspace {workspace.name!r}; its models are: {known}. "
-                "Register one: Model.register(workspace, model_path, model_name)."
-            )
         self.workspace = workspace
-        self._row = max(rows, key=lambda row: row["version"])
+        self._row = self._find(workspace, name, id, tags, properties, version)
 
     @staticmethod
     @known_keywords
@@ -100,11 +88,7 @@ class Model(Versioned):
         workspace: Workspace, name: str | None = None, tags: Any = None, properties: Any = None, latest: bool = False
     ) -> "Sequence[Model]":
         """Registered models, newest first; `latest` keeps one version of each name."""
-        rows = [
-            row
-            for row in reversed(workspace.store.select("models", name=name))
-            if matches(tags, row["tags"]) and matches(properties, row["properties"])
-        ]
+        rows = Model._rows(workspace, tags, properties, name=name)[::-1]
         if latest:
             newest: dict[str, Row] = {}
             for row in rows:
@@ -112,12 +96,6 @@ class Model(Versioned):
                     newest[row["name"]] = row
             rows = list(newest.values())
         return [Model._of(workspace, row) for row in rows]
-
-    @classmethod
-    def _of(cls, workspace: Workspace, row: Row) -> "Model":
-        model = cls.__new__(cls)
-        model.workspace, model._row = workspace, row
-        return model
 
     @property
     def url(self) -> str:

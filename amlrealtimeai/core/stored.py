@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from amlrealtimeai.core.arguments import check_strings, known_keywords
+from amlrealtimeai.core.arguments import check_strings, known_keywords, matches
 from amlrealtimeai.core.tables import Shown
 from amlrealtimeai.core.workspace import Workspace
-from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.errors import InvalidInputError, NotFoundError
 from amlrealtimeai.store.schema import KEYS
 from amlrealtimeai.store.store import Row
 
@@ -18,6 +18,18 @@ class Stored(Shown):
     _table: ClassVar[str]
     workspace: Workspace
     _row: Row
+
+    @classmethod
+    def _of(cls, workspace: Workspace, row: Row) -> Self:
+        made = object.__new__(cls)
+        made.workspace, made._row = workspace, row
+        return made
+
+    @classmethod
+    def _rows(cls, workspace: Workspace, tags: Any, properties: Any, **where: Any) -> list[Row]:
+        """Rows whose columns equal `where` and whose tags and properties match, oldest first."""
+        rows = workspace.store.select(cls._table, **where)
+        return [row for row in rows if matches(tags, row["tags"]) and matches(properties, row["properties"])]
 
     @property
     def name(self) -> str:
@@ -91,6 +103,29 @@ class Stored(Shown):
 
 class Versioned(Stored):
     """A stored object whose name has versions; its id is "name:version"."""
+
+    _creation: ClassVar[str]  # what to do when there is none: a sentence for people
+
+    @classmethod
+    def _find(
+        cls, workspace: Workspace, name: str | None, id: str | None, tags: Any, properties: Any, version: int | None
+    ) -> Row:
+        """The latest row of that name, or that of `version`, or of the id "name:version". Raises NotFoundError."""
+        what = cls._table.removesuffix("s")
+        if (name is None) == (id is None):
+            example = f"{what.capitalize()}(workspace, name='resnet50')"
+            raise InvalidInputError(f"expected either name= or id=. For example: {example}")
+        if id is not None:
+            name, version = split_id(id, what)
+        rows = cls._rows(workspace, tags, properties, name=name, version=version)
+        if not rows:
+            asked = id or (name if version is None else f"{name}:{version}")
+            known = ", ".join(dict.fromkeys(row["name"] for row in workspace.store.select(cls._table))) or "none"
+            raise NotFoundError(
+                f"no {what} {asked!r} in the workspace {workspace.name!r}; its {cls._table} are: {known}. "
+                f"{cls._creation}"
+            )
+        return max(rows, key=lambda row: row["version"])
 
     @property
     def version(self) -> int:

@@ -4,8 +4,8 @@ Nothing here is needed to use the package; no submodule loads before it is asked
 """
 
 import os
-from importlib import import_module
-from typing import Any
+
+from amlrealtimeai import lazy
 
 # TensorFlow reads it when it is imported: its start-up lines would be the first thing that a learner sees.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -28,13 +28,7 @@ _HOMES = {
     "top": "pictures",
     "transfer": "transfer",
 }
-_MODULES = ("blocks", "check", "images", "transfer")
 
 __all__ = sorted(_HOMES)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'amlrealtimeai.lab' has no attribute {name!r}")
-    module = import_module(f"amlrealtimeai.lab.{_HOMES[name]}")
-    return module if name in _MODULES else getattr(module, name)
+__getattr__ = lazy.attributes(__name__, _HOMES)

@@ -15,11 +15,17 @@ _UNITS = (3, 4, 6, 3)
 _EPSILON = 1.001e-5
 _MEANS_RGB = np.array([123.68, 116.779, 103.939], np.float32)
 _STATISTICS = ("gamma", "beta", "moving_mean", "moving_variance")
+_OTHER_ARCHIVE = (
+    "Give the resnet50.npz in a folder that 'python -m amlrealtimeai.lab.training FOLDER' has filled, with its digest "
+    "beside it, or leave the option out."
+)
 
 
 def weights(path: Path | None = None) -> dict[str, np.ndarray]:
     """Arrays by Keras' names, of an archive (default: the shipped one). Raises WeightsError."""
-    return codec.load(path or resources.path("weights/resnet50.npz"), "resnet50")
+    if path is None:
+        return codec.load(resources.path("weights/resnet50.npz"), "resnet50")
+    return codec.load(path, "resnet50", advice=_OTHER_ARCHIVE)
 
 
 def prepare(pictures: np.ndarray) -> np.ndarray:
@@ -57,11 +63,13 @@ class _Graph:
         self.initializers: list[onnx.TensorProto] = []
 
     def node(self, op: str, inputs: list[str], **attributes: Any) -> str:
+        """A new node; returns the name of its output."""
         name = f"{op}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
         return name
 
     def convolution(self, x: str, name: str, stride: int = 1, pad: int = 0) -> str:
+        """A convolution, its kernel turned from HWIO to OIHW, and its batch normalisation."""
         kernel = np.ascontiguousarray(self.arrays[f"{name}_conv/kernel"].transpose(3, 2, 0, 1))
         self.initializers.append(numpy_helper.from_array(kernel, f"{name}/kernel"))
         y = self.node("Conv", [x, f"{name}/kernel"], strides=[stride] * 2, pads=[pad] * 4)
@@ -70,6 +78,7 @@ class _Graph:
         return self.node("BatchNormalization", [y, *(f"{name}/{part}" for part in _STATISTICS)], epsilon=_EPSILON)
 
     def unit(self, x: str, name: str, stride: int, project: bool) -> str:
+        """A bottleneck; `project`: with a convolution beside it, where the shape changes."""
         side = self.convolution(x, f"{name}_0", stride) if project else x
         y = self.node("Relu", [self.convolution(x, f"{name}_1", stride)])
         y = self.node("Relu", [self.convolution(y, f"{name}_2", pad=1)])

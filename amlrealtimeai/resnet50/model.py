@@ -131,7 +131,7 @@ class LocalQuantizedResNet50:
             features = self._model.import_graph_def(inner, is_training=False)
             self._model.restore_weights(session)
             frozen = from_session(session, inner, features)
-        (output,) = tf.import_graph_def(frozen.graph.graph_def, {inner.name: images}, frozen.outputs, name="")
+        (output,) = tf.import_graph_def(frozen.graph.as_graph_def(), {inner.name: images}, frozen.outputs, name="")
         return output
 
     def _tensor(self, name: str, option: str) -> Any:

@@ -1,5 +1,6 @@
 """kill -9 in the middle of a conversion: what is listed afterwards is whole, and the next conversion cleans up."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -55,6 +56,7 @@ for line in sys.stdin:
 UNFINISHED = (
     "store/folders.py _place return",  # the first file of the network has been unpacked
     "convert/convert.py _convert call",
+    "npu/program_file.py save return",
     "convert/convert.py _convert_stages return",
     "serving/converted.py _add return",  # the first member of the file has been written
     "convert/checks.py check_converted call",
@@ -69,13 +71,14 @@ FINISHED = "store/store.py add_version return"
 class Converter:
     """The process that forks one child for each conversion."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, temporary: Path) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", CODE, workspace.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parents[2],
+            env={**os.environ, "TMPDIR": str(temporary)},
         )
         assert self.process.stdout is not None and self.process.stdout.readline() == "ready\n"
 
@@ -113,12 +116,15 @@ def listed_and_whole() -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_killed_conversion_leaves_nothing_half(workspace: Workspace) -> None:
-    converter = Converter(workspace)
+def test_a_killed_conversion_leaves_nothing_half(workspace: Workspace, tmp_path: Path) -> None:
+    system = tmp_path / "tmp"
+    system.mkdir()
+    converter = Converter(workspace, system)
     try:
         for moment in UNFINISHED:
             assert converter.convert(killed_at=moment) == -9, f"{moment} was not reached"
             assert listed_and_whole() == ["small:1"], moment
+            assert list(system.iterdir()) == [], moment
         assert converter.convert(killed_at=FINISHED) == -9
         assert listed_and_whole() == ["small.1.accelonnx:1", "small:1"]
         assert converter.convert() == 0

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from amlrealtimeai import resources
+from amlrealtimeai.errors import WeightsError
 from amlrealtimeai.lab import evaluate, images, resnet50
 from amlrealtimeai.serving.preprocess import preprocess_images
 
@@ -106,3 +107,14 @@ def test_a_fly_agaric_is_found_where_imagenet_has_it(shipped):
 
 def test_the_unseen_design_is_among_the_sets():
     assert any(chosen.designs == (images.UNSEEN_DESIGN,) for chosen in evaluate.SETS)
+
+
+def test_weights_of_your_own_that_are_missing_say_where_such_come_from(tmp_path, capsys):
+    path = tmp_path / "resnet50.npz"
+    with pytest.raises(WeightsError, match="cannot read the weights") as caught:
+        resnet50.weights(path)
+
+    assert str(caught.value).endswith("has filled, with its digest beside it, or leave the option out.")
+    assert "git checkout" not in str(caught.value)
+    assert evaluate.main(["--weights", str(path)]) == 1
+    assert capsys.readouterr().err == f"{caught.value}\n"

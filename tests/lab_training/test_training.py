@@ -112,3 +112,11 @@ def test_a_checkpoint_that_is_damaged_or_of_another_recipe(torch, tmp_path):
     (tmp_path / CHECKPOINT).write_bytes(data[: len(data) // 2])
     with pytest.raises(WeightsError, match=r"checkpoint\.pt is damaged .*delete it to begin anew"):
         Trainer(TINY, tmp_path)
+
+
+def test_a_start_that_is_missing_is_refused_with_advice_for_archives_of_your_own(torch, tmp_path, capsys):
+    from amlrealtimeai.lab.training.__main__ import main
+
+    assert main([str(tmp_path / "run"), "--start", str(tmp_path / "absent.npz")]) == 1
+    said = capsys.readouterr().err
+    assert "absent.npz" in said and "or leave the option out" in said and "git checkout" not in said

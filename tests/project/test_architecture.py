@@ -10,7 +10,7 @@ LEVELS = (
     ("convert", "containers", "targets"),
     ("serving", "client"),
     ("npu", "store"),
-    ("errors", "resources"),
+    ("errors", "lazy", "resources"),
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 # authoring alone imports these; h5py and tf2onnx bring TensorFlow's weight or need it

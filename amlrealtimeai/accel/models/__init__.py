@@ -5,9 +5,9 @@ for the quantiser (quantizer.py), one for where weights come from (weights.py). 
 `ssdvgg` what SSD-VGG's outputs mean (without TensorFlow).
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from amlrealtimeai import lazy
 from amlrealtimeai.convert.quiet import tensorflow
 
 if TYPE_CHECKING:
@@ -39,11 +39,10 @@ _NETWORKS = {
     "Vgg16": "vgg",
 }
 _HOMES = {**_NETWORKS, **{f"Quantized{name}": home for name, home in _NETWORKS.items()}, "utils": "utils"}
+_find = lazy.attributes(__name__, _HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'amlrealtimeai.accel.models' has no attribute {name!r}")
-    tensorflow()  # here, so that its start-up lines are not the first thing that a notebook shows
-    module = import_module(f"amlrealtimeai.accel.models.{_HOMES[name]}")
-    return module if name == "utils" else getattr(module, name)
+    if name in _HOMES:
+        tensorflow()  # here, so that its start-up lines are not the first thing that a notebook shows
+    return _find(name)

@@ -55,25 +55,29 @@ def save(path: Path, network: str, arrays: Mapping[str, np.ndarray]) -> str:
     return digest
 
 
-def load(path: Path, network: str, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+_REPAIR = "Restore the file, for example with 'git checkout -- data/weights', or choose weights='random'."
+
+
+def load(
+    path: Path, network: str, names: Collection[str] | None = None, advice: str = _REPAIR
+) -> dict[str, np.ndarray]:
     """Float32 arrays of the archive at `path`: all, or those in `names`.
 
-    Raises WeightsError for a file that is truncated, altered, not such an archive or of another network.
+    Raises WeightsError, which ends with `advice`, for a file that is missing, truncated, altered, not such an archive
+    or of another network.
     """
-    data = _checked_bytes(path)
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        with np.load(io.BytesIO(_checked_bytes(path)), allow_pickle=False) as archive:
             header = json.loads(archive[_HEADER].tobytes())
             _check_header(path, network, header)
             fmt = BlockFormat(header["block"], header["mantissa_bits"], header["exponent_bits"])
             present = {member.partition(":")[0] for member in archive.files if member != _HEADER}
             wanted = present if names is None else present & set(names)
             return {name: _decode(archive, name, fmt) for name in wanted}
+    except WeightsError as error:
+        raise WeightsError(f"{error}. {advice}") from None
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path} is not a weights archive ({error}). {_REPAIR}") from None
-
-
-_REPAIR = "Restore the file, for example with 'git checkout -- data/weights', or choose weights='random'."
+        raise WeightsError(f"{path} is not a weights archive ({error}). {advice}") from None
 
 
 def _encode(name: str, value: np.ndarray) -> dict[str, np.ndarray]:
@@ -96,12 +100,12 @@ def _checked_bytes(path: Path) -> bytes:
         data = path.read_bytes()
         recorded = _digest_path(path).read_text().split()[0]
     except (OSError, IndexError) as error:
-        raise WeightsError(f"cannot read the weights {path} and the digest beside it: {error}. {_REPAIR}") from None
+        raise WeightsError(f"cannot read the weights {path} and the digest beside it: {error}") from None
     found = hashlib.sha256(data).hexdigest()
     if found != recorded:
         raise WeightsError(
             f"{path} is truncated or altered: expected SHA-256 {recorded[:12]}..., got {found[:12]}... of "
-            f"{len(data)} bytes. {_REPAIR}"
+            f"{len(data)} bytes"
         )
     return data
 
@@ -110,10 +114,10 @@ def _check_header(path: Path, network: str, header: dict[str, Any]) -> None:
     if header.get("format") != FORMAT_NAME or header.get("format_version") != FORMAT_VERSION:
         raise WeightsError(
             f"{path}: expected {FORMAT_NAME} version {FORMAT_VERSION}, got {header.get('format')} version "
-            f"{header.get('format_version')}. {_REPAIR}"
+            f"{header.get('format_version')}"
         )
     if header.get("network") != network:
-        raise WeightsError(f"{path} holds weights of {header.get('network')}, expected {network}. {_REPAIR}")
+        raise WeightsError(f"{path} holds weights of {header.get('network')}, expected {network}")
 
 
 def _digest_path(path: Path) -> Path:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from amlrealtimeai.core.arguments import known_keywords, matches
+from amlrealtimeai.core.arguments import known_keywords
 from amlrealtimeai.core.compute import ComputeTarget
 from amlrealtimeai.core.image import Image, ImageConfiguration
 from amlrealtimeai.core.model import Model
@@ -164,14 +164,9 @@ class Webservice(Stored):
         """Webservices of the workspace, oldest first."""
         image, image_version = split_id(image_id, "image") if image_id else (image_name, None)
         model, version = split_id(model_id, "model") if model_id else (model_name, None)
-        rows = workspace.store.select(
-            "webservices", image_name=image, image_version=image_version, model_name=model, model_version=version
-        )
-        found = [
-            Webservice(workspace, row["name"])
-            for row in rows
-            if matches(tags, row["tags"]) and matches(properties, row["properties"])
-        ]
+        images = {"image_name": image, "image_version": image_version}
+        rows = Webservice._rows(workspace, tags, properties, **images, model_name=model, model_version=version)
+        found = [Webservice(workspace, row["name"]) for row in rows]
         return [item for item in found if compute_type is None or item.compute_type.lower() == compute_type.lower()]
 
     @property

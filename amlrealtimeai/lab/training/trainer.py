@@ -13,10 +13,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from amlrealtimeai import resources
 from amlrealtimeai.accel.models import codec
 from amlrealtimeai.errors import WeightsError
-from amlrealtimeai.lab import images
+from amlrealtimeai.lab import images, resnet50
 from amlrealtimeai.lab.training import network as networks
 from amlrealtimeai.lab.training.recipe import Batch, Recipe, pictures, schedule
 
@@ -138,8 +137,7 @@ class Trainer:
 
     def _start(self, archive: Path | None) -> None:
         if archive or self.recipe.start == "shipped":
-            source = archive or resources.path("weights/resnet50.npz")
-            networks.from_arrays(self.network, codec.load(source, "resnet50"))
+            networks.from_arrays(self.network, resnet50.weights(archive))
             return
         with torch.no_grad():
             self.network.classifier.bias.fill_(_UNUSED_CLASS_BIAS)

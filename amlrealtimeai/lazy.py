@@ -1,0 +1,20 @@
+"""Names of a package that are imported on first use, by the module-level __getattr__ of PEP 562."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def attributes(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """The __getattr__ of `package`; homes: the submodule that each name is found in, or that it is, if they are equal.
+
+    The function returns the object of that name and raises AttributeError for a name that `homes` does not have.
+    """
+
+    def find(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module = import_module(f"{package}.{homes[name]}")
+        return module if name == homes[name] else getattr(module, name)
+
+    return find
