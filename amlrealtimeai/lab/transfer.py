@@ -30,11 +30,13 @@ def train(
     rate: float,
     seed: int = 0,
     batch: int = BATCH,
+    faster: Mapping[Any, float] | None = None,
 ) -> list[float]:
     """Lower `loss` by Adam over `variables`, with a learning rate that falls from `rate` to 0 along a cosine.
 
-    feed: {tensor or its name: array} with as many rows each, in a new order (from `seed`) in every epoch. Returns the
-    mean loss of each epoch.
+    feed: {tensor or its name: array} with as many rows each, in a new order (from `seed`) in every epoch.
+    faster: {reference of a variable (`v.ref()`): factor on its rate}, for variables that do not learn at `rate`.
+    Returns the mean loss of each epoch.
     """
     import tensorflow.compat.v1 as tf
 
@@ -42,7 +44,7 @@ def train(
     with session.graph.as_default():
         before = set(tf.global_variables())
         speed = tf.placeholder(tf.float32, [])
-        step = tf.train.AdamOptimizer(speed).minimize(loss, var_list=list(variables))
+        step = _steps(loss, variables, speed, faster or {})
         session.run(tf.variables_initializer([v for v in tf.global_variables() if v not in before]))
     random = np.random.default_rng(seed)
     total = epochs * -(-count // batch)
@@ -106,6 +108,16 @@ def confusion(labels: Any, probabilities: Any, names: Sequence[str]) -> Confusio
     counts = np.zeros((len(names), len(names)), np.int64)
     np.add.at(counts, (right, found.argmax(1)), 1)
     return Confusion(counts, tuple(names))
+
+
+def _steps(loss: Any, variables: Sequence[Any], speed: Any, faster: Mapping[Any, float]) -> list[Any]:
+    """One step of Adam, with an optimizer for each rate: Adam undoes a factor on the gradient."""
+    import tensorflow.compat.v1 as tf
+
+    groups: dict[float, list[Any]] = {}
+    for pair in zip(tf.gradients(loss, list(variables)), variables, strict=True):
+        groups.setdefault(faster.get(pair[1].ref(), 1.0), []).append(pair)
+    return [tf.train.AdamOptimizer(speed * factor).apply_gradients(pairs) for factor, pairs in groups.items()]
 
 
 def _rows(feed: Mapping[Any, Any]) -> tuple[dict[Any, np.ndarray], int]:

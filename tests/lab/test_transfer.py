@@ -41,6 +41,17 @@ def test_values_and_training_of_a_line():
         assert session.run(slope) == pytest.approx(3, abs=0.05) and session.run(fixed) == 1.0
 
 
+def test_variables_learn_at_their_own_rates():
+    with tf.Graph().as_default(), tf.Session() as session:
+        slow, fast = (tf.get_variable(name, initializer=0.0) for name in ("slow", "fast"))
+        x = tf.placeholder(tf.float32, [None])
+        session.run(tf.global_variables_initializer())
+        loss = tf.reduce_mean((slow - x) ** 2 + (fast - x) ** 2)
+        rates = {"rate": 1e-3, "faster": {fast.ref(): 10.0}}
+        transfer.train(session, loss, [slow, fast], {x: np.ones(1, np.float32)}, epochs=1, **rates)
+        assert session.run([slow, fast]) == pytest.approx([1e-3, 1e-2], rel=1e-3)
+
+
 def test_bytes_keep_their_last_zeros():
     with tf.Graph().as_default(), tf.Session() as session:
         files = tf.placeholder(tf.string, [None])
