@@ -40,6 +40,7 @@ class Set:
 def main() -> None:
     chosen = _parser().parse_args()
     print(f"{measuring.machine()}\n")
+    _format(chosen.format)  # before minutes of work
     print(json.dumps(run(chosen.format, chosen.classes, chosen.train, chosen.test, chosen.epochs, chosen.seed)))
 
 
@@ -141,7 +142,10 @@ class _Graph:
 
 def _format(text: str) -> BlockFormat:
     """A preset by its name, or "8,2,5": block, mantissa bits and exponent bits."""
-    return BlockFormat(*map(int, text.split(","))) if "," in text else as_format(text)
+    try:
+        return BlockFormat(*map(int, text.split(","))) if "," in text else as_format(text)
+    except (TypeError, ValueError) as error:
+        raise SystemExit(f"--format {text}: expected BLOCK,MANTISSA_BITS,EXPONENT_BITS or a preset ({error})") from None
 
 
 def _prepared(pictures: np.ndarray) -> np.ndarray:

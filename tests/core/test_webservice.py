@@ -18,6 +18,7 @@ from amlrealtimeai.errors import (
 )
 from tests.core.conftest import MEANS
 from tests.serving.certificates import Authority
+from tests.serving.processes import eventually
 
 
 def deploy(
@@ -53,7 +54,7 @@ def test_the_whole_path(image: Image, picture: Path, capsys: pytest.CaptureFixtu
     )
     assert service.scoring_uri.startswith("http://127.0.0.1:")
     np.testing.assert_allclose(score(service, picture), MEANS, atol=1e-3)
-    assert "model='means-svc' code=OK" in service.get_logs()
+    eventually(lambda: "model='means-svc' code=OK" in service.get_logs())
     assert service.get_logs(num_lines=1).count("\n") == 0
     assert Webservice(shared, "means-svc").serialize() == service.serialize()
     assert [one.name for one in Webservice.list(shared, image_name="means", tags=[["lesson", "3"]])] == ["means-svc"]
