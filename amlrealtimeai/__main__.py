@@ -55,8 +55,8 @@ def bench(options: argparse.Namespace) -> None:
     """Time one converted model's prediction of a picture, without the network."""
     import numpy as np
 
+    from amlrealtimeai.artifact.converted import ConvertedModel
     from amlrealtimeai.lab.measurement import call
-    from amlrealtimeai.serving.converted import ConvertedModel
 
     model = ConvertedModel.load(options.model, threads=options.threads)
     alias = next(iter(model.signature.inputs))

@@ -16,7 +16,7 @@ import grpc
 import numpy as np
 
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
-from amlrealtimeai.serving import protos, tensors
+from amlrealtimeai.serving.protocol import protos, tensors
 from amlrealtimeai.serving.refusals import ServiceError, refusal, tls_sentence
 
 PREDICT = f"/{protos.PREDICTION_SERVICE}/Predict"

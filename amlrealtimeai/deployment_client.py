@@ -101,7 +101,7 @@ class DeploymentClient:
 
         The same bytes are stored once. Raises InvalidInputError for a file that is no converted model.
         """
-        from amlrealtimeai.serving.converted import ConvertedModel
+        from amlrealtimeai.artifact.converted import ConvertedModel
 
         ConvertedModel.load(service_def_path, threads=1)
         path = Path(service_def_path).expanduser()

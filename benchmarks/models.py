@@ -67,8 +67,8 @@ def measure(network: str, fmt: str, images: int) -> dict[str, Any]:
     import tensorflow.compat.v1 as tf
 
     from amlrealtimeai.accel import models
+    from amlrealtimeai.artifact.converted import ConvertedModel
     from amlrealtimeai.convert import convert_saved_model
-    from amlrealtimeai.serving.converted import ConvertedModel
 
     found: dict[str, Any] = {}
 

@@ -34,7 +34,7 @@ from PIL import Image
 
 from amlrealtimeai.accel.client import PredictionClient
 from amlrealtimeai.core.certificates import DevelopmentCertificate, development_certificate
-from amlrealtimeai.serving import protos, tensors
+from amlrealtimeai.serving.protocol import protos, tensors
 from benchmarks.service_load import Load, load, measured
 from benchmarks.service_peers import METHOD as PEER_METHOD
 

@@ -27,7 +27,7 @@ def float_model(model: Path, threads: int) -> Callable[[bytes], bytes]:
     """JPEG bytes -> bytes of the probabilities, by ONNX Runtime in 32 bit floating point."""
     import onnxruntime
 
-    from amlrealtimeai.serving.preprocess import preprocess_images
+    from amlrealtimeai.artifact.preprocess import preprocess_images
     from tests.npu import resnet50
 
     options = onnxruntime.SessionOptions()

@@ -1,4 +1,4 @@
-"""Compile protos/ to amlrealtimeai/serving/descriptors.binpb:  python protos/compile.py [OUT]  (needs grpcio-tools)."""
+"""Compile protos/ to serving/protocol/descriptors.binpb:  python protos/compile.py [OUT]  (needs grpcio-tools)."""
 
 import sys
 from importlib.resources import files
@@ -7,7 +7,7 @@ from pathlib import Path
 from grpc_tools import protoc
 
 HERE = Path(__file__).resolve().parent
-DEFAULT = HERE.parent / "amlrealtimeai" / "serving" / "descriptors.binpb"
+DEFAULT = HERE.parent / "amlrealtimeai" / "serving" / "protocol" / "descriptors.binpb"
 
 
 def compile_to(out: Path) -> None:

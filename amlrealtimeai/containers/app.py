@@ -10,7 +10,7 @@ from amlrealtimeai.npu import native
 PLACE = "app"
 # What `python -m amlrealtimeai.serving` reads; authoring, lessons and deployment stay outside.
 MODULES = ("__init__.py", "errors.py", "lazy.py", "resources.py")
-ROOMS = ("serving", "npu")
+ROOMS = ("serving", "artifact", "npu")
 
 _LEFT_OUT = {"__pycache__", "tests"}
 _LEFT_OUT_SUFFIXES = {".pyc", ".so", ".dylib", ".dll", ".o", ".lock", ".tmp"}

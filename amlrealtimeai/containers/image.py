@@ -17,6 +17,8 @@ from threading import Lock
 from typing import Any, BinaryIO
 
 import amlrealtimeai
+from amlrealtimeai.artifact.converted import DEFINITION
+from amlrealtimeai.artifact.definition import ServiceDefinition
 from amlrealtimeai.containers import app, base, packages
 from amlrealtimeai.containers.archive import write_image
 from amlrealtimeai.containers.bytecode import compiled
@@ -24,8 +26,6 @@ from amlrealtimeai.containers.cache import LayerCache, default_folder
 from amlrealtimeai.containers.files import replacing
 from amlrealtimeai.containers.layer import CHUNK, Entry, Packed, file_digest, fingerprint, pack
 from amlrealtimeai.errors import ContainerError, InvalidInputError, NotFoundError
-from amlrealtimeai.serving.converted import DEFINITION
-from amlrealtimeai.serving.definition import ServiceDefinition
 
 PORT = 50051
 LABEL_MODEL = "amlrealtimeai.model.name"

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from amlrealtimeai import npu
+from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.convert import to_onnx
 from amlrealtimeai.convert.graph import Graph
 from amlrealtimeai.convert.partition import Cut
@@ -16,7 +17,6 @@ from amlrealtimeai.convert.quiet import tensorflow
 from amlrealtimeai.convert.report import Check
 from amlrealtimeai.convert.saved_model import SavedModel
 from amlrealtimeai.errors import ConversionError
-from amlrealtimeai.serving.converted import ConvertedModel
 
 _ADVICE = {
     "preprocess": "Images have to be decoded with dct_method='INTEGER_ACCURATE'; build the graph with "

@@ -9,6 +9,8 @@ from typing import Any
 
 import amlrealtimeai
 from amlrealtimeai import npu
+from amlrealtimeai.artifact.converted import ConvertedModel, write_converted
+from amlrealtimeai.artifact.definition import FORMAT, FORMAT_VERSION
 from amlrealtimeai.convert import partition, to_onnx
 from amlrealtimeai.convert.checks import check_converted
 from amlrealtimeai.convert.graph import Graph, drop_quantisers
@@ -18,8 +20,6 @@ from amlrealtimeai.convert.report import ConversionReport, StageReport
 from amlrealtimeai.convert.saved_model import SavedModel, load
 from amlrealtimeai.errors import AmlRealtimeAiError, ConversionError, InvalidInputError
 from amlrealtimeai.npu.formats import BlockFormat, as_format
-from amlrealtimeai.serving.converted import ConvertedModel, write_converted
-from amlrealtimeai.serving.definition import FORMAT, FORMAT_VERSION
 
 Progress = Callable[[str, float], None]
 
@@ -66,7 +66,7 @@ def convert_saved_model(
     require_fpga: bool = True,
     progress: Progress | None = None,
 ) -> ConversionReport:
-    """Convert a SavedModel into the file `out_path`, which serving.converted.ConvertedModel runs without TensorFlow.
+    """Convert a SavedModel into the file `out_path`, which artifact.converted.ConvertedModel runs without TensorFlow.
 
     model_dir: a SavedModel folder (tag "serve"). input_node: the image input, a tensor name or a signature alias.
     outputs_nodes: a name, a comma-separated string or a list. name: of the model, stored in the file.

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from amlrealtimeai.artifact.converted import DEFINITION
 from amlrealtimeai.core.arguments import check_name, check_strings, known_keywords, warn_without_meaning
 from amlrealtimeai.core.stored import Versioned
 from amlrealtimeai.core.tables import in_bytes
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.serving.converted import DEFINITION
 from amlrealtimeai.store.store import Row
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ def small_model(folder: str | Path) -> Path:
     """A converted model that answers a picture with its mean colour, [red, green, blue]; it needs no NPU."""
     from onnx import TensorProto, helper, numpy_helper
 
-    from amlrealtimeai.serving.converted import write_converted
+    from amlrealtimeai.artifact.converted import write_converted
 
     mean = helper.make_node("ReduceMean", ["pixels"], ["centred"], axes=[1, 2], keepdims=0)
     add = helper.make_node("Add", ["centred", "means"], ["colour"])

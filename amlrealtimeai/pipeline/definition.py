@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import amlrealtimeai
+from amlrealtimeai.artifact.converted import DEFINITION, write_converted
+from amlrealtimeai.artifact.definition import FORMAT, FORMAT_VERSION
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.pipeline.stages import Stage
-from amlrealtimeai.serving.converted import DEFINITION, write_converted
-from amlrealtimeai.serving.definition import FORMAT, FORMAT_VERSION
 
 
 class ServiceDefinition:

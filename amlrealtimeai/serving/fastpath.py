@@ -15,9 +15,9 @@ from typing import Any
 
 import grpc
 
-from amlrealtimeai.serving import protos
 from amlrealtimeai.serving.admission import Ticket
 from amlrealtimeai.serving.answers import Answer, Call, Record, RequestError, log
+from amlrealtimeai.serving.protocol import protos
 from amlrealtimeai.serving.servicer import Servicer, trailers
 
 METHOD = f"/{protos.PREDICTION_SERVICE}/Predict"

@@ -7,8 +7,8 @@ from typing import Any
 
 import grpc
 
-from amlrealtimeai.serving import protos
 from amlrealtimeai.serving.answers import Call
+from amlrealtimeai.serving.protocol import protos
 from amlrealtimeai.serving.servicer import Servicer, trailers
 
 _METHODS = {

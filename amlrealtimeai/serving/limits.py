@@ -3,10 +3,10 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
+from amlrealtimeai.artifact.preprocess import MAX_PIXELS
+from amlrealtimeai.artifact.stages import usable_cpus
 from amlrealtimeai.errors import ConfigError
-from amlrealtimeai.serving.preprocess import MAX_PIXELS
-from amlrealtimeai.serving.stages import usable_cpus
-from amlrealtimeai.serving.tensors import MAX_ELEMENTS
+from amlrealtimeai.serving.protocol.tensors import MAX_ELEMENTS
 
 
 @dataclass(frozen=True)

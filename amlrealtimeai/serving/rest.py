@@ -14,10 +14,10 @@ from typing import Any
 
 import grpc
 
-from amlrealtimeai.serving import protos, rest_json, tensors
 from amlrealtimeai.serving.answers import REQUEST_ID_HEADER, Answer, Call, Record, RequestError, log
 from amlrealtimeai.serving.metrics import Metrics
 from amlrealtimeai.serving.ports import bind_error
+from amlrealtimeai.serving.protocol import protos, rest_json, tensors
 from amlrealtimeai.serving.servicer import Servicer
 from amlrealtimeai.serving.tls import Tls
 

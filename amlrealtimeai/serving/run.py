@@ -10,9 +10,9 @@ import threading
 from pathlib import Path
 from types import FrameType
 
+from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.errors import AmlRealtimeAiError, ConfigError, NotFoundError
 from amlrealtimeai.serving import allocator
-from amlrealtimeai.serving.converted import ConvertedModel
 from amlrealtimeai.serving.heartbeat import Heart
 from amlrealtimeai.serving.limits import Limits
 from amlrealtimeai.serving.server import Server

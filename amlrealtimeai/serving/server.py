@@ -12,15 +12,15 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.errors import ConfigError, DeploymentError
-from amlrealtimeai.serving import protos
 from amlrealtimeai.serving.connections import close_port
-from amlrealtimeai.serving.converted import ConvertedModel
 from amlrealtimeai.serving.fastpath import FastPredict
 from amlrealtimeai.serving.handlers import handlers
 from amlrealtimeai.serving.limits import Limits
 from amlrealtimeai.serving.metrics import Metrics
 from amlrealtimeai.serving.ports import address_of, bind_error
+from amlrealtimeai.serving.protocol import protos
 from amlrealtimeai.serving.rest import RestServer
 from amlrealtimeai.serving.servicer import Observer, Servicer
 from amlrealtimeai.serving.table import END, LOADING, ModelTable, Served

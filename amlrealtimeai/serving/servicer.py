@@ -11,8 +11,8 @@ import grpc
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from amlrealtimeai.artifact.definition import Signature, TensorSpec
 from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.serving import protos, tensors
 from amlrealtimeai.serving.admission import Admission, Ticket
 from amlrealtimeai.serving.answers import (
     REQUEST_ID_HEADER,
@@ -25,8 +25,8 @@ from amlrealtimeai.serving.answers import (
     log,
 )
 from amlrealtimeai.serving.auth import check_key
-from amlrealtimeai.serving.definition import Signature, TensorSpec
 from amlrealtimeai.serving.limits import Limits
+from amlrealtimeai.serving.protocol import protos, tensors
 from amlrealtimeai.serving.table import ModelTable, Served
 
 Observer = Callable[[Record], None]

@@ -20,9 +20,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.errors import AmlRealtimeAiError, ConfigError
 from amlrealtimeai.serving.answers import log
-from amlrealtimeai.serving.converted import ConvertedModel
 from amlrealtimeai.serving.server import Server
 from amlrealtimeai.serving.table import AVAILABLE, END, LOADING
 from amlrealtimeai.serving.tls import Tls

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import amlrealtimeai
+from amlrealtimeai.artifact.stages import usable_cpus
 from amlrealtimeai.errors import DeploymentError
 from amlrealtimeai.serving.limits import Limits
 from amlrealtimeai.serving.ports import address_of
 from amlrealtimeai.serving.server import Server
-from amlrealtimeai.serving.stages import usable_cpus
 from amlrealtimeai.serving.tls import Tls
 from amlrealtimeai.serving.watch import Watcher
 from amlrealtimeai.store import Store

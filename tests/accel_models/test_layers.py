@@ -7,8 +7,8 @@ import tensorflow.compat.v1 as tf
 from amlrealtimeai.accel import PredictionClient
 from amlrealtimeai.accel.models.base import FloatModel, Network, QuantizedModel
 from amlrealtimeai.accel.models.layers import Builder
+from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.convert import convert_saved_model
-from amlrealtimeai.serving.converted import ConvertedModel
 from amlrealtimeai.serving.server import Server
 
 OUTPUTS = ["mixed/scores:0", "mixed/dense:0"]

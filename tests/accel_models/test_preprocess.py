@@ -9,9 +9,9 @@ import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from amlrealtimeai.accel.models import utils
+from amlrealtimeai.artifact.preprocess import preprocess_images
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.lab import images
-from amlrealtimeai.serving.preprocess import preprocess_images
 
 
 def run(pictures, **parameters):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from amlrealtimeai.serving.converted import ConvertedModel
+from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.serving.server import Server
 from tests.serving.certificates import Authority
 from tests.serving.models import encode, image_model, many_output_model, picture

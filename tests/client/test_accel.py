@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from amlrealtimeai.accel import PredictionClient, client_from_service
+from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.errors import DeploymentError, InvalidInputError, NotFoundError
-from amlrealtimeai.serving.converted import ConvertedModel
 from amlrealtimeai.serving.server import Server
 from tests.serving.certificates import Authority
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from amlrealtimeai import PredictionClient
+from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.client import tensor_of
 from amlrealtimeai.errors import AmlRealtimeAiError, DeploymentError, InvalidInputError, NotFoundError
-from amlrealtimeai.serving.converted import ConvertedModel
 from amlrealtimeai.serving.server import Server
 from tests.serving.certificates import Authority
 

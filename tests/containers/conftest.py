@@ -8,8 +8,8 @@ import pytest
 from onnx import helper
 
 from amlrealtimeai import npu
+from amlrealtimeai.artifact.converted import write_converted
 from amlrealtimeai.containers import ImageInfo, build_image
-from amlrealtimeai.serving.converted import write_converted
 
 # Mean over the pixels, then two outputs: the red mean, and green minus blue.
 WEIGHTS = np.array([[1, 0], [0, 1], [0, -1]], np.float32)

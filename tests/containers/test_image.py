@@ -115,7 +115,7 @@ def test_image_holds_what_serving_needs_and_no_more(image: ImageInfo) -> None:
         if blob[:2] == b"\x1f\x8b":
             with tarfile.open(fileobj=io.BytesIO(blob)) as tar:
                 names |= set(tar.getnames())
-    for needed in ("app/amlrealtimeai/serving/converted.py", "model/tiny.accelonnx", "etc/passwd", "tmp"):
+    for needed in ("app/amlrealtimeai/artifact/converted.py", "model/tiny.accelonnx", "etc/passwd", "tmp"):
         assert needed in names
     assert any(re.fullmatch(r"app/packages/numpy-[\d.]+\.dist-info/METADATA", name) for name in names)
     unwanted = re.compile(r"tensorflow|/tests?/|\.pyi$|/tkinter|idlelib|/RECORD$|direct_url.json|packages/.*\.h$")
@@ -249,5 +249,5 @@ def test_dockerfile_has_the_same_content(image: ImageInfo, tiny_model: Path, tmp
 
     assert f"numpy=={numpy.__version__}" in path.read_text()
     assert (tmp_path / "model" / "tiny.accelonnx").read_bytes() == tiny_model.read_bytes()
-    assert (tmp_path / "app" / "amlrealtimeai" / "serving" / "converted.py").is_file()
+    assert (tmp_path / "app" / "amlrealtimeai" / "artifact" / "converted.py").is_file()
     assert not list(tmp_path.rglob("*.pyc"))

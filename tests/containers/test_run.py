@@ -16,7 +16,7 @@ from amlrealtimeai.containers import ImageInfo, build_image, find_engine, run
 from amlrealtimeai.containers import running as running_module
 from amlrealtimeai.errors import ContainerError
 from amlrealtimeai.npu import native
-from amlrealtimeai.serving import protos
+from amlrealtimeai.serving.protocol import protos
 from tests.containers.conftest import write_npu_model
 
 pytestmark = pytest.mark.container

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.convert import ConversionReport, convert_saved_model
 from amlrealtimeai.npu import BlockFormat
-from amlrealtimeai.serving.converted import ConvertedModel
 from tests.convert import networks
 
 PROBABILITIES = "classifier/probabilities:0"

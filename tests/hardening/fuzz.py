@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from amlrealtimeai.serving import protos
+from amlrealtimeai.serving.protocol import protos
 from tests.serving.conftest import request_of
 from tests.serving.models import encode, picture
 

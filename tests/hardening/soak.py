@@ -18,7 +18,7 @@ from pathlib import Path
 
 import grpc
 
-from amlrealtimeai.serving import protos
+from amlrealtimeai.serving.protocol import protos
 from tests.hardening import fuzz
 from tests.serving.conftest import predict
 from tests.serving.models import arithmetic_model, image_model, many_output_model

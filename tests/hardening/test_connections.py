@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from amlrealtimeai.serving.converted import ConvertedModel
+from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.serving.limits import Limits
 from amlrealtimeai.serving.server import Server
 from tests.hardening.soak import resident

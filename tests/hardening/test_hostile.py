@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 import pytest
 
-from amlrealtimeai.serving.converted import ConvertedModel
+from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.serving.limits import Limits
 from amlrealtimeai.serving.server import Server
 from tests.hardening import fuzz, soak

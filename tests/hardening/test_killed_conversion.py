@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.core import Model, Workspace
-from amlrealtimeai.serving.converted import ConvertedModel
 from tests.convert import networks
 from tests.store.helpers import assert_whole, leftovers
 
@@ -58,7 +58,7 @@ UNFINISHED = (
     "convert/convert.py _convert call",
     "npu/program_file.py save return",
     "convert/convert.py _convert_stages return",
-    "serving/converted.py _add return",  # the first member of the file has been written
+    "artifact/converted.py _add return",  # the first member of the file has been written
     "convert/checks.py check_converted call",
     "core/model.py register call",
     "store/store.py _copy_file return",

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from amlrealtimeai import resources
+from amlrealtimeai.artifact.preprocess import preprocess_images
 from amlrealtimeai.errors import WeightsError
 from amlrealtimeai.lab import evaluate, images, resnet50
-from amlrealtimeai.serving.preprocess import preprocess_images
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from amlrealtimeai import lab
+from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.core.certificates import development_certificate
 from amlrealtimeai.lab import check, security
-from amlrealtimeai.serving.converted import ConvertedModel
 from amlrealtimeai.serving.server import Server
 from amlrealtimeai.serving.tls import Tls
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 
 from amlrealtimeai import resources
-from amlrealtimeai.serving.preprocess import preprocess_images
+from amlrealtimeai.artifact.preprocess import preprocess_images
 from tests.npu import networks
 
 

@@ -6,10 +6,10 @@ import tensorflow.compat.v1 as tf
 
 import amlrealtimeai.resnet50.utils
 from amlrealtimeai import DeploymentClient, PredictionClient, resources
+from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.errors import ConversionError, InvalidInputError, UnsupportedError
 from amlrealtimeai.pipeline import BrainWaveStage, KerasStage, ServiceDefinition, TensorflowStage
 from amlrealtimeai.resnet50.model import LocalQuantizedResNet50, RemoteQuantizedResNet50
-from amlrealtimeai.serving.converted import ConvertedModel
 
 FOX, FOX_CLASS = resources.path("images/red_fox.jpg"), 277
 

@@ -9,6 +9,7 @@ LEVELS = (
     ("core", "accel", "pipeline", "resnet50", "deployment_client", "exceptions"),
     ("convert", "containers", "targets"),
     ("serving", "client"),
+    ("artifact",),
     ("npu", "store"),
     ("errors", "lazy", "resources"),
 )
@@ -59,7 +60,12 @@ def test_the_npu_knows_nothing_of_the_rest():
     assert rooms <= {"errors"}
 
 
-def test_serving_client_npu_and_store_never_import_tensorflow():
+def test_the_converted_model_knows_the_npu_alone():
+    rooms = {room for path in FILES if room_of(path) == "artifact" for room in our_rooms(path)}
+    assert rooms <= {"npu", "errors"}
+
+
+def test_serving_client_artifact_npu_and_store_never_import_tensorflow():
     low = [path for path in FILES if LEVEL[room_of(path)] >= LEVEL["serving"]]
     heavy = [
         f"{path.relative_to(PACKAGE)}: {name}"

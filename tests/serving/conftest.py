@@ -7,8 +7,8 @@ import grpc
 import numpy as np
 import pytest
 
-from amlrealtimeai.serving import protos, tensors
-from amlrealtimeai.serving.converted import ConvertedModel
+from amlrealtimeai.artifact.converted import ConvertedModel
+from amlrealtimeai.serving.protocol import protos, tensors
 from amlrealtimeai.serving.server import Server
 from tests.serving.models import arithmetic_model, image_model, many_output_model
 

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from amlrealtimeai.serving.converted import write_converted
+from amlrealtimeai.artifact.converted import write_converted
 
 
 def graph(nodes: list, inputs: dict, outputs: dict, weights: dict[str, np.ndarray] | None = None) -> bytes:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from amlrealtimeai.artifact.converted import ConvertedModel, write_converted
+from amlrealtimeai.artifact.definition import ServiceDefinition
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
-from amlrealtimeai.serving.converted import ConvertedModel, write_converted
-from amlrealtimeai.serving.definition import ServiceDefinition
 from tests.serving.models import arithmetic_model, encode, image_model, picture
 
 

@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 import pytest
 
-from amlrealtimeai.serving.converted import ConvertedModel
+from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.serving.server import Server
 from tests.serving.conftest import channel_to, predict, refused, request_of
 from tests.serving.models import arithmetic_model, slow_model

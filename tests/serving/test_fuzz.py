@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from amlrealtimeai.serving import protos
+from amlrealtimeai.serving.protocol import protos
 from amlrealtimeai.serving.server import Server
 from tests.serving.conftest import channel_to, predict, request_of
 from tests.serving.models import encode, picture

@@ -11,9 +11,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from amlrealtimeai import npu
+from amlrealtimeai.artifact.converted import ConvertedModel, write_converted
+from amlrealtimeai.artifact.preprocess import preprocess_images
 from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.serving.converted import ConvertedModel, write_converted
-from amlrealtimeai.serving.preprocess import preprocess_images
 from tests.serving.models import encode, graph, picture
 
 PARAMETERS = {"output_height": 16, "output_width": 16, "scaling_factor": 0.017}

@@ -4,7 +4,7 @@ import grpc
 import numpy as np
 import pytest
 
-from amlrealtimeai.serving.converted import ConvertedModel
+from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.serving.server import Server
 from tests.serving.conftest import predict, request_of
 from tests.serving.models import encode, picture

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from amlrealtimeai.artifact.preprocess import PreprocessParameters, aspect_preserving_size, preprocess_images
 from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.serving.preprocess import PreprocessParameters, aspect_preserving_size, preprocess_images
 from tests.serving.models import encode, picture
 
 SIZES = [

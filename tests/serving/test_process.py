@@ -40,7 +40,7 @@ def test_a_server_imports_no_tensorflow(tmp_path: Path) -> None:
     code = f"""
 import os, sys
 import amlrealtimeai.accel.client, amlrealtimeai.client, amlrealtimeai.serving.run
-from amlrealtimeai.serving.converted import ConvertedModel
+from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.serving.server import Server
 from amlrealtimeai.serving.watch import Watcher
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from google.protobuf import descriptor_pb2
 
-from amlrealtimeai.serving import protos
+from amlrealtimeai.serving.protocol import protos
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,7 +18,7 @@ def test_the_shipped_file_is_what_the_protos_compile_to(tmp_path: Path) -> None:
     subprocess.run([sys.executable, ROOT / "protos" / "compile.py", out], check=True, timeout=60)
     compiled, shipped = descriptor_pb2.FileDescriptorSet(), descriptor_pb2.FileDescriptorSet()
     compiled.ParseFromString(out.read_bytes())
-    shipped.ParseFromString((ROOT / "amlrealtimeai/serving/descriptors.binpb").read_bytes())
+    shipped.ParseFromString((ROOT / "amlrealtimeai/serving/protocol/descriptors.binpb").read_bytes())
     assert compiled == shipped, "run: python protos/compile.py"
 
 

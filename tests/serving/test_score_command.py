@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 from amlrealtimeai.__main__ import main
-from amlrealtimeai.serving.converted import ConvertedModel
+from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.serving.server import Server
 from tests.serving.models import image_model
 

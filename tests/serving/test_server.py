@@ -13,11 +13,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.errors import ConfigError, DeploymentError
-from amlrealtimeai.serving import protos, tensors
 from amlrealtimeai.serving.answers import Record
-from amlrealtimeai.serving.converted import ConvertedModel
 from amlrealtimeai.serving.limits import Limits
+from amlrealtimeai.serving.protocol import protos, tensors
 from amlrealtimeai.serving.server import Server
 from tests.serving.conftest import channel_to, predict, refused, request_of, unary
 from tests.serving.models import encode, image_model, picture, slow_model

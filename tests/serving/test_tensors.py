@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.serving.protos import TensorProto
-from amlrealtimeai.serving.tensors import DATA_TYPES, from_proto, to_proto
+from amlrealtimeai.serving.protocol.protos import TensorProto
+from amlrealtimeai.serving.protocol.tensors import DATA_TYPES, from_proto, to_proto
 
 NUMBERS = [name for name in DATA_TYPES if name != "string"]
 arrays = st.sampled_from(NUMBERS).flatmap(

@@ -7,9 +7,9 @@ from pathlib import Path
 import grpc
 import pytest
 
+from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.errors import ConfigError, NotFoundError
 from amlrealtimeai.serving.auth import check_key
-from amlrealtimeai.serving.converted import ConvertedModel
 from amlrealtimeai.serving.server import Server
 from amlrealtimeai.serving.tls import Tls
 from tests.serving.certificates import Authority

@@ -4,7 +4,7 @@ import json
 
 import tensorflow.compat.v1 as tf
 
-from amlrealtimeai.serving.preprocess import MEANS, SHORT_SIDE, PreprocessParameters
+from amlrealtimeai.artifact.preprocess import MEANS, SHORT_SIDE, PreprocessParameters
 
 PREPROCESS_COLLECTION = "amlrealtimeai_preprocess"
 
@@ -27,7 +27,7 @@ def preprocess_array(
     preserve_aspect_ratio: True resizes the short side to 256 and crops the centre (outputs up to 256); False resizes to
         the output's size.
     The resize is TensorFlow 1's bilinear; the ImageNet means (123.68, 116.779, 103.939) are subtracted. The result is
-    equal, bit for bit, to amlrealtimeai.serving.preprocess, which replaces these operations in a converted model.
+    equal, bit for bit, to amlrealtimeai.artifact.preprocess, which replaces these operations in a converted model.
     Raises InvalidInputError for parameters out of range.
     """
     parameters = PreprocessParameters(

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from amlrealtimeai.artifact.definition import DTYPES, ServiceDefinition, Signature, TensorSpec
+from amlrealtimeai.artifact.preprocess import MAX_PIXELS
+from amlrealtimeai.artifact.stages import Stage, first_line, make_stage
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
-from amlrealtimeai.serving.definition import DTYPES, ServiceDefinition, Signature, TensorSpec
-from amlrealtimeai.serving.preprocess import MAX_PIXELS
-from amlrealtimeai.serving.stages import Stage, first_line, make_stage
 
 DEFINITION = "service_def.json"
 MAX_TOTAL_BYTES = 4 << 30  # the largest float network here (VGG-16) is 0.6 GiB

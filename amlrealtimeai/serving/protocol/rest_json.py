@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from amlrealtimeai.artifact.definition import Signature, TensorSpec
 from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.serving.definition import Signature, TensorSpec
 
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))

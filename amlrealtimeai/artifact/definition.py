@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from amlrealtimeai.artifact.preprocess import PreprocessParameters
 from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.serving.preprocess import PreprocessParameters
 
 FORMAT = "amlrealtimeai.service"
 FORMAT_VERSION = 1

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from amlrealtimeai.artifact.definition import StageDef
+from amlrealtimeai.artifact.preprocess import preprocess_images
 from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.serving.definition import StageDef
-from amlrealtimeai.serving.preprocess import preprocess_images
 
 
 class Stage(Protocol):

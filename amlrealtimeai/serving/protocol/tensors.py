@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.serving.protos import TensorProto
+from amlrealtimeai.serving.protocol.protos import TensorProto
 
 MAX_ELEMENTS = 1 << 24  # as float32 this is the message limit of 64 MiB
 MAX_STRINGS = 1 << 16
