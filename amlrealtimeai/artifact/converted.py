@@ -122,10 +122,11 @@ class ConvertedModel:
     ) -> Prediction:
         """Run the pipeline. `inputs` and `outputs` by alias or tensor name; strings are object arrays of bytes.
 
+        Without `outputs` the answer has all of them, by tensor name if every input was, else by alias.
         Only the stages that the asked-for outputs need are run. Raises InvalidInputError, saying what was expected.
         `check` is called before every stage; what it raises ends the prediction.
         """
-        wanted = self.signature.select(outputs)
+        wanted = self.signature.select(outputs, inputs)
         board = self.signature.bind(inputs)
         timings: dict[str, float] = {}
         for stage, needed in self._plan({spec.tensor for spec in wanted.values()}):

@@ -48,7 +48,10 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Signature:
-    """Inputs and outputs by alias, in order. Requests may use an alias or the tensor name behind it."""
+    """Inputs and outputs by alias, in order. Requests may use an alias or the tensor name behind it.
+
+    An answer speaks as its request did: old clients that send tensor names look for tensor names.
+    """
 
     name: str
     inputs: dict[str, TensorSpec]
@@ -73,11 +76,15 @@ class Signature:
             bound[spec.tensor] = array
         return bound
 
-    def select(self, names: Iterable[str] | None) -> dict[str, TensorSpec]:
-        """The asked-for outputs by the name they were asked by; None or nothing asked: all, by alias."""
+    def select(self, names: Iterable[str] | None, sent: Iterable[str] = ()) -> dict[str, TensorSpec]:
+        """The asked-for outputs by the name they were asked by; None or nothing asked: all of them.
+
+        All are named as the inputs `sent` were: by tensor name if those are tensor names, by alias if some are aliases.
+        """
         asked = list(names or [])
         if not asked:
-            return dict(self.outputs)
+            by_tensor = self._are_tensor_names(sent)
+            return {spec.tensor: spec for spec in self.outputs.values()} if by_tensor else dict(self.outputs)
         known = {spec.tensor: spec for spec in self.outputs.values()} | self.outputs
         for name in asked:
             if name not in known:
@@ -87,6 +94,12 @@ class Signature:
             if asked.count(name) > 1:
                 raise InvalidInputError(f"duplicate output tensor alias: {name}")
         return {name: known[name] for name in asked}
+
+    def _are_tensor_names(self, sent: Iterable[str]) -> bool:
+        """False for a mixture, and where aliases are the tensor names: an alias is what the signature promises."""
+        tensors = {spec.tensor for spec in self.inputs.values()}
+        telling = [name for name in sent if not (name in self.inputs and name in tensors)]
+        return bool(telling) and all(name in tensors for name in telling)
 
 
 @dataclass(frozen=True)

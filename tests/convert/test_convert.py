@@ -147,7 +147,7 @@ def test_several_outputs_by_list_and_by_commas(tmp_path: Path, picture: bytes) -
     convert(model, tmp_path / "list", names)
     convert(model, tmp_path / "commas", " , ".join(names))
     assert (tmp_path / "list").read_bytes() == (tmp_path / "commas").read_bytes()
-    answer = ConvertedModel.load(tmp_path / "list").predict({"Placeholder:0": np.array([picture], dtype=object)})
+    answer = ConvertedModel.load(tmp_path / "list").predict({"images": np.array([picture], dtype=object)})
     assert {name: value.shape for name, value in answer.outputs.items()} == {
         "a": (1, 10),
         "b": (1,),

@@ -142,7 +142,7 @@ def slow_model(path: Path, name: str = "slow", products: int = 12) -> Path:
     return path
 
 
-def many_output_model(path: Path, count: int = 12) -> Path:
+def many_output_model(path: Path, count: int = 12, aliases: str = "head{}:0") -> Path:
     """x float32 [n, 2] -> count outputs "head<i>:0" = x + i, as an object detector has many."""
     spec = (TensorProto.FLOAT, ["n", 2])
     pair = {"dtype": "float32", "shape": [None, 2]}
@@ -156,7 +156,7 @@ def many_output_model(path: Path, count: int = 12) -> Path:
         "signature": {
             "name": "serving_default",
             "inputs": {"x": {"tensor": "x:0", **pair}},
-            "outputs": {f"head{i}:0": {"tensor": f"head{i}:0", **pair} for i in range(count)},
+            "outputs": {aliases.format(i): {"tensor": f"head{i}:0", **pair} for i in range(count)},
         },
         "pipeline": [
             {

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,9 @@ import numpy as np
 import pytest
 
 from amlrealtimeai.artifact.converted import ConvertedModel, write_converted
-from amlrealtimeai.artifact.definition import ServiceDefinition
+from amlrealtimeai.artifact.definition import ServiceDefinition, Signature, TensorSpec
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
-from tests.serving.models import arithmetic_model, encode, image_model, picture
+from tests.serving.models import arithmetic_model, encode, image_model, many_output_model, picture
 
 
 @pytest.fixture
@@ -31,6 +32,52 @@ def test_inputs_and_outputs_by_alias_or_tensor_name(model: ConvertedModel) -> No
     everything = model.predict({"in/a:0": pair(5, 7), "b": pair(1, 2)}).outputs
     assert [name for name in everything] == ["sum:0", "difference:0"]
     assert everything["sum:0"].tolist() == [[6, 9]]
+
+
+HEADS = [f"head{i}:0" for i in range(12)]
+OUTS = [f"out_{i}" for i in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("sent", "asked", "answered"),
+    [
+        ("x", None, OUTS),
+        ("x:0", None, HEADS),
+        ("x:0", [], HEADS),
+        ("x:0", ["out_3"], ["out_3"]),
+        ("x", ["head3:0"], ["head3:0"]),
+        ("x", ["out_3", "head4:0"], ["out_3", "head4:0"]),
+    ],
+)
+def test_an_answer_speaks_as_its_request_did(tmp_path: Path, sent: str, asked: list | None, answered: list) -> None:
+    model = ConvertedModel.load(many_output_model(tmp_path / "ssd.accelonnx", aliases="out_{}"))
+    outputs = model.predict({sent: pair(1, 2)}, asked).outputs
+    assert list(outputs) == answered
+    for name, array in outputs.items():
+        number = int(re.findall(r"\d+", name)[0])
+        assert array.tolist() == [[1 + number, 2 + number]]
+
+
+def signature(inputs: dict[str, str], outputs: dict[str, str]) -> Signature:
+    specs = [
+        {alias: TensorSpec(tensor, "float32", (None,)) for alias, tensor in side.items()} for side in (inputs, outputs)
+    ]
+    return Signature("serving_default", *specs)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "sent", "answered"),
+    [
+        ({"a": "a:0", "b": "b:0"}, ["a", "b"], ["y", "z"]),
+        ({"a": "a:0", "b": "b:0"}, ["a:0", "b:0"], ["y:0"]),  # one tensor under two aliases is one answer
+        ({"a": "a:0", "b": "b:0"}, ["a", "b:0"], ["y", "z"]),  # a mixture: as the signature says
+        ({"a:0": "a:0", "b": "b:0"}, ["a:0", "b"], ["y", "z"]),  # an alias that is its tensor name decides nothing
+        ({"a:0": "a:0", "b": "b:0"}, ["a:0", "b:0"], ["y:0"]),
+        ({"a:0": "a:0", "b:0": "b:0"}, ["a:0", "b:0"], ["y", "z"]),
+    ],
+)
+def test_mixed_and_ambiguous_names(inputs: dict, sent: list[str], answered: list[str]) -> None:
+    assert list(signature(inputs, {"y": "y:0", "z": "y:0"}).select(None, sent)) == answered
 
 
 def test_timings_by_kind(tmp_path: Path) -> None:

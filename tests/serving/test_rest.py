@@ -83,6 +83,13 @@ def test_several_inputs_and_outputs_have_their_names(rest: Server) -> None:
     assert post(rest, "arithmetic", columns) == (200, {"outputs": {"difference:0": [[-2, -3]], "sum:0": [[4, 7]]}})
 
 
+def test_json_by_tensor_name_is_answered_by_tensor_name(rest: Server) -> None:
+    rows = {"instances": [{"in/a:0": [1, 2], "in/b:0": [3, 5]}]}
+    assert post(rest, "arithmetic", rows) == (200, {"predictions": [{"difference:0": [-2, -3], "sum:0": [4, 7]}]})
+    columns = {"inputs": {"Placeholder:0": [B64]}}
+    assert post(rest, "means", columns) == post(rest, "means", {"inputs": {"images": [B64]}})
+
+
 def test_a_version_can_be_asked_for(rest: Server) -> None:
     assert post(rest, "heads/versions/3", {"instances": [[1, 2]]})[0] == 200
     code, body = post(rest, "heads/versions/9", {"instances": [[1, 2]]})

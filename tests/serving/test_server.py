@@ -54,6 +54,15 @@ def test_inputs_by_tensor_name(channel: grpc.Channel, pair: np.ndarray) -> None:
     assert outputs_of(response) == {"sum:0": [[2, 4]]}
 
 
+def test_an_old_client_that_names_tensors_gets_tensor_names(channel: grpc.Channel) -> None:
+    by_alias = outputs_of(predict(channel, request_of("means", images=IMAGES)))
+    by_tensor = outputs_of(predict(channel, request_of("means", **{"Placeholder:0": IMAGES})))
+    assert list(by_alias) == ["output_alias"]
+    assert by_tensor == {"classifier/mean:0": by_alias["output_alias"]}
+    asked = predict(channel, request_of("means", ("output_alias",), **{"Placeholder:0": IMAGES}))
+    assert outputs_of(asked) == by_alias
+
+
 def test_the_route_header_chooses_the_service(channel: grpc.Channel, pair: np.ndarray) -> None:
     for route in ("/api/v1/service/heads", "/api/v1/service/heads/", "/api/v1/service/heads/score", "heads"):
         response = predict(channel, request_of(x=pair, outputs=("head5:0",)), metadata=[(ROUTE, route)])
