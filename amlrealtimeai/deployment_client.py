@@ -15,7 +15,7 @@ from amlrealtimeai.core.pem import self_signed
 from amlrealtimeai.core.stored import split_id
 from amlrealtimeai.core.webservice import deployment
 from amlrealtimeai.errors import DeploymentError, InvalidInputError, NotFoundError
-from amlrealtimeai.serving.tls import Tls
+from amlrealtimeai.serving.ports.tls import Tls
 from amlrealtimeai.store.store import now, set_secrets
 from amlrealtimeai.targets.base import STOPPED
 from amlrealtimeai.targets.embedded import NOTEBOOK, PROCESS

@@ -1,4 +1,4 @@
-"""The service: the TensorFlow Serving protocol, and the gRPC server that speaks it for converted models.
+"""The service: converted models behind the TensorFlow Serving API.
 
 Nothing in this room imports TensorFlow: a server is ready in about a second and fits a small container.
 """

@@ -3,7 +3,7 @@
 Prints one line, "ready on host:port", when it answers (and one with the port of the REST API, with --rest-port, where
 /metrics and /healthz are, too). SIGTERM or Ctrl-C: health turns NOT_SERVING, requests in flight
 finish, exit status 0. One model is served under --name and to every client that names none; several models are given by
---watch FILE.json, which a parent process may replace at any time (the format is in amlrealtimeai/serving/watch.py).
+--watch FILE.json, which a parent process may replace at any time (format: serving/process/watch.py).
 TLS files that are replaced are used for new connections, without a restart.
 """
 
@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from amlrealtimeai.serving import logs
-from amlrealtimeai.serving.supervise import supervise
+from amlrealtimeai.serving.process import logs
+from amlrealtimeai.serving.process.supervise import supervise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mine = ["--no-supervise", "--with-parent", str(os.getpid())]
         arguments = [*given, *mine]
         return supervise(arguments, options.port_file, options.grace, options.with_parent, options.max_silence)
-    from amlrealtimeai.serving.run import run  # here: a supervising parent lives without gRPC, NumPy and ONNX Runtime
+    from amlrealtimeai.serving.process.run import (
+        run,  # here: a supervising parent lives without gRPC, NumPy and ONNX Runtime
+    )
 
     return run(options)
 

@@ -14,17 +14,17 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.errors import ConfigError, DeploymentError
-from amlrealtimeai.serving.connections import close_port
-from amlrealtimeai.serving.fastpath import FastPredict
-from amlrealtimeai.serving.handlers import handlers
-from amlrealtimeai.serving.limits import Limits
-from amlrealtimeai.serving.metrics import Metrics
-from amlrealtimeai.serving.ports import address_of, bind_error
+from amlrealtimeai.serving.ports.address import address_of, bind_error
+from amlrealtimeai.serving.ports.connections import close_port
+from amlrealtimeai.serving.ports.fastpath import FastPredict
+from amlrealtimeai.serving.ports.handlers import handlers
+from amlrealtimeai.serving.ports.rest import RestServer
+from amlrealtimeai.serving.ports.tls import Credentials, Tls
 from amlrealtimeai.serving.protocol import protos
-from amlrealtimeai.serving.rest import RestServer
-from amlrealtimeai.serving.servicer import Observer, Servicer
-from amlrealtimeai.serving.table import END, LOADING, ModelTable, Served
-from amlrealtimeai.serving.tls import Credentials, Tls
+from amlrealtimeai.serving.request.limits import Limits
+from amlrealtimeai.serving.request.metrics import Metrics
+from amlrealtimeai.serving.request.servicer import Observer, Servicer
+from amlrealtimeai.serving.request.table import END, LOADING, ModelTable, Served
 
 log = logging.getLogger("amlrealtimeai.serving")
 

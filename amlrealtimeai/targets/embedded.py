@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from amlrealtimeai.errors import DeploymentError
-from amlrealtimeai.serving.ports import address_of
+from amlrealtimeai.serving.ports.address import address_of
 from amlrealtimeai.store import Store
 from amlrealtimeai.store.store import Row, select, update
 from amlrealtimeai.targets import hosts

@@ -1,6 +1,6 @@
 """Servers that clusters run: started in this process or as a child, steered by a file, found and ended by any process.
 
-Each server follows one JSON file of services (amlrealtimeai/serving/watch.py), so that every process that shares the
+Each server follows one JSON file of services (serving/process/watch.py), so that every process that shares the
 store can change what it serves. That it lives is shown by a lock that ends with it.
 """
 
@@ -22,11 +22,11 @@ from typing import Any
 import amlrealtimeai
 from amlrealtimeai.artifact.stages import usable_cpus
 from amlrealtimeai.errors import DeploymentError
-from amlrealtimeai.serving.limits import Limits
-from amlrealtimeai.serving.ports import address_of
+from amlrealtimeai.serving.ports.address import address_of
+from amlrealtimeai.serving.ports.tls import Tls
+from amlrealtimeai.serving.process.watch import Watcher
+from amlrealtimeai.serving.request.limits import Limits
 from amlrealtimeai.serving.server import Server
-from amlrealtimeai.serving.tls import Tls
-from amlrealtimeai.serving.watch import Watcher
 from amlrealtimeai.store import Store
 from amlrealtimeai.store.store import Row
 from amlrealtimeai.targets.locks import LifeLock, is_held

@@ -13,7 +13,7 @@ from cryptography import x509
 from amlrealtimeai.core.certificates import development_certificate, names_in
 from amlrealtimeai.core.pem import self_signed
 from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.serving.tls import Tls
+from amlrealtimeai.serving.ports.tls import Tls
 
 
 def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> str | None:

@@ -22,8 +22,8 @@ from amlrealtimeai.serving.protocol import protos
 from tests.hardening import fuzz
 from tests.serving.conftest import predict
 from tests.serving.models import arithmetic_model, image_model, many_output_model
+from tests.serving.process.test_process import Watched
 from tests.serving.processes import service
-from tests.serving.test_process import Watched
 
 GROWTH_MIB = 20.0
 WARM_UP = 5_000  # of the same requests first: what they need once is no leak

@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from amlrealtimeai.artifact.converted import ConvertedModel
-from amlrealtimeai.serving.limits import Limits
+from amlrealtimeai.serving.request.limits import Limits
 from amlrealtimeai.serving.server import Server
 from tests.hardening.soak import resident
 from tests.serving.conftest import predict, refused, request_of

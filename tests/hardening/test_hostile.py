@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from amlrealtimeai.artifact.converted import ConvertedModel
-from amlrealtimeai.serving.limits import Limits
+from amlrealtimeai.serving.request.limits import Limits
 from amlrealtimeai.serving.server import Server
 from tests.hardening import fuzz, soak
 from tests.serving.conftest import channel_to, predict, refused, request_of

@@ -7,8 +7,8 @@ from amlrealtimeai import lab
 from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.core.certificates import development_certificate
 from amlrealtimeai.lab import check, security
+from amlrealtimeai.serving.ports.tls import Tls
 from amlrealtimeai.serving.server import Server
-from amlrealtimeai.serving.tls import Tls
 
 RIGHT = ["hand out secondary", "regenerate primary", "hand out primary", "regenerate secondary"]
 

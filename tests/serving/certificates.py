@@ -2,7 +2,7 @@
 
 import trustme
 
-from amlrealtimeai.serving.tls import Tls
+from amlrealtimeai.serving.ports.tls import Tls
 
 
 class Authority:

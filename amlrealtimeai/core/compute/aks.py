@@ -8,7 +8,7 @@ from amlrealtimeai.core.arguments import check_name, known_keywords, warn_withou
 from amlrealtimeai.core.compute.target import ComputeTarget
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import ConfigError, InvalidInputError, NotFoundError, UnsupportedError
-from amlrealtimeai.serving.tls import Tls
+from amlrealtimeai.serving.ports.tls import Tls
 from amlrealtimeai.store.store import insert, select, set_secrets, update
 from amlrealtimeai.targets.embedded import NOTEBOOK, PROCESS, EmbeddedTarget
 from amlrealtimeai.targets.hosts import Settings

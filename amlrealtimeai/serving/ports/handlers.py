@@ -7,9 +7,9 @@ from typing import Any
 
 import grpc
 
-from amlrealtimeai.serving.answers import Call
 from amlrealtimeai.serving.protocol import protos
-from amlrealtimeai.serving.servicer import Servicer, trailers
+from amlrealtimeai.serving.request.answers import Call
+from amlrealtimeai.serving.request.servicer import Servicer, trailers
 
 _METHODS = {
     protos.PREDICTION_SERVICE: ("Predict", "GetModelMetadata", "Classify", "Regress", "MultiInference"),

@@ -16,8 +16,8 @@ from amlrealtimeai import PredictionClient
 from amlrealtimeai.serving.server import Server
 from tests.serving.conftest import predict, refused, request_of
 from tests.serving.models import image_model, many_output_model, slow_model
+from tests.serving.process.test_process import IMAGES, Watched, failing
 from tests.serving.processes import eventually, service
-from tests.serving.test_process import IMAGES, Watched, failing
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
 

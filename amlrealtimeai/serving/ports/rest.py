@@ -14,12 +14,12 @@ from typing import Any
 
 import grpc
 
-from amlrealtimeai.serving.answers import REQUEST_ID_HEADER, Answer, Call, Record, RequestError, log
-from amlrealtimeai.serving.metrics import Metrics
-from amlrealtimeai.serving.ports import bind_error
+from amlrealtimeai.serving.ports.address import bind_error
+from amlrealtimeai.serving.ports.tls import Tls
 from amlrealtimeai.serving.protocol import protos, rest_json, tensors
-from amlrealtimeai.serving.servicer import Servicer
-from amlrealtimeai.serving.tls import Tls
+from amlrealtimeai.serving.request.answers import REQUEST_ID_HEADER, Answer, Call, Record, RequestError, log
+from amlrealtimeai.serving.request.metrics import Metrics
+from amlrealtimeai.serving.request.servicer import Servicer
 
 _PATH = re.compile(r"/v1/models/(?P<model>[^/:]+)(/versions/(?P<version>[0-9]{1,18}))?(?P<what>:predict|/metadata|)")
 _HTTP = {

@@ -22,10 +22,10 @@ from typing import Any
 
 from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.errors import AmlRealtimeAiError, ConfigError
-from amlrealtimeai.serving.answers import log
+from amlrealtimeai.serving.ports.tls import Tls
+from amlrealtimeai.serving.request.answers import log
+from amlrealtimeai.serving.request.table import AVAILABLE, END, LOADING
 from amlrealtimeai.serving.server import Server
-from amlrealtimeai.serving.table import AVAILABLE, END, LOADING
-from amlrealtimeai.serving.tls import Tls
 
 POLL_SECONDS = 0.1
 _STATES = {AVAILABLE: "AVAILABLE", LOADING: "LOADING", END: "END"}

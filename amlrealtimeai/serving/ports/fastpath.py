@@ -15,10 +15,10 @@ from typing import Any
 
 import grpc
 
-from amlrealtimeai.serving.admission import Ticket
-from amlrealtimeai.serving.answers import Answer, Call, Record, RequestError, log
 from amlrealtimeai.serving.protocol import protos
-from amlrealtimeai.serving.servicer import Servicer, trailers
+from amlrealtimeai.serving.request.admission import Ticket
+from amlrealtimeai.serving.request.answers import Answer, Call, Record, RequestError, log
+from amlrealtimeai.serving.request.servicer import Servicer, trailers
 
 METHOD = f"/{protos.PREDICTION_SERVICE}/Predict"
 _SPARE_THREADS = 2  # beside one per worker: they refuse, queue and notice who has gone

@@ -12,12 +12,12 @@ from types import FrameType
 
 from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.errors import AmlRealtimeAiError, ConfigError, NotFoundError
-from amlrealtimeai.serving import allocator
-from amlrealtimeai.serving.heartbeat import Heart
-from amlrealtimeai.serving.limits import Limits
+from amlrealtimeai.serving.ports.tls import Tls, check_private
+from amlrealtimeai.serving.process import allocator
+from amlrealtimeai.serving.process.heartbeat import Heart
+from amlrealtimeai.serving.process.watch import Watcher
+from amlrealtimeai.serving.request.limits import Limits
 from amlrealtimeai.serving.server import Server
-from amlrealtimeai.serving.tls import Tls, check_private
-from amlrealtimeai.serving.watch import Watcher
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
 
-from amlrealtimeai.serving.answers import Record
-from amlrealtimeai.serving.servicer import Servicer
+from amlrealtimeai.serving.request.answers import Record
+from amlrealtimeai.serving.request.servicer import Servicer
 
 _BUCKETS = (
     0.0005,

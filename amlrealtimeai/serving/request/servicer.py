@@ -13,8 +13,9 @@ from google.protobuf.message import DecodeError
 
 from amlrealtimeai.artifact.definition import Signature, TensorSpec
 from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.serving.admission import Admission, Ticket
-from amlrealtimeai.serving.answers import (
+from amlrealtimeai.serving.protocol import protos, tensors
+from amlrealtimeai.serving.request.admission import Admission, Ticket
+from amlrealtimeai.serving.request.answers import (
     REQUEST_ID_HEADER,
     TIMINGS_HEADER,
     Answer,
@@ -24,10 +25,9 @@ from amlrealtimeai.serving.answers import (
     answer_of,
     log,
 )
-from amlrealtimeai.serving.auth import check_key
-from amlrealtimeai.serving.limits import Limits
-from amlrealtimeai.serving.protocol import protos, tensors
-from amlrealtimeai.serving.table import ModelTable, Served
+from amlrealtimeai.serving.request.auth import check_key
+from amlrealtimeai.serving.request.limits import Limits
+from amlrealtimeai.serving.request.table import ModelTable, Served
 
 Observer = Callable[[Record], None]
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from amlrealtimeai.serving.answers import Record
+    from amlrealtimeai.serving.request.answers import Record
 
 TEXT_FORMAT = "time=%(asctime)s.%(msecs)03d level=%(levelname)s %(message)s"
 TEXT_TIME = "%Y-%m-%dT%H:%M:%S"

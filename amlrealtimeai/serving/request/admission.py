@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import grpc
 
-from amlrealtimeai.serving.answers import Call, RequestError
-from amlrealtimeai.serving.limits import Limits
+from amlrealtimeai.serving.request.answers import Call, RequestError
+from amlrealtimeai.serving.request.limits import Limits
 
 
 class Ticket:

@@ -15,9 +15,9 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.errors import ConfigError, DeploymentError
-from amlrealtimeai.serving.answers import Record
-from amlrealtimeai.serving.limits import Limits
 from amlrealtimeai.serving.protocol import protos, tensors
+from amlrealtimeai.serving.request.answers import Record
+from amlrealtimeai.serving.request.limits import Limits
 from amlrealtimeai.serving.server import Server
 from tests.serving.conftest import channel_to, predict, refused, request_of, unary
 from tests.serving.models import encode, image_model, picture, slow_model

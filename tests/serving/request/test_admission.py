@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from amlrealtimeai.artifact.converted import ConvertedModel
-from amlrealtimeai.serving.limits import Limits
 from amlrealtimeai.serving.protocol import protos
+from amlrealtimeai.serving.request.limits import Limits
 from amlrealtimeai.serving.server import Server
 from tests.serving.conftest import channel_to, predict, refused, request_of
 from tests.serving.models import arithmetic_model

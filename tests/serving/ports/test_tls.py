@@ -9,12 +9,12 @@ import pytest
 
 from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.errors import ConfigError, NotFoundError
-from amlrealtimeai.serving.auth import check_key
+from amlrealtimeai.serving.ports.tls import Tls
+from amlrealtimeai.serving.request.auth import check_key
 from amlrealtimeai.serving.server import Server
-from amlrealtimeai.serving.tls import Tls
 from tests.serving.certificates import Authority
 from tests.serving.conftest import predict, refused, request_of
-from tests.serving.test_server import ROUTE, outputs_of, status
+from tests.serving.ports.test_server import ROUTE, outputs_of, status
 
 
 @pytest.fixture(scope="module")

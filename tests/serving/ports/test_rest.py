@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from amlrealtimeai.errors import DeploymentError
-from amlrealtimeai.serving.limits import Limits
+from amlrealtimeai.serving.request.limits import Limits
 from amlrealtimeai.serving.server import Server
 from tests.serving.certificates import Authority
 from tests.serving.conftest import channel_to, predict, request_of

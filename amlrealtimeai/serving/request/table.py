@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from amlrealtimeai.artifact.converted import ConvertedModel
-from amlrealtimeai.serving.answers import RequestError
+from amlrealtimeai.serving.request.answers import RequestError
 
 ROUTE_HEADER = "x-ms-aml-grpc-service-route"
 ROUTE_PREFIX = "/api/v1/service/"

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from amlrealtimeai.serving.heartbeat import Pulse
+from amlrealtimeai.serving.process.heartbeat import Pulse
 
 log = logging.getLogger("amlrealtimeai.serving")
 

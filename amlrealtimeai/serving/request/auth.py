@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import grpc
 
-from amlrealtimeai.serving.answers import RequestError
+from amlrealtimeai.serving.request.answers import RequestError
 
 KEY_HEADER = "authorization"
 

@@ -14,13 +14,13 @@ import grpc
 import numpy as np
 import pytest
 
+from amlrealtimeai.serving.process.watch import Watcher
 from amlrealtimeai.serving.server import Server
-from amlrealtimeai.serving.watch import Watcher
 from tests.serving.certificates import Authority
 from tests.serving.conftest import predict, refused, request_of
 from tests.serving.models import arithmetic_model, encode, image_model, many_output_model, picture, slow_model
+from tests.serving.ports.test_server import ROUTE, outputs_of, status
 from tests.serving.processes import Service, eventually, service
-from tests.serving.test_server import ROUTE, outputs_of, status
 
 IMAGES = np.array([encode(picture(), "JPEG")], object)
 
@@ -39,10 +39,10 @@ def test_serves_one_model_and_stops_on_sigterm(tmp_path: Path) -> None:
 def test_a_server_imports_no_tensorflow(tmp_path: Path) -> None:
     code = f"""
 import os, sys
-import amlrealtimeai.accel.client, amlrealtimeai.client, amlrealtimeai.serving.run
+import amlrealtimeai.accel.client, amlrealtimeai.client, amlrealtimeai.serving.process.run
 from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.serving.server import Server
-from amlrealtimeai.serving.watch import Watcher
+from amlrealtimeai.serving.process.watch import Watcher
 
 model = ConvertedModel.load({str(image_model(tmp_path / "m.accelonnx"))!r})
 model.warm_up()

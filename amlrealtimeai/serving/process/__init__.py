@@ -1,0 +1,1 @@
+"""A serving process: started from the command line, following files, supervised, logging."""
