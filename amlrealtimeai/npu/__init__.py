@@ -11,6 +11,7 @@ from amlrealtimeai.npu.formats import BlockFormat, dequantize, formats, quantize
 
 _HOMES = {
     "compile": ("amlrealtimeai.npu.compiler", "compile_model"),
+    "blockers": ("amlrealtimeai.npu.compiler", "blockers"),
     "Native": ("amlrealtimeai.npu.native", "Native"),
     "kernel_info": ("amlrealtimeai.npu.native", "kernel_info"),
     "Program": ("amlrealtimeai.npu.program", "Program"),

@@ -8,18 +8,20 @@ Chains have one of these forms ([] may be absent):
 
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from onnx import ModelProto
+from onnx import GraphProto, ModelProto, NodeProto
 
-from amlrealtimeai.errors import InvalidInputError, UnsupportedError
+from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.npu.config import NpuConfig, as_config
+from amlrealtimeai.npu.cuts import BlockedError, Blocker, cut_before
 from amlrealtimeai.npu.formats import BlockFormat, block_exponents, block_length, mantissas_of, pad_last
 from amlrealtimeai.npu.layers import Layer, LayerList
 from amlrealtimeai.npu.lowering import lower
-from amlrealtimeai.npu.onnx_graph import AXES, Graph, View, load_model, normal
+from amlrealtimeai.npu.onnx_graph import AXES, Graph, Refusal, UnknownValueError, View, label, load_model, normal
 from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Port, Program, Shape
 
 _LARGEST_IMAGE_CHANNELS = 4
@@ -27,36 +29,83 @@ _LARGEST_BLOCK = 400
 
 
 def compile_model(
-    model: ModelProto | Path | str,
+    model: ModelProto | GraphProto | Path | str,
     config: NpuConfig | str = "bw_a10",
     fmt: BlockFormat | str | None = None,
     name: str | None = None,
+    outputs: Sequence[str] | None = None,
 ) -> Program:
     """Compile a float32 ONNX model, or the one in a file, for `config`; `fmt` replaces its number format.
 
     The model has one input (NHWC, NCHW or [n, channels]; batch 1 or symbolic) and any number of outputs; the program
-    keeps their names, shapes and layouts; its name is that of the file or graph by default. Compiling twice gives
-    the same digest. Raises UnsupportedError for a node that the NPU cannot run, InvalidInputError for a model that is
-    not whole, NotFoundError for a missing file; warns when weights saturate.
+    keeps their names, shapes and layouts; its name is that of the file or graph by default. outputs: names of values
+    in the model that the program gives instead; what lies behind them is left out. Compiling twice gives the same
+    digest. Raises UnsupportedError with all nodes that the NPU cannot run (its `blockers`), InvalidInputError for a
+    model that is not whole, NotFoundError for a missing file; warns when weights saturate.
     """
     config = as_config(config)
     config = config if fmt is None else config.with_format(fmt)
     document = load_model(model)
-    graph = Graph(document)
+    found, ports, stopping = _analyse(document, outputs)
+    if stopping:
+        raise BlockedError(stopping)
+    named = "" if isinstance(model, ModelProto | GraphProto) else Path(model).stem
+    label = name or named or document.graph.name or "program"
+    return _Compilation(config, found, ports).program(label)
+
+
+def blockers(model: ModelProto | GraphProto | Path | str, outputs: Sequence[str] | None = None) -> list[Blocker]:
+    """All nodes of a model that keep `compile` (with the same `outputs`) from running it, in topological order.
+
+    An empty list means that it compiles. Nodes of unknown operations or domains are named like all others, and what
+    follows a blocker is judged too, as far as ONNX can infer its shape. Raises InvalidInputError and NotFoundError
+    where `compile` does.
+    """
+    return _analyse(load_model(model), outputs)[2]
+
+
+def _analyse(document: ModelProto, outputs: Sequence[str] | None) -> tuple[LayerList, list[Port], list[Blocker]]:
+    """The model's layers, its output ports, and all that keeps it from being compiled."""
+    graph = Graph(document, outputs)
     found = lower(graph)
-    if not any(layer.op == "conv" for layer in found.layers):
+    refused = list(found.blockers)
+    ports = []
+    for name in graph.outputs:
+        try:
+            ports.append(_port(name, found))
+        except UnknownValueError:
+            pass
+        except Refusal as refusal:
+            refused.append((graph.maker(name), refusal))
+    if not refused and not any(layer.op == "conv" for layer in found.layers):
         raise InvalidInputError("expected a model with at least one Conv, Gemm or MatMul, got none")
-    label = name or (document.graph.name if isinstance(model, ModelProto) else Path(model).stem) or "program"
-    return _Compilation(config, graph, found).program(label)
+    return found, ports, [_blocker(found, node, refusal) for node, refusal in refused]
+
+
+def _blocker(found: LayerList, node: NodeProto, refusal: Refusal) -> Blocker:
+    cut = cut_before(node, found.graph.nodes, found.graph.input.tensor, lambda name: _is_port(name, found))
+    return Blocker(label(node), node.op_type, refusal.problem, refusal.nearest, cut)
+
+
+def _is_port(name: str, found: LayerList) -> bool:
+    """Whether a program can end with that value."""
+    if not found.is_runnable(name):
+        return False
+    try:
+        _port(name, found)
+    except Refusal:
+        return False
+    return True
 
 
 class _Compilation:
     """Emits chains layer by layer; a layer is either written by its own chain or taken into that of a neighbour."""
 
-    def __init__(self, config: NpuConfig, graph: Graph, found: LayerList) -> None:
+    def __init__(self, config: NpuConfig, found: LayerList, ports: list[Port]) -> None:
+        graph = found.graph
         self.config, self.graph = config, graph
         self.fmt = config.number_format
-        self.ports = tuple(_port(name, found) for name in graph.outputs)
+        self.ports = tuple(ports)
         self.kept = {port.tensor for port in self.ports}
         self.layers = _fold(found.layers, self.kept)
         self.users: dict[str, list[Layer]] = {}
@@ -226,6 +275,8 @@ def _quantise(layer: Layer, blocking: str, fmt: BlockFormat) -> tuple[np.ndarray
 def _port(name: str, found: LayerList) -> Port:
     """The output port of an ONNX value, in the layout that its axes have."""
     view: View | None = found.views.get(name)
+    if view is None and found.is_behind_blockers(name):
+        raise UnknownValueError
     if view is None:
         raise InvalidInputError(f"output {name} does not depend on the input, or nothing writes it")
     shape = found.shapes[view.tensor]
@@ -233,9 +284,9 @@ def _port(name: str, found: LayerList) -> Port:
         flat = layout != "nc" or shape[:2] == (1, 1)
         if len(axes) == len(view.axes) and normal(axes, shape) == view.axes and flat and not any(view.pads):
             return Port(name, view.tensor, layout)
-    raise UnsupportedError(
-        f"output {name} has the axes {list(view.axes)} (padding {view.pads}). Supported: NHWC, NCHW, [n, channels]; "
-        "end the model before its last Reshape, Transpose or Pad"
+    raise Refusal(
+        f"output {name} has the axes {list(view.axes)} (padding {view.pads})",
+        "NHWC, NCHW, [n, channels]; end the model before its last Reshape, Transpose or Pad",
     )
 
 

@@ -6,7 +6,17 @@ import numpy as np
 from onnx import NodeProto
 
 from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.npu.onnx_graph import AXES, Graph, View, attributes, label, normal, unsupported
+from amlrealtimeai.npu.onnx_graph import (
+    AXES,
+    Graph,
+    Refusal,
+    UnknownValueError,
+    View,
+    attributes,
+    label,
+    normal,
+    unsupported,
+)
 from amlrealtimeai.npu.program import Shape, Window
 
 
@@ -50,13 +60,18 @@ class LayerList:
         self.layers: list[Layer] = []
         self.views: dict[str, View] = {graph.input.tensor: graph.input}
         self.shapes: dict[str, Shape] = {graph.input.tensor: graph.input_shape}
+        self.blockers: list[tuple[NodeProto, Refusal]] = []
         self._nonnegative: set[str] = set()
+        self._behind_blockers: set[str] = set()
+        self._behind_products: set[str] = set()
 
     def view(self, node: NodeProto, number: int = 0) -> View:
         """The view of a node's input that depends on the graph's input."""
         name = node.input[number]
         if self.graph.constant(name) is not None:
             raise unsupported(node, f"its operand {name} is a constant", "constants in the place of weights")
+        if name not in self.views and name in self._behind_blockers:
+            raise UnknownValueError
         if name not in self.views:
             raise InvalidInputError(f"node {label(node)} ({node.op_type}) reads {name}, which nothing before it writes")
         return self.views[name]
@@ -105,6 +120,41 @@ class LayerList:
         if value is None:
             raise unsupported(node, f"its {name} are computed from data", f"constant {name}")
         return [int(i) for i in value.reshape(-1)]
+
+    def block(self, node: NodeProto, refusal: Refusal) -> None:
+        """Note a node that the NPU cannot run, and guess what its results look like, to judge what follows."""
+        self.blockers.append((node, refusal))
+        self._behind_blockers.update(node.output)
+        shapes = self.graph.inferred_shapes
+        before = next((name for name in node.input if name in self.views), None)
+        for name in node.output:
+            sizes = shapes.get(name, [])
+            axes = self.views[before].axes if before and shapes.get(before) == sizes else None
+            if len(sizes) in (2, 4) and all(sizes[1:]):
+                nhwc = before is not None and self._is_nhwc(self.views[before])
+                axes = axes or AXES["nc" if len(sizes) == 2 else "nhwc" if nhwc else "nchw"]
+                if len(axes) == len(sizes) and all(len(axis) <= 1 for axis in axes):
+                    known = {letter: size for letter, size in zip(axes, sizes, strict=True) if letter}
+                    self.shapes[name] = (known.get("h", 1), known.get("w", 1), known.get("c", 1))
+                    self.views[name] = View(name, normal(axes, self.shapes[name]))
+
+    def _is_nhwc(self, view: View) -> bool:
+        return view.axes == normal(AXES["nhwc"], self.shapes[view.tensor])
+
+    def follow(self, node: NodeProto, is_product: bool) -> None:
+        """Note what lies behind the node: whether blockers or products were on the way to its results."""
+        if self._behind_blockers.intersection(node.input):
+            self._behind_blockers.update(node.output)
+        if is_product or self._behind_products.intersection(node.input):
+            self._behind_products.update(node.output)
+
+    def is_behind_blockers(self, name: str) -> bool:
+        """Whether the value depends on what the NPU cannot run."""
+        return name in self._behind_blockers
+
+    def is_runnable(self, name: str) -> bool:
+        """Whether no blocker lies before the value, and a product does."""
+        return name in self.views and name in self._behind_products and name not in self._behind_blockers
 
     def add_layer(self, layer: Layer, axes: tuple[str, ...]) -> None:
         """Append a layer whose result is seen with `axes` (letters of size 1 still in)."""

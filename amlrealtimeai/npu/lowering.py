@@ -8,10 +8,23 @@ from onnx import NodeProto, TensorProto
 
 from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError
 from amlrealtimeai.npu.layers import Layer, LayerList
-from amlrealtimeai.npu.onnx_graph import AXES, Graph, Pads, View, attributes, label, normal, reshaped, unsupported
+from amlrealtimeai.npu.onnx_graph import (
+    AXES,
+    Graph,
+    Pads,
+    Refusal,
+    UnknownValueError,
+    View,
+    attributes,
+    label,
+    normal,
+    reshaped,
+    unsupported,
+)
 from amlrealtimeai.npu.program import Window
 
 _NCHW = AXES["nchw"]
+_PRODUCTS = ("Conv", "Gemm", "MatMul")
 _NEAREST = {
     "ConvTranspose": "Conv",
     "Softmax": "a featurizer that ends before it; the classifier runs on the host",
@@ -24,11 +37,16 @@ _NEAREST = {
 
 
 def lower(graph: Graph) -> LayerList:
-    """Every node of `graph` as layers. Raises UnsupportedError, InvalidInputError."""
+    """Every node of `graph` as layers, or among the blockers. Raises InvalidInputError."""
     layers = LayerList(graph)
     for node in graph.nodes:
         try:
             _lower_node(layers, node)
+            layers.follow(node, node.op_type in _PRODUCTS)
+        except Refusal as refusal:
+            layers.block(node, refusal)
+        except UnknownValueError:
+            layers.follow(node, False)
         except AmlRealtimeAiError:
             raise
         except Exception as error:  # a node that breaks ONNX's rules fails in NumPy, onnx or here, each in its way

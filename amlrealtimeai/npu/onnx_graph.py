@@ -5,14 +5,16 @@ each axis of an ONNX value holds: ("n", "c", "h", "w") for NCHW, ("n", "hwc") fo
 size 1 are left out, so that [n, 1, 1, C] is ("n", "", "", "c") however it came about.
 """
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from amlrealtimeai.errors import InvalidInputError, NotFoundError, UnsupportedError
 from amlrealtimeai.npu.program import Shape
@@ -20,6 +22,7 @@ from amlrealtimeai.npu.program import Shape
 AXES = {"nhwc": ("n", "h", "w", "c"), "nchw": ("n", "c", "h", "w"), "nc": ("n", "c")}
 Pads = tuple[int, int, int, int]
 _NO_PADS: Pads = (0, 0, 0, 0)
+_SMALL_CONSTANT = 64  # elements; larger ones are no shapes
 _FOLDED = (
     *("Identity", "Cast", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Reshape", "Transpose"),
     *("Add", "Sub", "Mul", "Div", "Sqrt", "Reciprocal", "Neg", "ReduceProd", "ConstantOfShape", "Expand"),
@@ -39,10 +42,12 @@ class View:
     pads: Pads = _NO_PADS
 
 
-def load_model(model: ModelProto | Path | str) -> ModelProto:
+def load_model(model: ModelProto | GraphProto | Path | str) -> ModelProto:
     """The model itself or the one in that file, with its external data. Raises NotFoundError, InvalidInputError."""
     if isinstance(model, ModelProto):
         return model
+    if isinstance(model, GraphProto):
+        return helper.make_model(model)
     if not isinstance(model, str | Path):
         raise InvalidInputError(f"expected an onnx.ModelProto or the path of a file, got {type(model).__name__}")
     path = Path(model)
@@ -65,9 +70,21 @@ def label(node: NodeProto) -> str:
     return node.name or node.output[0]
 
 
-def unsupported(node: NodeProto, problem: str, nearest: str) -> UnsupportedError:
+class Refusal(UnsupportedError):
+    """A node that the NPU cannot run: why, and the nearest that it can."""
+
+    def __init__(self, problem: str, nearest: str) -> None:
+        super().__init__(f"{problem}. Supported: {nearest}.")
+        self.problem, self.nearest = problem, nearest
+
+
+class UnknownValueError(Exception):
+    """A node reads what a node before it, which the NPU cannot run, would have made; nothing can be said of it."""
+
+
+def unsupported(node: NodeProto, problem: str, nearest: str) -> Refusal:
     """The error for a node that the NPU cannot run."""
-    return UnsupportedError(f"node {label(node)} ({node.op_type}): {problem}. Supported: {nearest}.")
+    return Refusal(problem, nearest)
 
 
 def normal(axes: Sequence[str], shape: Shape) -> tuple[str, ...]:
@@ -102,18 +119,16 @@ def reshaped(axes: tuple[str, ...], shape: Shape, target: Sequence[int]) -> tupl
 class Graph:
     """The part of an ONNX graph that its outputs need: nodes in order, constants, the input."""
 
-    def __init__(self, model: ModelProto) -> None:
-        graph = model.graph
-        if not graph.node or not graph.output:
+    def __init__(self, model: ModelProto, outputs: Sequence[str] | None = None) -> None:
+        graph = self._graph = model.graph
+        if not graph.node or not (graph.output or outputs):
             raise InvalidInputError(f"expected a graph with nodes and outputs, got an empty one ({graph.name!r})")
-        self.outputs = [output.name for output in graph.output]
+        self.outputs = _outputs(graph, outputs)
         self.opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
         self.nodes, needed = _needed(graph.node, self.outputs)
         self._initializers = {tensor.name: tensor for tensor in graph.initializer}
         self._constants: dict[str, np.ndarray] = {}
-        for tensor in graph.sparse_initializer:
-            if tensor.values.name in needed:
-                raise UnsupportedError(f"constant {tensor.values.name} is sparse. Supported: dense initializers.")
+        self._sparse = {tensor.values.name for tensor in graph.sparse_initializer}
         inputs = [value for value in graph.input if value.name not in self._initializers and value.name in needed]
         if len(inputs) != 1:
             names = ", ".join(value.name for value in inputs) or "none"
@@ -125,8 +140,14 @@ class Graph:
         self.input_shape: Shape = (by_letter.get("h", 1), by_letter.get("w", 1), by_letter["c"])
         self.input = View(inputs[0].name, normal(axes, self.input_shape))
 
+    def maker(self, name: str) -> NodeProto:
+        """The node that writes the value."""
+        return next(node for node in self.nodes if name in node.output)
+
     def constant(self, name: str) -> np.ndarray | None:
         """The constant of that name, or None where the value depends on the input."""
+        if name in self._sparse:
+            raise Refusal(f"its constant {name} is sparse", "dense initializers")
         if name not in self._constants and name in self._initializers:
             tensor = self._initializers[name]
             if tensor.data_location == TensorProto.EXTERNAL and not tensor.HasField("raw_data"):
@@ -170,6 +191,25 @@ class Graph:
         self._constants.update(zip(node.output, (np.asarray(result) for result in results), strict=True))
         return True
 
+    @cached_property
+    def inferred_shapes(self) -> dict[str, list[int]]:
+        """Sizes of the values whose shapes ONNX can infer; a symbolic size is 0."""
+        light = onnx.GraphProto(name="shapes", input=self._graph.input, output=self._graph.output)
+        light.node.extend(self.nodes)
+        for tensor in self._graph.initializer:
+            if np.prod(tensor.dims, dtype=float) <= _SMALL_CONSTANT:
+                light.initializer.append(tensor)
+            light.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        domains = {node.domain for node in self.nodes} - {"", "ai.onnx"}
+        imports = [helper.make_opsetid("", self.opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
+        model = helper.make_model(light, opset_imports=imports)
+        try:
+            known = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        except Exception:  # onnx raises several kinds; without shapes less can be said of what follows
+            return {}
+        shaped = [v for v in (*known.value_info, *known.output) if v.type.tensor_type.HasField("shape")]
+        return {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in shaped}
+
     def fold_shape(self, node: NodeProto, axes: tuple[str, ...], shape: Shape) -> None:
         """Evaluate a Shape node; the batch counts as 1, because a program runs one image at a time."""
         sizes = dict(zip("hwc", shape, strict=True), n=1)
@@ -178,14 +218,40 @@ class Graph:
         self._constants[node.output[0]] = np.array(extents, np.int64)[given.get("start", 0) : given.get("end")]
 
 
+def _outputs(graph: GraphProto, wanted: Sequence[str] | None) -> list[str]:
+    """The names of the graph's outputs, or `wanted`, each of which some node has to write."""
+    if wanted is None:
+        return [output.name for output in graph.output]
+    if isinstance(wanted, str) or not wanted or len(set(wanted)) != len(wanted):
+        raise InvalidInputError(f"outputs: expected a list of different names of the model's values, got {wanted!r}")
+    made = [name for node in graph.node for name in node.output if name]
+    for name in wanted:
+        if name not in made:
+            near = difflib.get_close_matches(str(name), made, 3, 0.4) or made[-3:]
+            raise InvalidInputError(f"outputs: no node writes {name!r}; some values that are there: {', '.join(near)}")
+    return list(wanted)
+
+
 def _needed(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> tuple[list[NodeProto], set[str]]:
-    """The nodes that `outputs` depend on, in order, and the names of all values on the way."""
-    names, kept = set(outputs), []
-    for node in reversed(nodes):
-        if names.intersection(node.output):
-            kept.append(node)
-            names.update(name for name in node.input if name)
-    return kept[::-1], names
+    """The nodes that `outputs` depend on, each after those that it reads, and the names of all values on the way."""
+    makers = {name: number for number, node in enumerate(nodes) for name in node.output if name}
+    kept: list[NodeProto] = []
+    state: dict[int, bool] = {}  # False while the nodes before it are visited
+    stack = [makers[name] for name in reversed(outputs) if name in makers]
+    while stack:
+        number = stack[-1]
+        if number in state:
+            stack.pop()
+            if not state[number]:
+                state[number] = True
+                kept.append(nodes[number])
+            continue
+        state[number] = False
+        before = [makers[name] for name in reversed(nodes[number].input) if name in makers]
+        if any(state.get(other) is False for other in before):
+            raise InvalidInputError(f"node {label(nodes[number])} ({nodes[number].op_type}) is part of a cycle")
+        stack += [other for other in before if other not in state]
+    return kept, set(outputs).union(name for node in kept for name in node.input if name)
 
 
 def _input_sizes(value: onnx.ValueInfoProto) -> list[int]:

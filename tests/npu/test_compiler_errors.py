@@ -163,9 +163,9 @@ INVALID = {
         r"g_node \(Conv\) reads ghost, which nothing before it writes",
     ),
     "unknown output": (small([CONV], outputs=("c", "ghost")), "output ghost does not depend on the input"),
-    "order": (
-        small([CONV, node("Add", "c late", "y"), node("Conv", "x w", "late")]),
-        r"y_node \(Add\) reads late, which nothing before it writes",
+    "cycle": (
+        small([CONV, node("Add", "c late", "y"), node("Conv", "y w", "late")]),
+        r"_node \((Add|Conv)\) is part of a cycle",
     ),
     "infinite": (
         small([node("Conv", "x i", "y")], {"i": np.full((4, 4, 3, 3), np.inf, np.float32)}),
