@@ -102,7 +102,7 @@ def check_converted(
             checks += _check_unquantised(cut, values, results)
         else:
             checks += [_check_stage(cut, tensor, values[tensor], result) for tensor, result in results.items()]
-    answer = converted.predict(feed)
+    answer = converted.predict(feed, list(converted.signature.outputs))
     for alias, spec in converted.signature.outputs.items():
         checks.append(_end_to_end(alias, values[spec.tensor], answer.outputs[alias]))
     return checks
