@@ -13,8 +13,8 @@ setup: .venv/ready  ## install everything into .venv and build the native kernel
 quickstart: .venv/ready  ## the whole path once: run notebooks/00_QuickStart.ipynb and print what it found
 	@$(BIN)/python -m amlrealtimeai quickstart
 
-lab: .venv/ready  ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir notebooks
+lab: .venv/ready  ## open copies of the notebooks, in my-lessons/, in JupyterLab
+	@$(BIN)/python -m amlrealtimeai lab
 
 test: .venv/ready-dev  ## all tests, the notebooks under nbval included
 	$(BIN)/python -m pytest tests

@@ -1,12 +1,14 @@
 """amlrealtimeai from the command line: python -m amlrealtimeai COMMAND --help."""
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError
+from amlrealtimeai import command_line
+from amlrealtimeai.errors import ConfigError
 
 
 def quickstart(options: argparse.Namespace) -> None:
@@ -16,11 +18,18 @@ def quickstart(options: argparse.Namespace) -> None:
     run()
 
 
-def doctor(options: argparse.Namespace) -> None:
-    """Say whether everything that the lessons need is here."""
-    from amlrealtimeai import lab
+def lab(options: argparse.Namespace) -> int:
+    """Open the lessons in JupyterLab: copies of them in my-lessons/, which are yours to change."""
+    from amlrealtimeai.lab.copies import open_lab
 
-    lab.doctor()
+    return open_lab(options.jupyter)
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Say whether everything that the lessons need is here; exit status 1 if something is missing."""
+    from amlrealtimeai.lab import diagnosis
+
+    return 0 if diagnosis.print_findings(diagnosis.examine()) else 1
 
 
 def score(options: argparse.Namespace) -> None:
@@ -28,12 +37,18 @@ def score(options: argparse.Namespace) -> None:
     from amlrealtimeai.accel.client import PredictionClient
     from amlrealtimeai.lab.pictures import top
 
-    host, _, port = options.address.rpartition(":")
-    if not host or not port.isdigit():
-        raise InvalidInputError(f"expected an address like 127.0.0.1:50051, got {options.address!r}")
-    with PredictionClient(host, int(port), service_name=options.service) as client:
+    host, port = options.address
+    client = PredictionClient(
+        host,
+        port,
+        use_ssl=options.tls or options.root_certificate is not None,
+        access_token=options.key or "",
+        service_name=options.service,
+        root_certificates=options.root_certificate,
+    )
+    with client:
         begin = time.perf_counter()
-        answer = client.score_file(options.image, outputs=options.output)
+        answer = client.score_file(options.image, outputs=options.output, timeout=options.timeout)
         elapsed = (time.perf_counter() - begin) * 1e3
     for output in answer if isinstance(answer, list) else [answer]:
         print(top(output) if output.size == 1000 else output)
@@ -56,11 +71,12 @@ def bench(options: argparse.Namespace) -> None:
     import numpy as np
 
     from amlrealtimeai.artifact.converted import ConvertedModel
+    from amlrealtimeai.client import read_file
     from amlrealtimeai.lab.measurement import call
 
+    images = np.array([read_file(options.image)], object)
     model = ConvertedModel.load(options.model, threads=options.threads)
     alias = next(iter(model.signature.inputs))
-    images = np.array([Path(options.image).read_bytes()], object)
     print(call(lambda: model.predict({alias: images}), count=options.count))
 
 
@@ -71,45 +87,79 @@ def _serve(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="amlrealtimeai", description="Azure ML Hardware Accelerated Models, offline.")
+    parser = command_line.Parser(prog="amlrealtimeai", description="Azure ML Hardware Accelerated Models, offline.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(function: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+    def add(function: Callable[[argparse.Namespace], int | None]) -> argparse.ArgumentParser:
         command = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
         command.set_defaults(function=function)
         return command
 
     add(quickstart)
+    command = add(lab)
+    command.add_argument("jupyter", nargs="*", metavar="OPTION", help="of jupyter lab, behind --: lab -- --no-browser")
     add(doctor)
     commands.add_parser("serve", help="Serve a converted model over gRPC (serve --help: its options).", add_help=False)
-    command = add(score)
-    command.add_argument("image", help="a JPEG or PNG file")
-    command.add_argument("--address", default="127.0.0.1:50051", help="host:port of the service (default: %(default)s)")
-    command.add_argument("--service", default="", help="the service's name, where several share the address")
-    command.add_argument("--output", help="an output's name (default: all)")
+    _describe_score(add(score))
     command = add(inspect)
     command.add_argument("program", help="a .npu program or an .accelonnx model")
     command.add_argument("--timing", action="store_true", help="the modelled FPGA's cycles instead of the listing")
     command = add(bench)
     command.add_argument("model", help="an .accelonnx model")
     command.add_argument("image", help="a JPEG or PNG file")
-    command.add_argument("--threads", type=int, help="threads of the NPU (default: every CPU)")
-    command.add_argument("--count", type=int, default=50, help="predictions that are timed (default: %(default)s)")
+    command.add_argument("--threads", type=command_line.count, help="threads of the NPU (default: every CPU)")
+    command.add_argument(
+        "--count", type=command_line.count, default=50, help="predictions that are timed (default: %(default)s)"
+    )
     return parser
+
+
+def _describe_score(command: argparse.ArgumentParser) -> None:
+    command.add_argument("image", help="a JPEG or PNG file")
+    command.add_argument(
+        "--address", type=command_line.address, default="127.0.0.1:50051", help="host:port (default: %(default)s)"
+    )
+    command.add_argument("--service", default="", help="the service's name, where several share the address")
+    command.add_argument("--output", help="an output's name (default: all)")
+    command.add_argument(
+        "--key",
+        default=os.environ.get("AMLREALTIMEAI_KEY"),
+        help="the service's key; better in the environment variable AMLREALTIMEAI_KEY, which others do not see",
+    )
+    command.add_argument("--tls", action="store_true", help="the service speaks TLS")
+    command.add_argument(
+        "--root-certificate",
+        type=command_line.certificate,
+        metavar="PEM",
+        help="trust certificates that this one has signed; means --tls",
+    )
+    command.add_argument(
+        "--timeout",
+        type=command_line.some_seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="for the answer (default: %(default)s)",
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["serve"]:
-        return _serve(given[1:])
-    options = _parser().parse_args(given)
-    try:
-        options.function(options)
-    except (AmlRealtimeAiError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    def chosen() -> int | None:
+        try:
+            if given[:1] == ["serve"]:
+                return _serve(given[1:])
+            options = _parser().parse_args(given)
+            status: int | None = options.function(options)
+            return status
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("amlrealtimeai"):
+                raise
+            mend = command_line.where_packages_are()
+            raise ConfigError(f"{sys.executable} has no package {error.name!r}; {mend}") from None
+
+    return command_line.run(chosen)
 
 
 if __name__ == "__main__":

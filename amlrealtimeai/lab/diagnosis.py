@@ -1,20 +1,29 @@
 """The doctor: is everything here that the lessons need? One line for each thing, with the mend beside it."""
 
+import hashlib
 import os
 import platform
 import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from amlrealtimeai import resources
+from amlrealtimeai import command_line, resources
 from amlrealtimeai.errors import AmlRealtimeAiError
 
 _PACKAGES = ("tensorflow", "tf2onnx", "onnxruntime", "grpcio", "numpy", "pillow", "jupyterlab")
-_FREE_BYTES = 2e9
+_FREE_BYTES = 2e9  # for each of home and temporary folder
+_LESSON_BYTES, _LEAST_BYTES = (
+    3.0e9,
+    1.5e9,
+)  # memory: the largest lesson (01), and what no lesson with a network can do without
+_ENGINE_SECONDS = 10.0
+_ALL_GOOD = "everything that the lessons need is here"
 
 
 @dataclass(frozen=True)
@@ -33,24 +42,37 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at everything, change nothing."""
-    looks: tuple[Callable[[], Finding], ...] = (_python, _packages, _kernel, _weights, _loopback, _disk, _containers)
+    """Look at everything; a file that is written to try a folder is removed at once."""
+    looks: tuple[Callable[[], Finding], ...] = (
+        *(_python, _packages, _kernel, _weights, _memory),
+        *(_home, _temporary, _loopback, _proxy, _containers),
+    )
     findings = []
     for look in looks:
         try:
             findings.append(look())
-        except (AmlRealtimeAiError, OSError) as error:
+        except (AmlRealtimeAiError, ImportError, OSError) as error:
             findings.append(Finding(look.__name__.strip("_"), False, str(error), "see the message"))
     return findings
 
 
+def verdict(findings: list[Finding]) -> str:
+    """The last line: whether the lessons will run, and if not, what to mend first."""
+    missing = [finding.name for finding in findings if finding.needed and not finding.ok]
+    return f"mend first: {', '.join(missing)}" if missing else _ALL_GOOD
+
+
 def doctor() -> None:
     """Print what `examine` finds; the last line says whether the lessons will run."""
-    findings = examine()
+    print_findings(examine())
+
+
+def print_findings(findings: list[Finding]) -> bool:
+    """Print them and the verdict; whether nothing that is needed is missing."""
     for finding in findings:
         print(finding)
-    missing = [finding.name for finding in findings if finding.needed and not finding.ok]
-    print("everything that the lessons need is here" if not missing else f"mend first: {', '.join(missing)}")
+    print(verdict(findings))
+    return verdict(findings) == _ALL_GOOD
 
 
 def _python() -> Finding:
@@ -67,7 +89,7 @@ def _packages() -> Finding:
         except PackageNotFoundError:
             missing.append(package)
     text = ", ".join(found) + (f"; missing: {', '.join(missing)}" if missing else "")
-    return Finding("packages", not missing, text, "make setup")
+    return Finding("packages", not missing, text, command_line.where_packages_are())
 
 
 def _kernel() -> Finding:
@@ -83,26 +105,99 @@ def _kernel() -> Finding:
 
 def _weights() -> Finding:
     path = resources.path("weights/resnet50.npz")
-    size = path.stat().st_size
-    return Finding("workshop weights", size > 2e7, f"{path.name}, {size / 1e6:.1f} MB", "clone the repository again")
+    expected = resources.path("weights/resnet50.npz.sha256").read_text().split()[0]
+    content = path.read_bytes()
+    whole = hashlib.sha256(content).hexdigest() == expected
+    text = f"{path.name}, {len(content) / 1e6:.1f} MB" + ("" if whole else ", not the bytes that were shipped")
+    return Finding("workshop weights", whole, text, "git checkout data/weights, or clone the repository again")
+
+
+def _memory() -> Finding:
+    free = _free_memory()
+    if free is None:
+        return Finding("memory", True, "unknown on this system; lesson 01 takes 3 GB")
+    text = f"{free / 1e9:.1f} GB free"
+    mend = "close other notebooks (kernels keep their memory); lesson 01 takes 3 GB, the others 2"
+    return Finding("memory", free >= _LESSON_BYTES, text, mend, needed=free < _LEAST_BYTES)
+
+
+def _free_memory() -> float | None:
+    """Bytes that a new kernel could have: the machine's, or what its control group leaves."""
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        free = 1024.0 * int(lines["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):
+        return None
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        try:
+            free = min(free, float(Path(limit).read_text()) - float(Path(used).read_text()))
+        except (OSError, ValueError):  # no such control group, or "max"
+            continue
+    return max(free, 0.0)
+
+
+def _home() -> Finding:
+    from amlrealtimeai.core.config import home
+
+    return _room_in("home", home(), "set AMLREALTIMEAI_HOME to a folder of your own that has 2 GB free")
+
+
+def _temporary() -> Finding:
+    try:
+        place = Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        return Finding("temporary folder", False, error.strerror or "none", "set TMPDIR to a folder that you may write")
+    return _room_in("temporary folder", place, "set TMPDIR to a folder of your own that has 2 GB free")
+
+
+def _room_in(name: str, folder: Path, mend: str) -> Finding:
+    """Whether a file can be made in `folder`, or in the nearest folder above that there is, and how much fits."""
+    place = folder
+    while not place.exists():
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(b"written by the doctor")
+    except OSError as error:
+        return Finding(name, False, f"{folder}: cannot be written: {error.strerror}", mend)
+    free = shutil.disk_usage(place).free
+    return Finding(name, free > _FREE_BYTES, f"{folder}, {free / 1e9:.0f} GB free", mend)
 
 
 def _loopback() -> Finding:
+    """A service and its client meet here."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        return Finding("loopback port", True, f"127.0.0.1:{listener.getsockname()[1]} could be opened")
+        listener.listen()
+        with socket.create_connection(listener.getsockname(), 2.0):
+            return Finding("loopback port", True, f"127.0.0.1:{listener.getsockname()[1]} answers")
 
 
-def _disk() -> Finding:
-    home = Path(os.environ.get("AMLREALTIMEAI_HOME") or Path.home())
-    while not home.exists():
-        home = home.parent
-    free = shutil.disk_usage(home).free
-    return Finding("disk", free > _FREE_BYTES, f"{free / 1e9:.0f} GB free", "make at least 2 GB free")
+def _proxy() -> Finding:
+    names = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy")
+    set_here = {name: value for name in names if (value := os.environ.get(name) or os.environ.get(name.upper()))}
+    exempt = [word.strip() for word in (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").split(",")]
+    text = ", ".join(f"{name}={_without_password(value)}" for name, value in set_here.items()) or "none is set"
+    mend = "services on this computer are asked directly all the same; add the names of others to no_proxy"
+    good = not set_here or "*" in exempt or {"127.0.0.1", "localhost"} <= set(exempt)
+    return Finding("proxy", good, text, mend, needed=False)
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url if "://" in url else f"//{url}")
+    return f"{parts.scheme or 'http'}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _containers() -> Finding:
-    engine = next((name for name in ("podman", "docker") if shutil.which(name)), None)
-    text = engine or "neither podman nor docker"
-    mend = "images are built all the same; to run them, install podman"
-    return Finding("container engine", engine is not None, text, mend, needed=False)
+    from amlrealtimeai.containers.engine import find_engine
+
+    mend = "images are built all the same, and served without it; to run them, install podman"
+    try:
+        engine = find_engine()
+        said = engine.call("info", "--format", "{{json .}}", timeout=_ENGINE_SECONDS)
+    except AmlRealtimeAiError as error:
+        return Finding("container engine", False, str(error).splitlines()[0][:200], mend, needed=False)
+    return Finding("container engine", bool(said), f"{engine.name} answers", mend, needed=False)

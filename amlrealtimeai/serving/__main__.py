@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from amlrealtimeai import command_line
 from amlrealtimeai.serving.process import logs
 from amlrealtimeai.serving.process.supervise import supervise
 
@@ -30,31 +31,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run,  # here: a supervising parent lives without gRPC, NumPy and ONNX Runtime
     )
 
-    return run(options)
+    return command_line.run(lambda: run(options))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m amlrealtimeai.serving",
+    parser = command_line.Parser(
+        prog="python -m amlrealtimeai serve",
         description="Serve converted models over gRPC (TensorFlow Serving's API).",
     )
     parser.add_argument("model", nargs="?", type=Path, metavar="MODEL.accelonnx", help="a converted model")
     parser.add_argument("--name", help="serve it under this name (default: the one in the model)")
-    parser.add_argument("--model-version", type=int, default=1, help="its version number (default 1)")
+    parser.add_argument("--model-version", type=command_line.version, default=1, help="its version number (default 1)")
     parser.add_argument(
         "--watch", type=Path, metavar="FILE.json", help="serve what this file lists, and follow its changes"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=50051, help="port (default 50051; 0: any free one)")
-    parser.add_argument("--rest-port", type=int, help="also serve the REST API, /metrics and /healthz on this port")
+    parser.add_argument(
+        "--port", type=command_line.port_or_free, default=50051, help="port (default 50051; 0: any free one)"
+    )
+    parser.add_argument(
+        "--rest-port",
+        type=command_line.port_or_free,
+        help="also serve the REST API, /metrics and /healthz on this port",
+    )
     parser.add_argument("--client-ca", type=Path, help="PEM of a CA: only clients with its certificates may connect")
     parser.add_argument("--port-file", type=Path, help="write the port to this file when ready, and that of REST")
-    parser.add_argument("--threads", type=int, help="threads of a model (default: one per usable CPU)")
+    parser.add_argument("--threads", type=command_line.count, help="threads of a model (default: one per usable CPU)")
     parser.add_argument("--ssl-cert", type=Path, help="PEM certificate chain; makes the service TLS only")
     parser.add_argument("--ssl-key", type=Path, help="its PEM private key")
     parser.add_argument("--key-file", type=Path, help="service keys, one on each line; needs TLS")
     parser.add_argument(
-        "--grace", type=float, default=10.0, help="seconds for requests in flight at the end (default 10)"
+        "--grace",
+        type=command_line.seconds,
+        default=10.0,
+        help="seconds for requests in flight at the end (default 10)",
     )
     parser.add_argument(
         "--supervise",
@@ -64,13 +74,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--max-silence",
-        type=float,
+        type=command_line.seconds,
         default=60.0,
         metavar="SECONDS",
         help="with --supervise: replace a server that hangs for so long (default 60; 0: never)",
     )
     parser.add_argument("--heartbeat", type=int, help=argparse.SUPPRESS)  # the supervisor's pipe
-    parser.add_argument("--with-parent", type=int, metavar="PID", help="stop when this parent process is gone")
+    parser.add_argument(
+        "--with-parent", type=command_line.count, metavar="PID", help="stop when this parent process is gone"
+    )
     parser.add_argument("--log-format", default="text", choices=["text", "json"], help="log lines (default text)")
     parser.add_argument("--log-level", default="warning", choices=["debug", "info", "warning", "error"])
     parser.add_argument(

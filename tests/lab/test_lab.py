@@ -7,7 +7,6 @@ import pytest
 
 from amlrealtimeai import lab
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
-from amlrealtimeai.lab import diagnosis
 
 
 def test_a_block_of_four_numbers_as_the_lesson_shows_it():
@@ -41,45 +40,6 @@ def test_names_are_lower_case_and_differ():
     first, second = lab.own_name("quickstart"), lab.own_name("quickstart")
     assert re.fullmatch(r"quickstart-[a-z0-9]+-[0-9a-f]{4}", first)
     assert first != second
-
-
-def test_the_doctor_finds_everything_here(capsys):
-    lab.doctor()
-    said = capsys.readouterr().out
-    assert said.splitlines()[-1] == "everything that the lessons need is here"
-    assert re.search(r"^ok +NPU kernel +instruction set", said, re.M) or "generic" in said
-
-
-def test_the_doctor_says_why_the_kernel_is_slow(capsys, monkeypatch):
-    monkeypatch.setenv("AMLREALTIMEAI_ISA", "generic")
-    lab.doctor()
-    slow = r"NPU kernel +instruction set generic, .*slower: (unset AMLREALTIMEAI_ISA|this CPU has neither AVX2)"
-    assert re.search(slow, capsys.readouterr().out)
-
-
-def test_the_doctor_names_what_is_missing(capsys, monkeypatch, tmp_path):
-    monkeypatch.setenv("AMLREALTIMEAI_DATA", str(tmp_path))
-    lab.doctor()
-    said = capsys.readouterr().out
-    assert "mend first: weights" in said and str(tmp_path) in said
-    assert any(not finding.ok for finding in diagnosis.examine())
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["score", "nofile.jpg"], "no file 'nofile.jpg'"),
-        (["score", "README.md", "--address", "here"], "expected an address like 127.0.0.1:50051, got 'here'"),
-        (["inspect", "README.md"], "expected a converted model"),
-        (["inspect", "nothing.npu"], "no program file at nothing.npu"),
-        (["serve", "nothing.accelonnx"], "nothing.accelonnx"),
-    ],
-)
-def test_commands_answer_bad_input_with_one_sentence(arguments, said):
-    done = subprocess.run([sys.executable, "-m", "amlrealtimeai", *arguments], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ") and said in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_importing_the_package_is_light():

@@ -11,7 +11,7 @@ LEVELS = (
     ("serving", "client"),
     ("artifact",),
     ("npu", "store"),
-    ("errors", "lazy", "resources"),
+    ("command_line", "errors", "lazy", "resources"),
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 # authoring alone imports these; h5py and tf2onnx bring TensorFlow's weight or need it

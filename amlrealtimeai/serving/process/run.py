@@ -5,23 +5,23 @@ import gc
 import logging
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 from types import FrameType
 
 from amlrealtimeai.artifact.converted import ConvertedModel
-from amlrealtimeai.errors import AmlRealtimeAiError, ConfigError, NotFoundError
+from amlrealtimeai.command_line import stop_printing
+from amlrealtimeai.errors import ConfigError, NotFoundError
 from amlrealtimeai.serving.ports.tls import Tls, check_private
 from amlrealtimeai.serving.process import allocator
 from amlrealtimeai.serving.process.heartbeat import Heart
-from amlrealtimeai.serving.process.watch import Watcher
+from amlrealtimeai.serving.process.watch import Watcher, read_services
 from amlrealtimeai.serving.request.limits import Limits
 from amlrealtimeai.serving.server import Server
 
 
-def run(options: argparse.Namespace) -> int:
-    """Serve until SIGTERM; returns the exit status."""
+def run(options: argparse.Namespace) -> None:
+    """Serve until SIGTERM."""
     allocator.give_large_blocks_back()
     stop = threading.Event()
 
@@ -30,17 +30,16 @@ def run(options: argparse.Namespace) -> int:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    try:
-        _serve(options, stop)
-    except AmlRealtimeAiError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    _serve(options, stop)
 
 
 def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
     if not options.model and not options.watch:
         raise ConfigError("nothing to serve: give a MODEL.accelonnx, or --watch FILE.json; --help says more")
+    if options.port and options.port == options.rest_port:
+        raise ConfigError(f"--port and --rest-port are both {options.port}; each needs one of its own")
+    if options.watch:
+        read_services(options.watch)  # later, an unusable file changes nothing; now there is nothing to keep
     tls_files = _tls_files(options)
     server = Server(
         options.host,
@@ -62,13 +61,20 @@ def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
             _write_ports(options.port_file, server)
         gc.collect()
         gc.freeze()  # what is here now stays; collections need not walk through it
-        print(f"ready on {server.address}", flush=True)
-        if server.rest_port:
-            print(f"REST API on port {server.rest_port}", flush=True)
+        _say_ready(server)
         _wait(stop, options.with_parent, server, None if options.heartbeat is None else Heart(options.heartbeat))
     finally:
         watcher.stop()
         server.stop(options.grace)
+
+
+def _say_ready(server: Server) -> None:
+    try:
+        print(f"ready on {server.address}", flush=True)
+        if server.rest_port:
+            print(f"REST API on port {server.rest_port}", flush=True)
+    except BrokenPipeError:  # whoever started it does not listen any more; its clients do
+        stop_printing()
 
 
 def _write_ports(path: Path, server: Server) -> None:

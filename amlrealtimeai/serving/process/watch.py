@@ -70,7 +70,7 @@ class Watcher:
             return
         generation, error = None, ""
         try:
-            generation, services = _read(self._path)
+            generation, services = read_services(self._path)
         except ConfigError as problem:
             error = str(problem)
             log.error("%s", error)
@@ -155,7 +155,8 @@ def _mark(path: Path) -> _Mark | None:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _read(path: Path) -> tuple[Any, dict[str, dict[str, Any]]]:
+def read_services(path: Path) -> tuple[Any, dict[str, dict[str, Any]]]:
+    """A watch file's generation and its services; raises ConfigError for a file that cannot be used."""
     try:
         content = json.loads(path.read_bytes())
         services = content["services"]
@@ -163,8 +164,9 @@ def _read(path: Path) -> tuple[Any, dict[str, dict[str, Any]]]:
             if not isinstance(service["model"], str) or not isinstance(service.get("version", 1), int):
                 raise TypeError("expected a path as model and a number as version")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = error.strerror if isinstance(error, OSError) else repr(error)
         raise ConfigError(
-            f'cannot use {path}: {error!r}; expected {{"services": {{name: {{"model": path, "version": 1}}}}}}'
+            f'cannot use {path}: {why}; expected {{"services": {{name: {{"model": path, "version": 1}}}}}}'
         ) from None
     return content.get("generation"), services
 

@@ -8,6 +8,8 @@ from amlrealtimeai.artifact.stages import usable_cpus
 from amlrealtimeai.errors import ConfigError
 from amlrealtimeai.serving.protocol.tensors import MAX_ELEMENTS
 
+_MOST = 2**31 - 1  # what gRPC can hold as a size or a number of streams
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -31,8 +33,8 @@ class Limits:
         for field in fields(self):
             value = getattr(self, field.name)
             smallest = 0 if field.name == "workers" else 1 if field.type is int else 0.001
-            if not isinstance(value, field.type | int) or isinstance(value, bool) or value < smallest:
-                raise ConfigError(f"limit {field.name}: expected a number of at least {smallest}, got {value!r}")
+            if not isinstance(value, field.type | int) or isinstance(value, bool) or not smallest <= value <= _MOST:
+                raise ConfigError(f"limit {field.name}: expected a number from {smallest} to {_MOST}, got {value!r}")
 
     @property
     def worker_count(self) -> int:
