@@ -13,8 +13,8 @@ from amlrealtimeai import command_line
 from amlrealtimeai.__main__ import main
 from amlrealtimeai.core.certificates import development_certificate
 from amlrealtimeai.lab.security import small_model
-from amlrealtimeai.serving.server import Server
 from amlrealtimeai.serving.ports.tls import Tls
+from amlrealtimeai.serving.server import Server
 
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "data" / "images" / "red_fox.jpg"
