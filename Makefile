@@ -3,10 +3,10 @@ BIN := .venv/bin
 export ORT_DISABLE_TELEMETRY = 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help setup quickstart lab test check bench soak lock clean
+.PHONY: help setup quickstart lab test test-clients check bench soak lock clean
 
 help:  ## what can be done here
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
 setup: .venv/ready  ## install everything into .venv and build the native kernel
 
@@ -17,12 +17,18 @@ lab: .venv/ready  ## open copies of the notebooks, in my-lessons/, in JupyterLab
 	@$(BIN)/python -m amlrealtimeai lab
 
 test: .venv/ready-dev  ## all tests, the notebooks under nbval included
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests --ignore tests/sample_clients
 	$(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
 
+test-clients: .venv/ready-dev  ## build the clients in Go, JavaScript and C#, and test them against running services
+	sample-clients/go/build.sh
+	npm --prefix sample-clients/node ci --silent --no-audit --no-fund
+	PYTHON=$(CURDIR)/$(BIN)/python sample-clients/csharp/build.sh
+	AMLREALTIMEAI_REQUIRE_CLIENTS=1 $(BIN)/python -m pytest tests/sample_clients
+
 check: .venv/ready-dev  ## lint and type-check
-	$(BIN)/ruff check amlrealtimeai tests benchmarks protos data
-	$(BIN)/ruff format --check amlrealtimeai tests benchmarks protos data
+	$(BIN)/ruff check amlrealtimeai tests benchmarks protos data sample-clients
+	$(BIN)/ruff format --check amlrealtimeai tests benchmarks protos data sample-clients
 	$(BIN)/mypy
 
 bench: .venv/ready-bench  ## every speed claim, measured beside its peer
