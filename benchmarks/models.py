@@ -103,7 +103,7 @@ def _graph(model: Any) -> tuple[Any, list[Any]]:
 
     from amlrealtimeai.accel.models import utils
 
-    size = model.get_input_dims()[0]
+    size = model.get_input_dims()[1]
     inputs = tf.placeholder(tf.string, [None])
     scale = 0.017 if model.model_ref == "densenet121" else 1.0
     pixels = utils.preprocess_array(

@@ -61,7 +61,7 @@ class LocalQuantizedResNet50:
 
     def output_dims(self) -> list[int]:
         """Dimensions of the features: [1, 1, 2048]."""
-        return self._model.get_output_dims()
+        return list(RESNET50.output_dims[0])
 
     @property
     def featurizer_input(self) -> Any:
@@ -115,7 +115,7 @@ class LocalQuantizedResNet50:
             convert_frozen(from_session(session, images, features), path, name=self.model_ref(), require_fpga=True)
 
     def _images(self, tensor: Any) -> Any:
-        shape = [None, *self._model.get_input_dims()]
+        shape = self._model.get_input_dims()
         if tensor is None:
             return tf.placeholder(tf.float32, shape, name=_INPUT)
         if tensor.dtype != tf.float32 or not tf.TensorShape(shape).is_compatible_with(tensor.shape):

@@ -48,7 +48,8 @@ def test_names_and_shapes(name, reference, dims, feature, answer):
     with graph.as_default():
         classified = model.get_default_classifier(features)
 
-    assert (model.model_ref, model.get_input_dims(), model.get_output_dims()) == (reference, [224, 224, 3], dims)
+    assert model.model_ref == reference
+    assert (model.get_input_dims(), model.get_output_dims()) == ([None, 224, 224, 3], [None, *dims])
     assert features.name == feature and model.output_tensor_list == [feature]
     assert features.shape.as_list() == [None, *dims]
     assert classified.name == answer
@@ -61,11 +62,11 @@ def test_names_and_shapes_of_ssd():
     expected = [f"ssd_300_vgg/block{b}_box/Reshape_1:0" for b in BLOCKS]
     expected += [f"ssd_300_vgg/block{b}_box/Reshape:0" for b in BLOCKS]
     assert [tensor.name for tensor in outputs] == model.output_tensor_list == expected
-    assert model.get_input_dims() == [300, 300, 3]
+    assert model.get_input_dims() == [None, 300, 300, 3]
     shapes = [(37, 37, 4), (19, 19, 6), (10, 10, 6), (5, 5, 6), (3, 3, 4), (1, 1, 4)]
     wanted = [[*shape, 21] for shape in shapes] + [[*shape, 4] for shape in shapes]
     assert [tensor.shape.as_list()[1:] for tensor in outputs] == wanted
-    assert [model.get_output_dims(i) for i in range(12)] == wanted
+    assert [model.get_output_dims(index=i) for i in range(12)] == [[None, *dims] for dims in wanted]
     with graph.as_default(), pytest.raises(UnsupportedError, match="ssdvgg has no classifier"):
         model.get_default_classifier(outputs[0])
     parts = [json.loads(note) for note in graph.get_collection("amlrealtimeai_featurizer")]

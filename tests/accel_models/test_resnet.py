@@ -31,7 +31,7 @@ def test_names_and_shapes(float_resnet):
     assert float_resnet.probabilities.name == "classifier/resnet_v1_50/predictions/Softmax:0"
     assert float_resnet.probabilities.shape.as_list() == [None, 1000]
     model = float_resnet.model
-    assert (model.get_input_dims(), model.get_output_dims()) == ([224, 224, 3], [1, 1, 2048])
+    assert (model.get_input_dims(), model.get_output_dims()) == ([None, 224, 224, 3], [None, 1, 1, 2048])
     assert model.input_tensor_list == [float_resnet.pixels.name]
     assert model.output_tensor_list == ["resnet_v1_50/pool5:0"]
     assert (model.model_ref, model.model_version, model.version) == ("resnet50", "1.0.0", "1.0.0")
@@ -156,7 +156,7 @@ def test_an_input_of_another_size_or_type_is_refused(tmp_path):
 def test_calls_before_the_import_say_what_to_call(tmp_path):
     model = Resnet50(tmp_path)
     with tf.Graph().as_default(), tf.Session() as session:
-        for call in (lambda: model.restore_weights(session), lambda: model.input_tensor_list):
+        for call in (lambda: model.restore_weights(session), lambda: model.save_weights(tmp_path / "w", session)):
             with pytest.raises(InvalidInputError, match="call import_graph_def first"):
                 call()
 

@@ -124,7 +124,7 @@ def test_for_inference_nothing_is_trainable(tmp_path):
         assert tf.trainable_variables() == []
         assert len(tf.global_variables()) == 3 * 10
         assert frozen.output_tensor_list == ["tiny_v1_2/mean:0", "tiny_v1_2/map:0"]
-        assert frozen.get_output_dims(1) == [16, 16, 4]
+        assert frozen.get_output_dims(1) == [None, 16, 16, 4]
 
 
 def test_a_network_without_a_classifier_says_so(tmp_path):

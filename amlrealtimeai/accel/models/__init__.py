@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from amlrealtimeai.accel.models.densenet import Densenet121, QuantizedDensenet121
     from amlrealtimeai.accel.models.resnet import QuantizedResnet50, QuantizedResnet152, Resnet50, Resnet152
     from amlrealtimeai.accel.models.ssd import QuantizedSsdVgg, SsdVgg
+    from amlrealtimeai.accel.models.utils import preprocess_array
     from amlrealtimeai.accel.models.vgg import QuantizedVgg16, Vgg16
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Resnet152",
     "SsdVgg",
     "Vgg16",
+    "preprocess_array",
     "utils",
 ]
 
@@ -38,7 +40,8 @@ _NETWORKS = {
     "SsdVgg": "ssd",
     "Vgg16": "vgg",
 }
-_HOMES = {**_NETWORKS, **{f"Quantized{name}": home for name, home in _NETWORKS.items()}, "utils": "utils"}
+_UTILS = {"preprocess_array": "utils", "utils": "utils"}
+_HOMES = {**_NETWORKS, **{f"Quantized{name}": home for name, home in _NETWORKS.items()}, **_UTILS}
 _find = lazy.attributes(__name__, _HOMES)
 
 

@@ -1,6 +1,7 @@
 """What all networks share: building the graph, restoring and saving weights, the default classifier."""
 
 import json
+import operator
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +16,17 @@ from amlrealtimeai.accel.models.layers import Builder, QuantizedBuilder
 from amlrealtimeai.errors import InvalidInputError, UnsupportedError, WeightsError
 from amlrealtimeai.npu.formats import BlockFormat, as_format
 
+_PLACEHOLDER = "InputImage"
 FEATURIZER_COLLECTION = "amlrealtimeai_featurizer"
 DEFAULT_FORMAT = "bw_cnn"
+
+
+class DoesNotExistError(UnsupportedError, ValueError):
+    """A network has no default classifier."""
+
+
+class NoSuchTensorError(InvalidInputError, IndexError):
+    """A network has fewer inputs or outputs."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,7 @@ class Network:
     classifier: (features, *arrays in the order of classifier_shapes) -> output tensor; None where there is none.
     classifier_shapes: Keras' names and shapes of the classifier's arrays.
     keras_file: path under keras-applications/ and MD5 of the ImageNet weights; None where there are none.
+    output_names, classifier_name: of the featurizer's and the classifier's output operations, below the scope.
     """
 
     name: str
@@ -40,6 +51,12 @@ class Network:
     classifier: Callable[..., tf.Tensor] | None
     classifier_shapes: dict[str, tuple[int, ...]]
     keras_file: tuple[str, str] | None
+    output_names: tuple[str, ...] = ()
+    classifier_name: str | None = None
+
+    def tensor(self, name: str) -> str:
+        """Name that the output of operation `name` has in the first import into a graph."""
+        return f"{self.scope}/{name}:0"
 
 
 @dataclass(frozen=True)
@@ -64,6 +81,16 @@ class FloatModel:
     """
 
     network: ClassVar[Network]
+    classifier_input: ClassVar[str | None] = None
+    """Name of the tensor that the default classifier reads: the features; None where there is no classifier."""
+    classifier_output: ClassVar[str | None] = None
+    """Name of the default classifier's answer, below its prefix: f"classifier/{model.classifier_output}"."""
+
+    def __init_subclass__(cls) -> None:
+        network = vars(cls).get("network")
+        if network is not None and network.classifier_name:
+            cls.classifier_input = network.tensor(network.output_names[0])
+            cls.classifier_output = network.tensor(network.classifier_name)
 
     def __init__(
         self,
@@ -72,7 +99,7 @@ class FloatModel:
         weights: str | os.PathLike[str] | None = None,
     ) -> None:
         self._base = Path(model_base_path).expanduser()
-        self._is_frozen = is_frozen
+        self.is_frozen = bool(is_frozen)
         self._weights = weight_sources.resolve(weights, self.network)
         self._imported: _Imported | None = None
 
@@ -103,36 +130,40 @@ class FloatModel:
 
     @property
     def input_tensor_list(self) -> list[str]:
-        """Names of the featurizer's input tensors in the latest import."""
-        return list(self._latest().inputs)
+        """Names of the featurizer's input tensors: in the latest import, before it those that a first one gives."""
+        return list(self._imported.inputs) if self._imported else [f"{_PLACEHOLDER}:0"]
 
     @property
     def output_tensor_list(self) -> list[str]:
-        """Names of the featurizer's output tensors in the latest import."""
-        return list(self._latest().outputs)
+        """Names of the featurizer's output tensors: in the latest import, before it those that a first one gives."""
+        if self._imported is None:
+            return [self.network.tensor(name) for name in self.network.output_names]
+        return list(self._imported.outputs)
 
-    def get_input_dims(self, i: int = 0) -> list[int]:
-        """Dimensions of input `i` without the batch: [224, 224, 3]."""
-        return list([self.network.input_dims][i])
+    def get_input_dims(self, index: int = 0) -> list[int | None]:
+        """Dimensions of an input, the batch first: [None, 224, 224, 3]. IndexError where there is no such input."""
+        return _dims("input", [self.network.input_dims], index)
 
-    def get_output_dims(self, i: int = 0) -> list[int]:
-        """Dimensions of output `i` without the batch: [1, 1, 2048]."""
-        return list(self.network.output_dims[i])
+    def get_output_dims(self, index: int = 0) -> list[int | None]:
+        """Dimensions of an output, the batch first: [None, 1, 1, 2048]. IndexError where there is no such output."""
+        return _dims("output", self.network.output_dims, index)
 
     def import_graph_def(
         self, input_tensor: tf.Tensor | None = None, is_training: bool | tf.Tensor = True
     ) -> tf.Tensor | list[tf.Tensor]:
         """Add the featurizer to the default graph; returns its output tensor, or the list of them.
 
-        input_tensor: preprocessed images, float32 [n, *get_input_dims()]; None adds a placeholder.
+        input_tensor: preprocessed images, float32 get_input_dims(); None adds the placeholder "InputImage:0".
         is_training: True (default): weights are trainable unless the model is frozen; batch normalisation uses its
             moving statistics, as the deployed network will. False: for inference only, nothing is trainable. A scalar
             boolean tensor, for float models that are not frozen: batch normalisation uses the batch's statistics while
             it is true, and updates the moving ones.
         Variables are NaN until restore_weights. Raises InvalidInputError for another type or size of input.
         """
+        if isinstance(is_training, int | np.bool_):
+            is_training = bool(is_training)
+        images = self._checked_input(input_tensor)
         with tf.name_scope(self.network.scope):
-            images = self._checked_input(input_tensor)
             builder = self._builder(is_training)
             outputs = self.network.featurizer(builder, images)
             # relative paths, so that the folder can be moved
@@ -175,7 +206,7 @@ class FloatModel:
         are used. Raises InvalidInputError for features of another size.
         """
         if self.network.classifier is None:
-            raise UnsupportedError(f"{self.model_ref} has no classifier: its outputs are the result")
+            raise DoesNotExistError(f"{self.model_ref} has no classifier: its outputs are the result")
         self._check_features(input_tensor)
         arrays = weight_sources.classifier_values(self._weights, self.network, Path(self.model_path))
         ordered = [np.ascontiguousarray(arrays[key], np.float32) for key in self.network.classifier_shapes]
@@ -190,7 +221,7 @@ class FloatModel:
     def _checked_input(self, tensor: tf.Tensor | None) -> tf.Tensor:
         expected = tf.TensorShape([None, *self.network.input_dims])
         if tensor is None:
-            return tf.placeholder(tf.float32, expected, name="InputImage")
+            return tf.placeholder(tf.float32, expected, name=_PLACEHOLDER)
         if tensor.dtype != tf.float32 or not expected.is_compatible_with(tensor.shape):
             raise InvalidInputError(
                 f"{self.model_ref} expects images float32 {expected}, got {tensor.dtype.name} {tensor.shape} "
@@ -210,11 +241,11 @@ class FloatModel:
             )
 
     def _builder(self, is_training: bool | tf.Tensor) -> Builder:
-        batch_phase = None if isinstance(is_training, bool) or self._is_frozen else tf.convert_to_tensor(is_training)
+        batch_phase = None if isinstance(is_training, bool) or self.is_frozen else tf.convert_to_tensor(is_training)
         return Builder(self.network.scope, self._is_trainable(is_training), batch_phase)
 
     def _is_trainable(self, is_training: bool | tf.Tensor) -> bool:
-        return not self._is_frozen and is_training is not False
+        return not self.is_frozen and is_training is not False
 
     def _description(self, images: str, outputs: list[str]) -> dict[str, Any]:
         """What a converter needs to know, as it stands in the graph's collection."""
@@ -257,7 +288,7 @@ class QuantizedModel(FloatModel):
         self.number_format = as_format(number_format or DEFAULT_FORMAT)
 
     def _builder(self, is_training: bool | tf.Tensor) -> Builder:
-        if not isinstance(is_training, bool) and not self._is_frozen:
+        if not isinstance(is_training, bool) and not self.is_frozen:
             raise UnsupportedError(
                 "a quantised network folds its batch normalisation, so is_training has to be True or False, not a "
                 "tensor. Train batch statistics in the float twin, then load its weights here"
@@ -268,3 +299,10 @@ class QuantizedModel(FloatModel):
         fmt = self.number_format
         numbers = {"block": fmt.block, "mantissa_bits": fmt.mantissa_bits, "exponent_bits": fmt.exponent_bits}
         return {**super()._description(images, outputs), "quantized": True, "format": numbers}
+
+
+def _dims(side: str, known: list[list[int]], index: int) -> list[int | None]:
+    place = operator.index(index)
+    if not -len(known) <= place < len(known):
+        raise NoSuchTensorError(f"expected an {side} from 0 to {len(known) - 1}, got {place}")
+    return [None, *known[place]]

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from amlrealtimeai.accel.models.base import FloatModel, Network, QuantizedModel
-from amlrealtimeai.accel.models.layers import Builder
+from amlrealtimeai.accel.models.layers import Builder, channels
 
 _BLOCKS = (6, 12, 24, 16)
 _GROWTH = 32
@@ -32,7 +32,7 @@ def _transition(b: Builder, x: tf.Tensor, scope: str, keras: str) -> tf.Tensor:
     """x [n, h, w, c] -> [n, h/2, w/2, c/2]."""
     y = tf.nn.relu(b.batch_norm(x, scope=scope, keras=f"{keras}_bn"), name=f"{scope}/Relu")
     y = b.activation(y, f"{scope}/conv/input")
-    y = b.conv(y, x.shape[3] // 2, 1, scope=f"{scope}/conv", keras=f"{keras}_conv", bias=False)
+    y = b.conv(y, channels(x) // 2, 1, scope=f"{scope}/conv", keras=f"{keras}_conv", bias=False)
     return tf.nn.avg_pool2d(y, 2, 2, "VALID", name=f"{scope}/AvgPool")
 
 
@@ -79,6 +79,8 @@ DENSENET121 = Network(
     classifier=_classifier,
     classifier_shapes={"predictions/kernel": (_FEATURES, _CLASSES), "predictions/bias": (_CLASSES,)},
     keras_file=("densenet/densenet121_weights_tf_dim_ordering_tf_kernels.h5", "9d60b8095a5708f2dcce2bca79d332c7"),
+    output_names=("pool5",),
+    classifier_name="predictions/Softmax",
 )
 
 

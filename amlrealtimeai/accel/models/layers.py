@@ -41,7 +41,7 @@ class Entry:
     @property
     def shape(self) -> tuple[int, ...]:
         """Static shape."""
-        return tuple(self.variable.shape)
+        return tuple(self.variable.shape.as_list())
 
 
 class Builder:
@@ -88,7 +88,7 @@ class Builder:
         gain and input_variance place random weights where activations keep their size.
         """
         with tf.name_scope(scope):
-            shape = [kernel, kernel, x.shape[3], filters]
+            shape = [kernel, kernel, channels(x), filters]
             weights = self._variable(scope, "weights", shape, f"{keras}_conv/kernel", swap_colours=first and bgr)
             norm = self._batch_norm_variables(scope, f"{keras}_bn", filters, gain, input_variance, f"{keras}_conv/bias")
             return self._convolve(x, weights, norm, stride, padding, first)
@@ -115,7 +115,7 @@ class Builder:
         Keras. gain: factor on random weights. stored_shape: of the kernel in Keras' naming, where it is not the same.
         """
         with tf.name_scope(scope):
-            shape = [kernel, kernel, x.shape[3], filters]
+            shape = [kernel, kernel, channels(x), filters]
             weights = self._variable(
                 scope,
                 "weights",
@@ -133,7 +133,7 @@ class Builder:
     def batch_norm(self, x: tf.Tensor, *, scope: str, keras: str) -> tf.Tensor:
         """Batch normalisation that no convolution comes before: x [n, h, w, c] -> the same shape."""
         with tf.name_scope(scope):
-            return self._normalize(x, self._batch_norm_variables(scope, keras, x.shape[3], 1.0, 1.0))
+            return self._normalize(x, self._batch_norm_variables(scope, keras, channels(x), 1.0, 1.0))
 
     def l2_normalize(self, x: tf.Tensor, *, scope: str, keras: str, typical: float) -> tf.Tensor:
         """Each site's channels divided by their length, times a trained gamma per channel (random ones: `typical`).
@@ -141,7 +141,7 @@ class Builder:
         The host's work: the NPU has no such operation. x [n, h, w, c] -> the same shape.
         """
         with tf.name_scope(scope):
-            gamma = self._variable(scope, "gamma", [x.shape[3]], f"{keras}/gamma", typical=typical)
+            gamma = self._variable(scope, "gamma", [channels(x)], f"{keras}/gamma", typical=typical)
             return tf.multiply(tf.nn.l2_normalize(x, axis=3, epsilon=1e-12), gamma, name="scaled")
 
     def dropout(self, x: tf.Tensor, rate: float, name: str) -> tf.Tensor:
@@ -212,6 +212,11 @@ class Builder:
                 return tf.constant(True)
 
         return tf.cond(self._training, update, lambda: tf.constant(False), name="phase")
+
+
+def channels(x: tf.Tensor) -> int:
+    """Static size of the last axis of x [n, h, w, c]; after disable_v2_tensorshape x.shape[3] is no int."""
+    return int(x.shape.as_list()[3])
 
 
 def _normalize(x: tf.Tensor, norm: tuple) -> tf.Tensor:

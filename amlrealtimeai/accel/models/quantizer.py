@@ -42,7 +42,8 @@ def _round_to_step(x: tf.Tensor, maxima: tf.Tensor, fmt: BlockFormat) -> tf.Tens
 
 def _blockwise(x: tf.Tensor, fmt: BlockFormat, axis: int) -> tf.Tensor:
     """Quantise in blocks of fmt.block consecutive elements along `axis` of x, whose length there is static."""
-    length, block = x.shape[axis], min(fmt.block, x.shape[axis])
+    length = x.shape.as_list()[axis]  # after disable_v2_tensorshape x.shape[axis] is no int
+    block = min(fmt.block, length)
     padding = -length % block
     before, after = tf.shape(x)[:axis], tf.shape(x)[axis + 1 :]
     padded = tf.pad(x, [[0, padding if i == axis else 0] for i in range(x.shape.rank)]) if padding else x

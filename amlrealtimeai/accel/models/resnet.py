@@ -64,6 +64,8 @@ def _network(depth: int, keras_file: tuple[str, str]) -> Network:
         classifier=_classifier,
         classifier_shapes={"predictions/kernel": (_FEATURES, _CLASSES), "predictions/bias": (_CLASSES,)},
         keras_file=keras_file,
+        output_names=("pool5",),
+        classifier_name="predictions/Softmax",
     )
 
 

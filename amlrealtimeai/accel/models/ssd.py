@@ -86,6 +86,7 @@ SSDVGG = Network(
     classifier=None,
     classifier_shapes={},
     keras_file=None,
+    output_names=tuple(f"{block}_box/{part}" for part in ("Reshape_1", "Reshape") for block in BLOCKS),
 )
 
 

@@ -64,6 +64,8 @@ VGG16 = Network(
     classifier=_classifier,
     classifier_shapes={"predictions/kernel": (_FEATURES, _CLASSES), "predictions/bias": (_CLASSES,)},
     keras_file=("vgg16/vgg16_weights_tf_dim_ordering_tf_kernels.h5", "64373286793e3c8b2b4e3219cbf3544b"),
+    output_names=("fc7/Relu",),
+    classifier_name="fc8/squeezed",
 )
 
 
