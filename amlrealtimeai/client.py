@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import numpy as np
 
-from amlrealtimeai.errors import InvalidInputError, NotFoundError
+from amlrealtimeai.errors import InvalidInputError, MissingFileError
 from amlrealtimeai.serving.protocol import protos, tensors
 from amlrealtimeai.serving.refusals import ServiceError, refusal, tls_sentence
 
@@ -194,7 +194,9 @@ def read_file(path: str | Path) -> bytes:
     """The file's content; NotFoundError for a missing one, before anything is sent."""
     path = Path(path)
     if not path.is_file():
-        raise NotFoundError(f"no file {str(path)!r} (looked from {str(Path.cwd())!r}); give the path of an image file")
+        raise MissingFileError(
+            f"no file {str(path)!r} (looked from {str(Path.cwd())!r}); give the path of an image file"
+        )
     return path.read_bytes()
 
 

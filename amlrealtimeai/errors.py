@@ -1,40 +1,63 @@
 """The one exception tree. Every message says what was expected, what came, and what to do next.
 
-AmlRealtimeAiError
-├── InvalidInputError (also ValueError)      an argument or a file's content is wrong
-├── UnsupportedError  (also NotImplementedError)  understood, but not something that we can do
-├── NotFoundError     (also LookupError)     a name, a file or a resource is not there
-├── InUseError                               refused, because something else still needs it
-├── ConfigError                              a workspace or service configuration cannot be used
+AmlRealtimeAiError                           the original's AzureMLException
+├── UserErrorException                       something that the caller can put right
+│   ├── InvalidInputError (also ValueError)      an argument or a file's content is wrong
+│   ├── UnsupportedError  (also NotImplementedError)  understood, but not something that we can do
+│   ├── NotFoundError     (also LookupError)     a name, a file or a resource is not there
+│   │   └── MissingFileError (also FileNotFoundError)
+│   ├── InUseError                               refused, because something else still needs it
+│   └── ConfigError                              a workspace or service configuration cannot be used
 ├── StoreError                               the store could not write or read (disk full, damaged)
 ├── WeightsError                             a weights file is missing, damaged or of another network
 ├── ConversionError                          a model could not be converted, or its result differs
 ├── ContainerError                           an image could not be built or run
-└── DeploymentError                          a service could not be started or reached
+├── WorkspaceException                       about one kind of object, as the original says it:
+├── ComputeTargetException
+└── WebserviceException                      services, and models and images too
+    ├── DeploymentError                          a service could not be started or reached
+    ├── ModelNotFoundException
+    └── ImageException
+
+What is about an object and of a kind is both: ComputeTargetNotFoundError is a NotFoundError and a
+ComputeTargetException. `except ComputeTargetException: create` then does not swallow a full disk.
 """
 
 
 class AmlRealtimeAiError(Exception):
     """Base of every error that this package raises on purpose."""
 
+    @property
+    def message(self) -> str:
+        """The text; old code looks into it, for example for "ComputeTargetNotFound"."""
+        return str(self)
 
-class InvalidInputError(AmlRealtimeAiError, ValueError):
+
+class UserErrorException(AmlRealtimeAiError):
+    """Something that the caller can put right."""
+
+
+class InvalidInputError(UserErrorException, ValueError):
     """An argument or a file's content is wrong."""
 
 
-class UnsupportedError(AmlRealtimeAiError, NotImplementedError):
+class UnsupportedError(UserErrorException, NotImplementedError):
     """Understood, but not something that we can do."""
 
 
-class NotFoundError(AmlRealtimeAiError, LookupError):
+class NotFoundError(UserErrorException, LookupError):
     """A name, a file or a resource is not there."""
 
 
-class InUseError(AmlRealtimeAiError):
+class MissingFileError(NotFoundError, FileNotFoundError):
+    """A file or a folder is not there."""
+
+
+class InUseError(UserErrorException):
     """Refused, because something else still needs it."""
 
 
-class ConfigError(AmlRealtimeAiError):
+class ConfigError(UserErrorException):
     """A workspace or service configuration cannot be used."""
 
 
@@ -54,5 +77,57 @@ class ContainerError(AmlRealtimeAiError):
     """A container image could not be built or run."""
 
 
-class DeploymentError(AmlRealtimeAiError):
+class WorkspaceException(AmlRealtimeAiError):
+    """About a workspace."""
+
+
+class ComputeTargetException(AmlRealtimeAiError):
+    """About a compute target."""
+
+
+class WebserviceException(AmlRealtimeAiError):
+    """About a service, or what it serves."""
+
+
+class DeploymentError(WebserviceException):
     """A service could not be started, updated or reached."""
+
+
+class ModelNotFoundException(WebserviceException):
+    """No such model."""
+
+
+class ImageException(WebserviceException):
+    """About an image."""
+
+
+class WorkspaceNotFoundError(NotFoundError, WorkspaceException):
+    """No such workspace."""
+
+
+class ComputeTargetNotFoundError(NotFoundError, ComputeTargetException):
+    """No such compute target."""
+
+
+class ComputeTargetInputError(InvalidInputError, ComputeTargetException):
+    """A compute target cannot be made like that."""
+
+
+class WebserviceNotFoundError(NotFoundError, WebserviceException):
+    """No such service."""
+
+
+class WebserviceInputError(InvalidInputError, WebserviceException):
+    """A service cannot be deployed or changed like that."""
+
+
+class ModelNotFoundError(NotFoundError, ModelNotFoundException):
+    """No such model."""
+
+
+class ImageNotFoundError(NotFoundError, ImageException):
+    """No such image."""
+
+
+class ImageInputError(InvalidInputError, ImageException):
+    """An image cannot be made like that."""

@@ -1,12 +1,21 @@
-"""The exception names of azureml.exceptions, for code that catches them. Ours are in amlrealtimeai.errors."""
+"""The exception names of azureml.exceptions, for code that catches them. The tree is in amlrealtimeai.errors."""
 
-from amlrealtimeai.errors import AmlRealtimeAiError
+from amlrealtimeai.errors import AmlRealtimeAiError as AzureMLException
+from amlrealtimeai.errors import (
+    ComputeTargetException,
+    ImageException,
+    ModelNotFoundException,
+    UserErrorException,
+    WebserviceException,
+    WorkspaceException,
+)
 
-# Old code catches each of these around one call; which of our errors comes depends on what went wrong there.
-AzureMLException = AmlRealtimeAiError
-UserErrorException = AmlRealtimeAiError
-WorkspaceException = AmlRealtimeAiError
-ModelNotFoundException = AmlRealtimeAiError
-ImageException = AmlRealtimeAiError
-ComputeTargetException = AmlRealtimeAiError
-WebserviceException = AmlRealtimeAiError
+__all__ = [
+    "AzureMLException",
+    "ComputeTargetException",
+    "ImageException",
+    "ModelNotFoundException",
+    "UserErrorException",
+    "WebserviceException",
+    "WorkspaceException",
+]

@@ -3,14 +3,18 @@
 import os
 from pathlib import Path
 
-from amlrealtimeai.errors import NotFoundError
+from amlrealtimeai.errors import MissingFileError
 
 _PACKAGE = Path(__file__).resolve().parent
 
 
 def _roots() -> list[Path]:
     chosen = os.environ.get("AMLREALTIMEAI_DATA")
-    return [Path(chosen)] if chosen else [_PACKAGE.parent / "data", _PACKAGE / "_data"]
+    if chosen:
+        return [Path(chosen)]
+    # Beside an installed package there may be a folder "data" of somebody else.
+    installed = _PACKAGE / "_data"
+    return [installed if installed.is_dir() else _PACKAGE.parent / "data"]
 
 
 def path(name: str) -> Path:
@@ -22,7 +26,7 @@ def path(name: str) -> Path:
         if (root / name).exists():
             return root / name
     looked = " and ".join(str(root) for root in _roots())
-    raise NotFoundError(
+    raise MissingFileError(
         f"the shipped file {name!r} is missing; looked in {looked}. "
         "Clone the repository again, or set AMLREALTIMEAI_DATA to a folder that holds it."
     )

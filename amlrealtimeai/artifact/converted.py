@@ -23,7 +23,7 @@ from PIL import Image
 from amlrealtimeai.artifact.definition import DTYPES, ServiceDefinition, Signature, TensorSpec
 from amlrealtimeai.artifact.preprocess import MAX_PIXELS
 from amlrealtimeai.artifact.stages import Stage, first_line, make_stage
-from amlrealtimeai.errors import InvalidInputError, NotFoundError
+from amlrealtimeai.errors import InvalidInputError, MissingFileError
 
 DEFINITION = "service_def.json"
 MAX_TOTAL_BYTES = 4 << 30  # the largest float network here (VGG-16) is 0.6 GiB
@@ -94,7 +94,9 @@ class ConvertedModel:
         """
         path = Path(path)
         if not path.is_file():
-            raise NotFoundError(f"no converted model at {path}; convert one with AccelOnnxConverter.convert_tf_model")
+            raise MissingFileError(
+                f"no converted model at {path}; convert one with AccelOnnxConverter.convert_tf_model"
+            )
         try:
             definition, files = _read(path)
             stages = [

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from amlrealtimeai.containers.layer import CHUNK, Packed
-from amlrealtimeai.errors import ContainerError, NotFoundError
+from amlrealtimeai.errors import ContainerError, MissingFileError
 
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -107,7 +107,7 @@ def verify_image(path: Path) -> Image:
     """
     path = Path(path)
     if not path.is_file():
-        raise NotFoundError(f"there is no image file {path}; build it with amlrealtimeai.containers.build_image")
+        raise MissingFileError(f"there is no image file {path}; build it with amlrealtimeai.containers.build_image")
     try:
         with tarfile.open(path, "r:") as tar:
             return _verified(tar)

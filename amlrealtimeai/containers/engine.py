@@ -1,5 +1,6 @@
 """podman or docker, whichever is there, through its command line."""
 
+import contextlib
 import platform
 import re
 import shutil
@@ -17,31 +18,48 @@ _NO_ENGINE = (
     "macOS and Windows: install Podman Desktop or Docker Desktop and start it. Then run this again."
 )
 _SECONDS = 120.0
+_DAEMON_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Engine:
-    """One container engine: `name` is "podman" or "docker", `command` what its command lines begin with."""
+    """One container engine: `name` is "podman" or "docker", `command` what its command lines begin with.
+
+    patience: seconds after which a command that has not ended is a ContainerError.
+    """
 
     name: str
     command: tuple[str, ...]
+    patience: float = _SECONDS
 
-    def call(self, *arguments: str, timeout: float = _SECONDS) -> str:
+    def call(self, *arguments: str, timeout: float | None = None) -> str:
         """Run one command and return what it printed. Raises ContainerError with the engine's own words."""
-        try:
-            done = subprocess.run(
-                [*self.command, *arguments], capture_output=True, text=True, timeout=timeout, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise ContainerError(f"{self.name} {arguments[0]} did not answer within {timeout:.0f} s") from None
+        done = self._run(arguments, timeout or self.patience)
         if done.returncode:
             raise ContainerError(f"{self.name} {arguments[0]} failed: {done.stderr.strip()[-1000:]}")
         return done.stdout.strip()
 
     def succeeds(self, *arguments: str) -> bool:
-        """Whether a command ends without an error."""
-        done = subprocess.run([*self.command, *arguments], capture_output=True, timeout=_SECONDS, check=False)
-        return done.returncode == 0
+        """Whether a command ends without an error; ContainerError when it does not end."""
+        return self._run(arguments, self.patience).returncode == 0
+
+    def _run(
+        self, arguments: Sequence[str], timeout: float, stderr: int = subprocess.PIPE
+    ) -> "subprocess.CompletedProcess[str]":
+        command = [*self.command, *arguments]
+        try:
+            return subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=stderr, text=True, errors="replace", timeout=timeout
+            )
+        except subprocess.TimeoutExpired:
+            raise ContainerError(
+                f"{self.name} {arguments[0]} did not answer within {timeout:g} s. Look what holds it up with "
+                f"`{self.name} ps`, or restart it."
+            ) from None
+        except OSError as error:
+            raise ContainerError(
+                f"{self.command[0]} cannot be run: {error.strerror}. Install {self.name} again."
+            ) from error
 
     def load(self, path: Path, image: Image | None = None) -> str:
         """Bring an image file into the engine unless it is there, and return what to run it by.
@@ -59,9 +77,7 @@ class Engine:
     def logs(self, container: str, tail: int | None = None) -> str:
         """What the container has printed, both streams together."""
         last = ["--tail", str(tail)] if tail is not None else []
-        command = [*self.command, "logs", *last, container]
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        return subprocess.run(command, **streams, text=True, timeout=_SECONDS, check=False).stdout  # type: ignore[call-overload]
+        return self._run(("logs", *last, container), self.patience, stderr=subprocess.STDOUT).stdout
 
     def is_running(self, container: str) -> bool:
         """Whether the container exists and its process is alive."""
@@ -96,7 +112,8 @@ def find_engine(name: str | None = None) -> Engine:
         return Engine("podman", (podman, *_podman_options()))
     if docker and name != "podman":
         engine = Engine("docker", (docker,))
-        if engine.succeeds("version", "--format", "{{.Server.Version}}"):
+        with contextlib.suppress(ContainerError):
+            engine.call("version", "--format", "{{.Server.Version}}", timeout=_DAEMON_SECONDS)
             return engine
         raise ContainerError(
             "docker is installed, but its daemon does not answer: sudo systemctl start docker "

@@ -25,7 +25,7 @@ from amlrealtimeai.containers.bytecode import compiled
 from amlrealtimeai.containers.cache import LayerCache, default_folder
 from amlrealtimeai.containers.files import replacing
 from amlrealtimeai.containers.layer import CHUNK, Entry, Packed, file_digest, fingerprint, pack
-from amlrealtimeai.errors import ContainerError, InvalidInputError, NotFoundError
+from amlrealtimeai.errors import ContainerError, InvalidInputError, MissingFileError
 
 PORT = 50051
 LABEL_MODEL = "amlrealtimeai.model.name"
@@ -158,7 +158,9 @@ def check_model(model: str | Path) -> ModelFile:
     """Read a converted model's definition and check the digest of every file in it, without loading it."""
     path = Path(model)
     if not path.is_file():
-        raise NotFoundError(f"there is no converted model {path}; convert one with AccelOnnxConverter.convert_tf_model")
+        raise MissingFileError(
+            f"there is no converted model {path}; convert one with AccelOnnxConverter.convert_tf_model"
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             definition = ServiceDefinition.from_dict(json.loads(archive.read(DEFINITION)))

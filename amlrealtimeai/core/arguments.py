@@ -44,6 +44,13 @@ def check_name(what: str, name: Any, pattern: str, expected: str) -> str:
     return name
 
 
+def check_text(what: str, value: Any) -> str:
+    """`value` if it is a text with something in it: None and "" must never mean "any"."""
+    if not isinstance(value, str) or not value:
+        raise InvalidInputError(f"{what}: expected a name, got {value!r}")
+    return value
+
+
 def check_strings(what: str, values: Mapping[str, Any] | None) -> dict[str, str]:
     """Tags or properties as a dict of strings; numbers and flags are written as text, as the original does."""
     if values is None:

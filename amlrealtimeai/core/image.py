@@ -3,9 +3,8 @@
 import shutil
 import traceback
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from amlrealtimeai.core.arguments import check_strings, known_keywords
 from amlrealtimeai.core.model import Model
@@ -13,11 +12,8 @@ from amlrealtimeai.core.operation import SUCCEEDED, Operation
 from amlrealtimeai.core.stored import Versioned, split_id
 from amlrealtimeai.core.tables import in_bytes
 from amlrealtimeai.core.workspace import Workspace
-from amlrealtimeai.errors import ContainerError, InvalidInputError, UnsupportedError
+from amlrealtimeai.errors import ContainerError, ImageInputError, ImageNotFoundError, UnsupportedError
 from amlrealtimeai.store.store import Row, now
-
-_CLASSES = {"accel": ("amlrealtimeai.accel.container_image", "AccelContainerImage")}
-"""Class of each flavor, by its module."""
 
 
 class ImageConfiguration(Protocol):
@@ -33,8 +29,15 @@ class Image(Versioned):
     """An existing image by name (the latest version, or `version`) or id "name:version". Raises NotFoundError."""
 
     _table = "images"
+    _not_found = ImageNotFoundError
     _creation = "Create one: Image.create(name, [model], image_config, workspace)."
     _operation: "Operation[Row] | None" = None
+    _flavors: ClassVar[dict[str, type["Image"]]] = {}
+
+    def __init_subclass__(cls, flavor: str | None = None) -> None:
+        """A class with a flavor is the one of the images with that flavor, as soon as its module is imported."""
+        if flavor is not None:
+            Image._flavors[flavor] = cls
 
     def __new__(
         cls,
@@ -75,7 +78,7 @@ class Image(Versioned):
         model = _only_model(workspace, models)
         _check_name(name)
         if not model.is_converted:
-            raise InvalidInputError(
+            raise ImageInputError(
                 f"the model {model.id!r} is not a converted one. Convert it first: "
                 "AccelOnnxConverter.convert_tf_model(workspace, model, input_node, outputs_nodes)."
             )
@@ -251,11 +254,28 @@ class ContainerImage(Image):
             "from amlrealtimeai.accel, for a converted model."
         )
 
+    @known_keywords
+    def run(self, input_data: Any = None, port: int = 0, engine: str | None = None) -> Any:
+        """Run the image with podman or docker on this machine.
+
+        Without `input_data`: returns the running container (a context manager with .address and .stop()). With an image
+        file's path, its bytes, or an array: scores that, stops the container and returns the answer. Raises
+        ContainerError when there is no engine.
+        """
+        from amlrealtimeai import containers
+
+        self._required()
+        running = containers.run(str(self.image_location), port=port, engine=engine)
+        if input_data is None:
+            return running
+        with running:
+            return _score(running.address, self.name, input_data)
+
 
 def _only_model(workspace: Workspace, models: "Model | str | Iterable[Model | str]") -> Model:
     given = [models] if isinstance(models, Model | str) else list(models)
     if len(given) != 1:
-        raise InvalidInputError(f"expected one model for an image, got {len(given)}. Make an image for each of them.")
+        raise ImageInputError(f"expected one model for an image, got {len(given)}. Make an image for each of them.")
     model = given[0]
     return model if isinstance(model, Model) else Model(workspace, id=model)
 
@@ -264,13 +284,27 @@ def _check_name(name: str) -> None:
     from amlrealtimeai.containers.image import check_reference
 
     if "/" in str(name):
-        raise InvalidInputError(f"image name: expected one without '/', got {name!r}")
+        raise ImageInputError(f"image name: expected one without '/', got {name!r}")
     check_reference(name, "1")
 
 
 def _class_of(flavor: str) -> Any:
-    module, name = _CLASSES[flavor]
-    return getattr(import_module(module), name)
+    return Image._flavors.get(flavor, ContainerImage)
+
+
+def _score(address: str, name: str, input_data: Any) -> Any:
+    import numpy as np
+
+    from amlrealtimeai.client import ServiceClient, as_batch, read_file, without_batch
+
+    images = input_data
+    if not isinstance(input_data, np.ndarray):
+        images = as_batch(input_data if isinstance(input_data, bytes) else read_file(input_data))
+    host, _, port = address.rpartition(":")
+    with ServiceClient(host, int(port), service_name=name) as client:
+        answer = client.predict({"images": images})
+    arrays = [without_batch(answer[output]) for output in sorted(answer)]
+    return arrays[0] if len(arrays) == 1 else arrays
 
 
 def _build(workspace: Workspace, row: Row, model: Model) -> Row:

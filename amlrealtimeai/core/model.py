@@ -5,18 +5,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amlrealtimeai.artifact.converted import DEFINITION
 from amlrealtimeai.core.arguments import check_name, check_strings, known_keywords, warn_without_meaning
 from amlrealtimeai.core.stored import Versioned
 from amlrealtimeai.core.tables import in_bytes
 from amlrealtimeai.core.workspace import Workspace
-from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.errors import InvalidInputError, ModelNotFoundError
 from amlrealtimeai.store.store import Row
 
 if TYPE_CHECKING:
-    from amlrealtimeai.accel.inference_config import AccelInferenceConfig
     from amlrealtimeai.core.compute import ComputeTarget
     from amlrealtimeai.core.webservice import AksServiceDeploymentConfiguration, Webservice
+    from amlrealtimeai.core.webservice.deployment import InferenceConfiguration
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}"
 
@@ -28,6 +27,7 @@ class Model(Versioned):
     """
 
     _table = "models"
+    _not_found = ModelNotFoundError
     _creation = "Register one: Model.register(workspace, model_path, model_name)."
 
     @known_keywords
@@ -175,23 +175,17 @@ class Model(Versioned):
         workspace: Workspace,
         name: str,
         models: "Model | Iterable[Model]",
-        inference_config: "AccelInferenceConfig",
+        inference_config: "InferenceConfiguration",
         deployment_config: "AksServiceDeploymentConfiguration | None" = None,
         deployment_target: "ComputeTarget | None" = None,
         overwrite: bool = False,
     ) -> "Webservice":
         """Serve a model, converted first where it is not (which takes a while); no container image is built."""
-        from amlrealtimeai.core.webservice import Webservice
+        from amlrealtimeai.core.webservice import Webservice, deployment
 
-        given = [models] if isinstance(models, Model) else list(models)
-        converted = [inference_config.converted(workspace, model) for model in given]
+        converted = deployment.converted(workspace, models, inference_config)
         return Webservice.deploy_from_model(
-            workspace,
-            name,
-            converted,
-            deployment_config=deployment_config,
-            deployment_target=deployment_target,
-            overwrite=overwrite,
+            workspace, name, converted, None, deployment_config, deployment_target, overwrite
         )
 
     def delete(self) -> None:
@@ -228,6 +222,8 @@ class Model(Versioned):
 
 
 def _is_converted(path: Path) -> bool:
+    from amlrealtimeai.artifact.converted import DEFINITION  # brings NumPy and Pillow
+
     if not path.is_file() or not zipfile.is_zipfile(path):
         return False
     try:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
-from amlrealtimeai.core.arguments import check_strings, known_keywords, matches
+from amlrealtimeai.core.arguments import check_strings, check_text, known_keywords, matches
 from amlrealtimeai.core.tables import Shown
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
@@ -105,6 +105,7 @@ class Versioned(Stored):
     """A stored object whose name has versions; its id is "name:version"."""
 
     _creation: ClassVar[str]  # what to do when there is none: a sentence for people
+    _not_found: ClassVar[type[NotFoundError]]
 
     @classmethod
     def _find(
@@ -117,13 +118,14 @@ class Versioned(Stored):
             raise InvalidInputError(f"expected either name= or id=. For example: {example}")
         if id is not None:
             name, version = split_id(id, what)
+        check_text(f"{what} name", name)
         rows = cls._rows(workspace, tags, properties, name=name, version=version)
         if not rows:
             asked = id or (name if version is None else f"{name}:{version}")
             known = ", ".join(dict.fromkeys(row["name"] for row in workspace.store.select(cls._table))) or "none"
-            raise NotFoundError(
-                f"no {what} {asked!r} in the workspace {workspace.name!r}; its {cls._table} are: {known}. "
-                f"{cls._creation}"
+            raise cls._not_found(
+                f"{what.capitalize()}NotFound: no {what} {asked!r} in the workspace {workspace.name!r}; "
+                f"its {cls._table} are: {known}. {cls._creation}"
             )
         return max(rows, key=lambda row: row["version"])
 

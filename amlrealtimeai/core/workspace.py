@@ -1,14 +1,16 @@
 """Workspace: one folder on this machine that keeps models, images, compute targets and webservices."""
 
+import glob
 import secrets
 import shutil
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amlrealtimeai.core import config
 from amlrealtimeai.core.arguments import check_name, check_strings, known_keywords, warn_without_meaning
 from amlrealtimeai.core.tables import Listing, Shown
-from amlrealtimeai.errors import ConfigError, InUseError, InvalidInputError, NotFoundError
+from amlrealtimeai.errors import ConfigError, InUseError, InvalidInputError, StoreError, WorkspaceNotFoundError
 from amlrealtimeai.store import Store
 from amlrealtimeai.store.store import now
 
@@ -20,26 +22,36 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{1,32}"
+_NAME_WORDS = "2 to 33 letters, digits, '-' and '_', with a letter or digit first"
 _GROUP = r"[A-Za-z0-9_(][A-Za-z0-9_().-]{0,89}"
 
 
 class Workspace(Shown):
-    """An existing workspace. Without a cloud, subscription and resource group are only parts of its name.
+    """The workspace of this name on this machine. Without a cloud, subscription and resource group are only names.
 
-    All workspaces are below $AMLREALTIMEAI_HOME (else ~/.amlrealtimeai). Raises NotFoundError when it does not exist.
+    All workspaces are below $AMLREALTIMEAI_HOME (else ~/.amlrealtimeai). One that old code names and that is not there
+    is made and said so: nothing can be fetched from the cloud that it was in. `get` raises NotFoundError instead.
     """
+
+    store: Store
+    subscription_id: str
+    resource_group: str
+    name: str
+    _facts: dict[str, str]
 
     @known_keywords
     def __init__(self, subscription_id: str, resource_group: str, workspace_name: str, auth: Any = None) -> None:
         warn_without_meaning("Workspace", auth=auth)
-        self.subscription_id, self.resource_group, self.name = subscription_id, resource_group, workspace_name
-        path = _path(subscription_id, resource_group, workspace_name)
-        if not (path / "store.sqlite3").is_file() or "name" not in (facts := Store(path).facts()):
-            raise NotFoundError(
-                f"there is no workspace {workspace_name!r} on this machine. Create it: {_creation(self._identity)}"
+        identity = (subscription_id, resource_group, workspace_name)
+        opened = _opened(*identity)
+        if opened is None:
+            print(
+                f"The workspace {workspace_name!r} was not on this machine: it is made, empty, in {_path(*identity)}."
             )
-        self.store = Store(path)
-        self._facts = facts
+            opened = Workspace.create(
+                workspace_name, subscription_id=subscription_id, resource_group=resource_group, exist_ok=True
+            )
+        vars(self).update(vars(opened))
 
     @staticmethod
     @known_keywords
@@ -70,7 +82,10 @@ class Workspace(Shown):
             )
         if show_output:
             print(f"Workspace {name!r} is ready.")
-        return Workspace(subscription_id, resource_group, name)
+        made = _opened(subscription_id, resource_group, name)
+        if made is None:
+            raise WorkspaceNotFoundError(f"the workspace {name!r} was deleted while it was being created.")
+        return made
 
     @staticmethod
     @known_keywords
@@ -79,12 +94,15 @@ class Workspace(Shown):
     ) -> "Workspace":
         """The workspace with this name; subscription and resource group are needed only to tell equal names apart."""
         warn_without_meaning("Workspace.get", auth=auth)
-        found = Workspace.list(subscription_id, resource_group=resource_group).get(name, [])
+        check_name("workspace name", name, _NAME, _NAME_WORDS)
+        found = [item for item in map(_opened_at, _files(subscription_id, resource_group, name)) if item]
         if len(found) == 1:
             return found[0]
         if not found:
             identity = (subscription_id or LOCAL, resource_group or LOCAL, name)
-            raise NotFoundError(f"there is no workspace {name!r} on this machine. Create it: {_creation(identity)}")
+            raise WorkspaceNotFoundError(
+                f"there is no workspace {name!r} on this machine. Create it: {_creation(identity)}"
+            )
         raise InvalidInputError(
             f"{len(found)} workspaces are called {name!r}: {', '.join(map(str, found))}. "
             "Give subscription_id and resource_group."
@@ -98,22 +116,21 @@ class Workspace(Shown):
         """Workspaces of this machine by name; equal names are told apart by subscription and resource group."""
         warn_without_meaning("Workspace.list", auth=auth)
         found: dict[str, list[Workspace]] = {}
-        pattern = f"{subscription_id or '*'}/{resource_group or '*'}/*/store.sqlite3"
-        for file in sorted((config.home() / "workspaces").glob(pattern)):
-            subscription, group, name = file.parts[-4:-1]
+        for file in _files(subscription_id, resource_group, "*"):
             try:
-                found.setdefault(name, []).append(Workspace(subscription, group, name))
-            except (NotFoundError, InvalidInputError):
-                continue  # being created or deleted right now
-        return {name: items for name, items in found.items() if items}
+                if item := _opened_at(file):
+                    found.setdefault(item.name, []).append(item)
+            except StoreError as problem:  # one that is damaged, or of a newer version, does not hide the others
+                warnings.warn(f"{file.parent} is left out: {problem}", stacklevel=3)
+        return found
 
     @staticmethod
     @known_keywords
     def from_config(path: str | Path | None = None, auth: Any = None, _file_name: str | None = None) -> "Workspace":
         """The workspace that config.json names: `path`, or the nearest one here or above.
 
-        Without any config.json it is the local default workspace, made on first use. Raises ConfigError for a file that
-        cannot be used.
+        A workspace that is not on this machine (the file of a cloud's portal, for example) is made, empty, and said so.
+        Without any config.json it is the local default workspace. Raises ConfigError for a file that cannot be used.
         """
         warn_without_meaning("Workspace.from_config", auth=auth)
         if _file_name is not None:
@@ -122,14 +139,8 @@ class Workspace(Shown):
         if file is None:
             print(f"No config.json here or above: using the local workspace {LOCAL!r}.")
             return Workspace.default()
-        identity = config.read(file)
         try:
-            return Workspace(*identity)
-        except NotFoundError:
-            raise ConfigError(
-                f"{file} names the workspace {identity[2]!r}, which does not exist on this machine. "
-                f"Create it: {_creation(identity)}"
-            ) from None
+            return Workspace(*config.read(file))
         except InvalidInputError as problem:
             raise ConfigError(f"{file} cannot be used: {problem}") from problem
 
@@ -232,10 +243,36 @@ class Workspace(Shown):
         return hash(self.path)
 
 
+def _opened(subscription_id: str, resource_group: str, name: str) -> Workspace | None:
+    """The workspace, or None where there is none, or one that is being created or deleted right now."""
+    path = _path(subscription_id, resource_group, name)
+    if not (path / "store.sqlite3").is_file():
+        return None
+    made: Workspace = object.__new__(Workspace)
+    made.subscription_id, made.resource_group, made.name = subscription_id, resource_group, name
+    made.store = Store(path)
+    made._facts = made.store.facts()
+    return made if "name" in made._facts else None
+
+
+def _opened_at(file: Path) -> Workspace | None:
+    """The workspace of a database file; None for a folder whose name no workspace has."""
+    try:
+        return _opened(*file.parts[-4:-1])
+    except InvalidInputError:
+        return None
+
+
+def _files(subscription_id: str | None, resource_group: str | None, name: str) -> list[Path]:
+    """Database files of the workspaces, by parts of their names; None: any."""
+    parts = [glob.escape(part) if part else "*" for part in (subscription_id, resource_group)]
+    return sorted((config.home() / "workspaces").glob(f"{parts[0]}/{parts[1]}/{name}/store.sqlite3"))
+
+
 def _path(subscription_id: str, resource_group: str, name: str) -> Path:
     check_name("subscription_id", subscription_id, r"[A-Za-z0-9_-]{1,64}", "letters, digits, '-' and '_'")
     check_name("resource_group", resource_group, _GROUP, "at most 90 letters, digits and '_-.()'")
-    check_name("workspace name", name, _NAME, "2 to 33 letters, digits, '-' and '_', with a letter or digit first")
+    check_name("workspace name", name, _NAME, _NAME_WORDS)
     return config.home() / "workspaces" / subscription_id / resource_group / name
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from amlrealtimeai.errors import InUseError, InvalidInputError, NotFoundError, StoreError
+from amlrealtimeai.errors import InUseError, InvalidInputError, MissingFileError, NotFoundError, StoreError
 from amlrealtimeai.store import blobs, failures, folders, schema
 from amlrealtimeai.store.blobs import Blobs, HashingWriter, Staged
 from amlrealtimeai.store.database import Database
@@ -68,7 +68,7 @@ class Store:
         elif source.is_file():
             write, needed = lambda writer: _copy_file(source, writer), source.stat().st_size
         else:
-            raise NotFoundError(f"{source} does not exist; expected a file or a folder. Check the path.")
+            raise MissingFileError(f"{source} does not exist; expected a file or a folder. Check the path.")
         with self.blobs.stage(write, needed) as staged:
             yield staged
 
@@ -144,8 +144,8 @@ class Store:
 
     def find(self, table: str, **key: Any) -> Row | None:
         """The row with this primary key, or None."""
-        rows = self.select(table, **key)
-        return rows[0] if rows else None
+        with self.database.read() as connection:
+            return find(connection, table, key)
 
     def update(self, table: str, key: Key, **changes: Any) -> Row:
         """Change columns of one row and return it; NotFoundError when it is gone."""
@@ -217,7 +217,7 @@ class Store:
 def insert(connection: sqlite3.Connection, table: str, row: Row) -> None:
     """List a new row; InvalidInputError when its name is taken."""
     key = {column: row[column] for column in schema.KEYS[table]}
-    if select(connection, table, **key):
+    if find(connection, table, key) is not None:
         raise InvalidInputError(f"{_noun(table)} {_id(key)!r} exists already. Choose another name, or delete it first.")
     _insert(connection, table, {"created": now(), **row})
 
@@ -228,6 +228,16 @@ def select(connection: sqlite3.Connection, table: str, **where: Any) -> list[Row
     condition = f" WHERE {_where(key)}" if key else ""
     rows = connection.execute(f"SELECT * FROM {table}{condition} ORDER BY created, rowid", list(key.values()))
     return [_decoded(row) for row in rows]
+
+
+def find(connection: sqlite3.Connection, table: str, key: Key) -> Row | None:
+    """The row with this primary key, or None. A part of a key without a value is an InvalidInputError, not "any"."""
+    for column, value in key.items():
+        expected = int if column == "version" else str
+        if not isinstance(value, expected) or not value:
+            raise InvalidInputError(f"{_noun(table)} {column}: expected a {_WORDS[expected]}, got {value!r}")
+    row = connection.execute(f"SELECT * FROM {table} WHERE {_where(key)}", list(key.values())).fetchone()
+    return None if row is None else _decoded(row)
 
 
 def update(connection: sqlite3.Connection, table: str, key: Key, **changes: Any) -> Row:
@@ -260,11 +270,14 @@ def _count_up(connection: sqlite3.Connection, table: str, name: str) -> int:
     return int(found["last"])
 
 
+_WORDS = {str: "text", int: "number"}
+
+
 def _required(connection: sqlite3.Connection, table: str, key: Key) -> Row:
-    rows = select(connection, table, **key)
-    if not rows:
+    row = find(connection, table, key)
+    if row is None:
         raise NotFoundError(f"{_noun(table)} {_id(key)!r} does not exist (any more).")
-    return rows[0]
+    return row
 
 
 def _refuse_if_used(connection: sqlite3.Connection, table: str, key: Key) -> None:

@@ -126,6 +126,15 @@ def test_replicas_are_fpgas(workspace: Workspace, model: Model, cluster: Compute
         AksWebservice.deploy_configuration(num_replicas=0)
 
 
+def test_waiting_for_no_time_at_all(workspace: Workspace, model: Model, cluster: ComputeTarget) -> None:
+    service = deploy(workspace, model, cluster)
+    service.wait_for_deployment(timeout_sec=0)
+    for file in workspace.store.run.glob("*.status"):
+        file.unlink()  # as if the server had not said yet that it applied anything
+    with pytest.raises(DeploymentError, match=r"'means-svc' is Transitioning after 0 s"):
+        service.wait_for_deployment(timeout_sec=0)
+
+
 def test_two_services_at_one_address(
     workspace: Workspace, model: Model, cluster: ComputeTarget, picture: Path, doubled_file: Path
 ) -> None:

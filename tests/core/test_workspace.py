@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,10 +57,6 @@ def test_write_config_is_what_from_config_reads(workspace: Workspace, tmp_path: 
             "expected a JSON object with the texts",
         ),
         (
-            '{"subscription_id": "s", "resource_group": "g", "workspace_name": "absent"}',
-            r"'absent', which does not exist.*Workspace.create\('absent', subscription_id='s', resource_group='g'\)",
-        ),
-        (
             '{"subscription_id": "<my-id>", "resource_group": "g", "workspace_name": "w1"}',
             "subscription_id: expected letters, digits, '-' and '_', got '<my-id>'",
         ),
@@ -71,6 +68,52 @@ def test_an_unusable_config_says_what_was_expected(tmp_path: Path, content: str,
     with pytest.raises(ConfigError, match=message) as caught:
         Workspace.from_config()
     assert str(tmp_path / "config.json") in str(caught.value)
+
+
+def test_the_workspace_of_a_portals_config_is_made_and_said_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], home: Path
+) -> None:
+    identity = ("8a3c9f7e-1b2d-4e5f-8a9b-0c1d2e3f4a5b", "Class.Of-2018_(fpga)", "brainwave-ws")
+    text = json.dumps(dict(zip(("subscription_id", "resource_group", "workspace_name"), identity, strict=True)))
+    (tmp_path / "config.json").write_text("\ufeff" + text, encoding="utf-8")
+    made = Workspace.from_config()
+    said = capsys.readouterr().out
+    assert said.startswith("The workspace 'brainwave-ws' was not on this machine: it is made, empty, in ")
+    assert (made.subscription_id, made.resource_group, made.name) == identity and str(made.path) in said
+    Model.register(made, __file__, "m")
+    again = Workspace(*identity)
+    assert again == Workspace.from_config() == made and list(again.models) == ["m"]
+    assert capsys.readouterr().out == ""
+    for bad in ((None, "g", "w1"), ("s", "", "w1"), ("s", "g", None), ("s", "g", "../w")):
+        with pytest.raises(InvalidInputError, match="expected"):
+            Workspace(*bad)
+    made.delete()
+
+
+def test_getting_one_workspace_opens_one_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        Workspace.create(f"of-five-{number}", exist_ok=True)
+    opened: list[Path] = []
+    really = Store.__init__
+
+    def counted(self: Store, path: Path) -> None:
+        opened.append(path)
+        really(self, path)
+
+    monkeypatch.setattr(Store, "__init__", counted)
+    assert Workspace.get("of-five-3").name == "of-five-3"
+    assert len(opened) == 1
+
+
+def test_a_damaged_workspace_does_not_hide_the_others() -> None:
+    good, bad = Workspace.create("a-good-one"), Workspace.create("a-bad-one")
+    bad.store.database.path.write_bytes(b"something else" * 400)
+    with pytest.warns(UserWarning, match=r"a-bad-one is left out: .* damaged"):
+        found = Workspace.list()
+    assert found["a-good-one"] == [good] and "a-bad-one" not in found
+    assert Workspace.get("a-good-one") == good
+    shutil.rmtree(bad.path)
+    good.delete()
 
 
 def test_a_path_without_a_config_is_an_error(tmp_path: Path) -> None:

@@ -7,7 +7,13 @@ from typing import Any, ClassVar
 from amlrealtimeai.core.arguments import check_name, known_keywords, warn_without_meaning
 from amlrealtimeai.core.compute.target import ComputeTarget
 from amlrealtimeai.core.workspace import Workspace
-from amlrealtimeai.errors import ConfigError, InvalidInputError, NotFoundError, UnsupportedError
+from amlrealtimeai.errors import (
+    ComputeTargetInputError,
+    ConfigError,
+    InvalidInputError,
+    MissingFileError,
+    UnsupportedError,
+)
 from amlrealtimeai.serving.ports.tls import Tls
 from amlrealtimeai.store.store import insert, select, set_secrets, update
 from amlrealtimeai.targets.embedded import NOTEBOOK, PROCESS, EmbeddedTarget
@@ -65,7 +71,7 @@ class AksProvisioningConfiguration:
                 same = found[0]["type"] == "Aks" and found[0]["settings"] == settings
                 if same and workspace.store.secrets("compute_targets", name) == kept:
                     return
-                raise InvalidInputError(
+                raise ComputeTargetInputError(
                     f"compute target {name!r} exists already with other settings. Use it as it is with "
                     f"ComputeTarget(workspace, {name!r}), delete that first, or choose another name."
                 )
@@ -236,7 +242,7 @@ class AksCompute(ComputeTarget):
 
 def _checked_count(count: Any) -> int:
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise InvalidInputError(f"agent_count: expected a number of FPGAs of at least 1, got {count!r}")
+        raise ComputeTargetInputError(f"agent_count: expected a number of FPGAs of at least 1, got {count!r}")
     return count
 
 
@@ -244,19 +250,21 @@ def _one_of(what: str, value: Any, known: tuple[str, ...]) -> str:
     if value not in known:
         expected = " or ".join(map(repr, known)) if len(known) < 3 else f"one of {', '.join(map(repr, known))}"
         reason = " (the size that has an FPGA)" if what == "vm_size" else ""
-        raise InvalidInputError(f"{what}: expected {expected}{reason}, got {value!r}")
+        raise ComputeTargetInputError(f"{what}: expected {expected}{reason}, got {value!r}")
     return str(value)
 
 
 def _checked_keep(keep_running: bool, run_in: str) -> bool:
     if keep_running and run_in != PROCESS:
-        raise InvalidInputError("keep_running=True needs run_in='process': what runs in the notebook ends with it.")
+        raise ComputeTargetInputError(
+            "keep_running=True needs run_in='process': what runs in the notebook ends with it."
+        )
     return bool(keep_running)
 
 
 def _check_quota(used: int, wanted: int, location: str) -> None:
     if used + wanted > FPGA_QUOTA:
-        raise InvalidInputError(
+        raise ComputeTargetInputError(
             f"Operation results in exceeding quota limits of Core. Maximum allowed: {FPGA_QUOTA}, "
             f"Current in use: {used}, Additional requested: {wanted} (PBS vCPUs in {location}, {FPGA_VCPUS} an agent). "
             "Ask for fewer agents, delete a cluster, or use another location."
@@ -272,7 +280,7 @@ def _read_tls(
     if len(missing) == 3:
         return None, None, None
     if missing:
-        raise InvalidInputError(f"TLS needs {', '.join(given)} together; missing: {', '.join(missing)}")
+        raise ComputeTargetInputError(f"TLS needs {', '.join(given)} together; missing: {', '.join(missing)}")
     check_name("ssl_cname", cname, _HOST_NAME, "a host name such as 'localhost', without a port or https://")
     texts = [_pem(name, given[name]) for name in ("ssl_cert_pem_file", "ssl_key_pem_file")]
     Tls(texts[0].encode(), texts[1].encode())
@@ -285,5 +293,5 @@ def _pem(name: str, given: Any) -> str:
         return str(given)
     path = Path(given).expanduser()
     if not path.is_file():
-        raise NotFoundError(f"{name}: {path} does not exist; expected a PEM file")
+        raise MissingFileError(f"{name}: {path} does not exist; expected a PEM file")
     return path.read_text()

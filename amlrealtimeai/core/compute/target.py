@@ -4,10 +4,10 @@ import importlib
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
-from amlrealtimeai.core.arguments import known_keywords
+from amlrealtimeai.core.arguments import check_text, known_keywords
 from amlrealtimeai.core.tables import Shown
 from amlrealtimeai.core.workspace import Workspace
-from amlrealtimeai.errors import NotFoundError, UnsupportedError
+from amlrealtimeai.errors import ComputeTargetNotFoundError, UnsupportedError
 from amlrealtimeai.store.store import Row
 from amlrealtimeai.targets.base import Target
 
@@ -37,7 +37,9 @@ class ComputeTarget(Shown):
         self.workspace = workspace
         self._row = _row(workspace, name)
         if self.type and self._row["type"] != self.type:
-            raise NotFoundError(f"the compute target {name!r} is of the type {self._row['type']!r}, not {self.type!r}.")
+            raise ComputeTargetNotFoundError(
+                f"the compute target {name!r} is of the type {self._row['type']!r}, not {self.type!r}."
+            )
 
     @staticmethod
     @known_keywords
@@ -126,12 +128,13 @@ class ComputeTarget(Shown):
 
 
 def _row(workspace: Workspace, name: str) -> Row:
-    row = workspace.store.find("compute_targets", name=name)
+    row = workspace.store.find("compute_targets", name=check_text("compute target name", name))
     if row is None:
         known = ", ".join(row["name"] for row in workspace.store.select("compute_targets")) or "none"
-        raise NotFoundError(
-            f"no compute target {name!r} in the workspace {workspace.name!r}; there are: {known}. Create it: "
-            "ComputeTarget.create(workspace, name, AksCompute.provisioning_configuration())."
+        raise ComputeTargetNotFoundError(
+            f"ComputeTargetNotFound: no compute target {name!r} in the workspace {workspace.name!r}; "
+            f"there are: {known}. Create it: ComputeTarget.create(workspace, name, configuration), with "
+            "configuration = AksCompute.provisioning_configuration()."
         )
     return row
 

@@ -3,14 +3,14 @@
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from amlrealtimeai.core.arguments import check_name, check_strings
 from amlrealtimeai.core.compute import ComputeTarget
 from amlrealtimeai.core.image import Image
 from amlrealtimeai.core.model import Model
 from amlrealtimeai.core.workspace import Workspace
-from amlrealtimeai.errors import ConfigError, InvalidInputError
+from amlrealtimeai.errors import ConfigError, InvalidInputError, WebserviceInputError
 from amlrealtimeai.store.store import Row, insert, now, select, set_secrets, update
 from amlrealtimeai.targets.base import STOPPED, Service
 
@@ -41,13 +41,28 @@ def model_of(workspace: Workspace, image: Image | None, models: "Model | Iterabl
         return image.models[0]
     given = [models] if isinstance(models, Model) else list(models or [])
     if len(given) != 1:
-        raise InvalidInputError(f"expected one model for a webservice, got {len(given)}")
+        raise WebserviceInputError(f"expected one model for a webservice, got {len(given)}")
     if not given[0].is_converted:
-        raise InvalidInputError(
+        raise WebserviceInputError(
             f"the model {given[0].id!r} is not a converted one. Convert it first: "
             "AccelOnnxConverter.convert_tf_model(workspace, model, input_node, outputs_nodes)."
         )
     return given[0]
+
+
+class InferenceConfiguration(Protocol):
+    """How `Model.deploy` gets from a registered model to one that can be served."""
+
+    def converted(self, workspace: Workspace, model: Model) -> Model:
+        """`model` itself if it is a converted one, else its conversion."""
+
+
+def converted(
+    workspace: Workspace, models: "Model | Iterable[Model]", inference: InferenceConfiguration
+) -> list[Model]:
+    """The models as they can be served."""
+    given = [models] if isinstance(models, Model) else list(models)
+    return [inference.converted(workspace, model) for model in given]
 
 
 def check_service_name(name: str) -> None:
@@ -134,7 +149,7 @@ def _check_replaceable(workspace: Workspace, row: Row, overwrite: bool) -> None:
     if state == STOPPED:
         print(f"The service {name!r} was stopped, because the process that ran it has ended; it is deployed again.")
     elif not overwrite:
-        raise InvalidInputError(
+        raise WebserviceInputError(
             f"the service {name!r} exists already ({state}). Replace it with overwrite=True, change it with "
             f"Webservice(workspace, {name!r}).update(image=...), or delete it first."
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from amlrealtimeai.core.arguments import known_keywords
+from amlrealtimeai.core.arguments import check_text, known_keywords
 from amlrealtimeai.core.compute import ComputeTarget
 from amlrealtimeai.core.image import Image, ImageConfiguration
 from amlrealtimeai.core.model import Model
@@ -13,7 +13,13 @@ from amlrealtimeai.core.pem import self_signed
 from amlrealtimeai.core.stored import Stored, split_id
 from amlrealtimeai.core.webservice import deployment
 from amlrealtimeai.core.workspace import Workspace
-from amlrealtimeai.errors import ConfigError, DeploymentError, InvalidInputError, NotFoundError
+from amlrealtimeai.errors import (
+    ConfigError,
+    DeploymentError,
+    InvalidInputError,
+    WebserviceInputError,
+    WebserviceNotFoundError,
+)
 from amlrealtimeai.store.store import Row, now, set_secrets
 from amlrealtimeai.targets.base import FAILED, STOPPED, TRANSITIONING, UNHEALTHY, Status, Target
 
@@ -39,12 +45,12 @@ class Webservice(Stored):
     @known_keywords
     def __init__(self, workspace: Workspace, name: str) -> None:
         self.workspace = workspace
-        row = workspace.store.find("webservices", name=name)
+        row = workspace.store.find("webservices", name=check_text("webservice name", name))
         if row is None:
             known = ", ".join(row["name"] for row in workspace.store.select("webservices")) or "none"
-            raise NotFoundError(
-                f"no webservice {name!r} in the workspace {workspace.name!r}; there are: {known}. Deploy it: "
-                "Webservice.deploy_from_image(workspace, name, image, deployment_config, deployment_target)."
+            raise WebserviceNotFoundError(
+                f"WebserviceNotFound: no webservice {name!r} in the workspace {workspace.name!r}; there are: {known}. "
+                "Deploy it: Webservice.deploy_from_image(workspace, name, image, deployment_config, deployment_target)."
             )
         self._row = row
 
@@ -89,10 +95,10 @@ class Webservice(Stored):
     @known_keywords
     def wait_for_deployment(self, show_output: bool = False, timeout_sec: float | None = None) -> None:
         """Wait until the service is healthy. Raises DeploymentError, with the reason, when it will not be."""
-        started = time.monotonic()
-        dots = 0
+        started, dots = time.monotonic(), 0
+        limit = _WAIT_SECONDS if timeout_sec is None else timeout_sec
         while (status := self._status()).state in (TRANSITIONING, UNHEALTHY):
-            if time.monotonic() - started > (timeout_sec or _WAIT_SECONDS):
+            if time.monotonic() - started >= limit:
                 raise DeploymentError(
                     f"the service {self.name!r} is {status.state} after {time.monotonic() - started:.0f} s. "
                     f"{status.reason} Look at get_logs()."
@@ -339,7 +345,7 @@ class Webservice(Stored):
 def check_replicas(count: Any) -> int:
     """A number of replicas of at least one."""
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise InvalidInputError(f"num_replicas: expected a number of at least 1, got {count!r}")
+        raise WebserviceInputError(f"num_replicas: expected a number of at least 1, got {count!r}")
     return count
 
 
@@ -355,7 +361,7 @@ def _deploy(
     from amlrealtimeai.core.webservice.aks import AksWebservice
 
     if not isinstance(target, ComputeTarget):
-        raise InvalidInputError(
+        raise WebserviceInputError(
             f"deployment_target: expected a compute target, got {target!r}. Create one: "
             "ComputeTarget.create(workspace, 'aks', AksCompute.provisioning_configuration())."
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 
-from amlrealtimeai.errors import ConfigError, NotFoundError
+from amlrealtimeai.errors import ConfigError, MissingFileError
 
 log = logging.getLogger("amlrealtimeai.serving")
 
@@ -61,7 +61,7 @@ class Tls:
         """Read PEM files; raises NotFoundError or ConfigError."""
         for path in (certificate, key, client_ca):
             if path is not None and not Path(path).is_file():
-                raise NotFoundError(
+                raise MissingFileError(
                     f"no TLS file {path}; give the paths of a PEM certificate chain and its private key"
                 )
         check_private(key, "the private key")

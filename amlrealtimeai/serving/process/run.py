@@ -11,7 +11,7 @@ from types import FrameType
 
 from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.command_line import stop_printing
-from amlrealtimeai.errors import ConfigError, NotFoundError
+from amlrealtimeai.errors import ConfigError, MissingFileError
 from amlrealtimeai.serving.ports.tls import Tls, check_private
 from amlrealtimeai.serving.process import allocator
 from amlrealtimeai.serving.process.heartbeat import Heart
@@ -108,7 +108,7 @@ def _keys(path: Path | None) -> list[str]:
     if path is None:
         return []
     if not path.is_file():
-        raise NotFoundError(f"no key file {path}; expected a file with one key on each line")
+        raise MissingFileError(f"no key file {path}; expected a file with one key on each line")
     check_private(path, "the key file")
     keys = path.read_text().split()
     if not keys:
