@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.npu import magnitudes
 from amlrealtimeai.npu.config import NpuConfig
 from amlrealtimeai.npu.formats import BlockFormat, block_length
 
@@ -164,20 +165,37 @@ class Program:
         port = self.input_ports[0]
         expected = self.port_shape(port)
         x = np.asarray(x)
-        if x.dtype != np.float32 or x.ndim != len(expected) or x.shape[1:] != expected[1:] or len(x) == 0:
+        is_float32 = x.dtype.newbyteorder("=") == np.float32
+        if not is_float32 or x.ndim != len(expected) or x.shape[1:] != expected[1:] or len(x) == 0:
             wanted = ", ".join(["n >= 1", *map(str, expected[1:])])
             raise InvalidInputError(f"{port.name}: expected float32 [{wanted}], got {x.dtype} {list(x.shape)}")
-        if not np.isfinite(x).all():
-            raise InvalidInputError(f"{port.name}: expected finite values, got NaN or infinity")
         if port.layout == "nc":
-            return x.reshape(len(x), 1, 1, -1)
-        return np.ascontiguousarray(x.transpose(0, 2, 3, 1) if port.layout == "nchw" else x)
+            x = x.reshape(len(x), 1, 1, -1)
+        elif port.layout == "nchw":
+            x = x.transpose(0, 2, 3, 1)
+        # the native kernel reads the array as it lies in memory
+        x = np.require(x, np.float32, ["C_CONTIGUOUS", "ALIGNED"])
+        low, high = float(x.min()), float(x.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise InvalidInputError(f"{port.name}: expected finite values, got NaN or infinity")
+        largest = max(-low, high)
+        if largest > self.input_limit:
+            raise InvalidInputError(
+                f"{port.name}: expected values of at most {self.input_limit:.1e}, got {largest:.1e}; "
+                "sums inside the program could exceed float32"
+            )
+        return x
 
     def to_port(self, port: Port, values: np.ndarray) -> np.ndarray:
         """`values` [n, height, width, channels] in the layout of `port`."""
         if port.layout == "nchw":
             return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
         return values.reshape(len(values), -1) if port.layout == "nc" else values
+
+    @cached_property
+    def input_limit(self) -> float:
+        """The largest magnitude that the input may have; sums inside could exceed float32 beyond it."""
+        return magnitudes.input_limit(self)
 
     @cached_property
     def digest(self) -> str:

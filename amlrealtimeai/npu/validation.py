@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.npu import magnitudes
 
 if TYPE_CHECKING:
     from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Port, Program, Shape, Window
@@ -39,6 +40,8 @@ def check(program: "Program") -> None:
         written.add(chain.writes)
     for port in (*program.input_ports, *program.output_ports):
         _check_port(program, port, written, LAYOUTS)
+    excess = magnitudes.overflow(program, magnitudes.LEAST_INPUT_LIMIT)
+    _require(not excess, f"{excess}, more than float32 holds; constants have to be smaller")
 
 
 def _check_port(program: "Program", port: "Port", written: set[str], layouts: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from amlrealtimeai.npu.native import build
-from amlrealtimeai.npu.native.engine import _PlanBuilder
+from amlrealtimeai.npu.native.plan import PlanBuilder
 from amlrealtimeai.npu.program import Program
 
 QEMU = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64") or ""
@@ -29,16 +29,17 @@ def build_driver(folder: Path) -> Path:
     return folder / "driver"
 
 
-def written(builder: _PlanBuilder, image: np.ndarray) -> bytes:
+def written(builder: PlanBuilder, image: np.ndarray) -> bytes:
     """A plan as driver.cpp reads it: pointers become places among the constants."""
     constants, places = bytearray(), {0: 0, None: 0}
-    for array in builder._alive:
+    for array in builder.alive:
         constants += bytes(-len(constants) % 64)
         places[array.ctypes.data] = len(constants) + 1
         constants += array.tobytes()
-    tensors, steps, operations, outputs = (type(array).from_buffer_copy(array) for array in builder._arrays)
+    tensors, steps, operations, outputs = (type(array).from_buffer_copy(array) for array in builder.arrays)
     for step in steps:
-        step.weights, step.bias = places[step.weights], places[step.bias]
+        for field in ("weights", "bias", "tap_bytes", "tap_steps"):
+            setattr(step, field, places[getattr(step, field)])
     for operation in operations:
         operation.constant = places[operation.constant]
     parts = [bytes(part) for part in (builder.plan, tensors, steps, operations, outputs)]
@@ -46,14 +47,16 @@ def written(builder: _PlanBuilder, image: np.ndarray) -> bytes:
     return np.array([len(part) for part in parts], np.int64).tobytes() + b"".join(parts)
 
 
-def run(driver: Path, program: Program, image: np.ndarray, isa: str, threads: int = 1) -> dict[str, np.ndarray]:
-    """Every tensor of the program, from the kernel under qemu."""
+def run(
+    driver: Path, program: Program, image: np.ndarray, isa: str, threads: int = 1, keep: bool = True
+) -> dict[str, np.ndarray]:
+    """What Native.run returns (with `keep` every tensor of the program too), from the kernel under qemu."""
     plan, result = driver.with_name("plan"), driver.with_name("result")
-    builder = _PlanBuilder(program, keep=True)
+    builder = PlanBuilder(program, keep)
     plan.write_bytes(written(builder, program.check_input(image)))
     command = [QEMU, "-cpu", "max", str(driver), str(plan), isa, str(threads), str(len(image)), str(result)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == [isa]
-    names = [port.tensor for port in program.output_ports] + list(program.tensors)
+    names = [port.tensor for port in program.output_ports] + builder.steps.kept
     values, tensors = np.fromfile(result, np.float32), {}
     for name in names:
         shape = (len(image), *program.tensors[name])
@@ -61,4 +64,4 @@ def run(driver: Path, program: Program, image: np.ndarray, isa: str, threads: in
         tensors[name], values = values[:size].reshape(shape), values[size:]
     assert len(values) == 0
     ports = {port.name: program.to_port(port, tensors[port.tensor]) for port in program.output_ports}
-    return {**ports, **tensors}
+    return {**ports, **tensors} if keep else ports

@@ -47,12 +47,14 @@ Plan& placed_plan() {
   for (int i = 0; i < plan.step_count; ++i) {
     place(steps[i].weights);
     place(steps[i].bias);
+    place(steps[i].tap_bytes);
+    place(steps[i].tap_steps);
     for (int o = 0; o < steps[i].operations; ++o) place(operations[steps[i].first_operation + o].constant);
   }
   plan.tensors = reinterpret_cast<Tensor*>(parts[kTensors]);
   plan.steps = steps;
   plan.operations = operations;
-  plan.outputs = reinterpret_cast<Output*>(parts[kOutputs]);
+  plan.outputs = reinterpret_cast<int32_t*>(parts[kOutputs]);
   return plan;
 }
 
@@ -74,7 +76,7 @@ int main(int count, char** arguments) {
   float** outputs = static_cast<float**>(calloc(plan.output_count, sizeof(float*)));
   size_t* floats = static_cast<size_t*>(calloc(plan.output_count, sizeof(size_t)));
   for (int i = 0; i < plan.output_count; ++i) {
-    const Tensor& t = plan.tensors[plan.outputs[i].tensor];
+    const Tensor& t = plan.tensors[plan.outputs[i]];
     floats[i] = size_t(batch) * t.height * t.width * t.channels;
     outputs[i] = static_cast<float*>(calloc(floats[i], sizeof(float)));
   }

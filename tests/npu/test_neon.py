@@ -11,6 +11,7 @@ from amlrealtimeai.npu.compare import first_difference
 from tests.npu import resnet50
 from tests.npu.arm import QEMU, build_driver, run
 from tests.npu.graphs import model, node
+from tests.npu.random_programs import emulated_difference, random_image, random_program
 from tests.npu.test_native import small_network
 
 pytestmark = pytest.mark.skipif(
@@ -49,6 +50,15 @@ def test_every_layer_of_small_networks_has_the_bits_of_the_reference(driver, isa
         image = np.random.default_rng(7).normal(0, 50, (2, *program.inputs[0][1][1:])).astype(np.float32)
         expected = npu.reference.run(program, image, trace=True)
         assert first_difference(program, expected, run(driver, program, image, isa, threads=1 + number % 3)) is None
+
+
+@pytest.mark.parametrize("isa", ["neon", "generic"])
+def test_random_programs_have_the_bits_of_the_reference(driver, isa):
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        program = random_program(rng)
+        found = emulated_difference(driver, program, random_image(rng, program), isa, threads=1 + seed % 4)
+        assert found is None, f"seed {seed}: {found}\n{program.listing()}"
 
 
 @pytest.mark.parametrize("relu", [True, False], ids=["unsigned", "signed"])

@@ -4,21 +4,25 @@ from math import lcm
 
 import numpy as np
 
-from amlrealtimeai.npu.formats import block_length
-from amlrealtimeai.npu.program import Matrix, Program
+from amlrealtimeai.npu.formats import BlockFormat, block_length
+from amlrealtimeai.npu.program import Matrix
 
-PANEL = 32
 # A group's weights should stay in a core's L2 cache while all pixels pass.
 _GROUP_BYTES = 600_000
 _GROUP_CHANNELS = 256
 
 
-def group_channels(matrix: Matrix, length: int) -> int:
+def lanes_of(channels: int, fmt: BlockFormat) -> int:
+    """Channels rounded up to whole blocks: what a pixel takes in memory. The lanes behind the channels hold +0."""
+    return channels + -channels % block_length(channels, fmt)
+
+
+def group_channels(matrix: Matrix, length: int, panel: int) -> int:
     """Output channels that are worked on together: whole blocks of `length` and panels, as many as the cache holds."""
     taps, blocks, block = matrix.mantissas.shape[1:]
     fitting = max(length, min(_GROUP_CHANNELS, _GROUP_BYTES // (taps * blocks * block)))
     padded = matrix.outputs + -matrix.outputs % length
-    whole = lcm(length, PANEL)
+    whole = lcm(length, panel)
     whole = whole if whole <= _GROUP_CHANNELS else length
     return padded if padded <= fitting else max(whole, fitting // whole * whole)
 
@@ -31,39 +35,33 @@ def aligned(shape: tuple[int, ...]) -> np.ndarray:
     return room[start : start + size].reshape(shape)
 
 
-def pack_weights(program: Program, matrix: Matrix, group: int, outputs: int, is_signed: bool) -> np.ndarray:
-    """Weights as uint8 [groups, panels, taps, blocks, bytes] in the order of plan.h; `outputs` counts padding too."""
-    _, taps, blocks, length = matrix.mantissas.shape
-    groups, panels = -(-outputs // group), -(-group // PANEL)
-    packed = np.zeros((groups, panels * PANEL, taps, blocks, length), np.int8)
-    steps = np.zeros((groups, panels * PANEL, taps, blocks), np.int32)
+def pack_weights(matrix: Matrix, fmt: BlockFormat, group: int, panel: int, is_signed: bool) -> np.ndarray:
+    """Weights as uint8 [groups, panels, taps, blocks, bytes] in the order of plan.h, zeros behind the last output."""
+    outputs, taps, blocks, length = matrix.mantissas.shape
+    groups, panels = -(-outputs // group), -(-group // panel)
+    packed = np.zeros((groups, panels * panel, taps, blocks, length), np.int8)
+    steps = np.zeros((groups, panels * panel, taps, blocks), np.int32)
     for number in range(groups):
         part = matrix.mantissas[number * group : (number + 1) * group]
         packed[number, : len(part)] = part
         steps[number, : len(part)] = matrix.exponents[number * group : (number + 1) * group]
-    steps = (steps - (program.config.number_format.mantissa_bits - 1) + 127) << 23
-    header = PANEL * 4 * (2 if is_signed else 1)
-    out = aligned((groups, panels, taps, blocks, header + PANEL * length))
-    by_panel = (groups, panels, PANEL, taps, blocks)
-    out[..., : PANEL * 4] = _last(steps.reshape(by_panel)).view(np.uint8)
+    steps = (steps - (fmt.mantissa_bits - 1) + 127) << 23
+    header = panel * 4 * (2 if is_signed else 1)
+    out = aligned((groups, panels, taps, blocks, header + panel * length))
+    by_panel = (groups, panels, panel, taps, blocks)
+    out[..., : panel * 4] = _last(steps.reshape(by_panel)).view(np.uint8)
     if is_signed:
         starts = -128 * packed.sum(-1, dtype=np.int32)
-        out[..., PANEL * 4 : header] = _last(starts.reshape(by_panel)).view(np.uint8)
+        out[..., panel * 4 : header] = _last(starts.reshape(by_panel)).view(np.uint8)
     quads = packed.reshape(*by_panel, length // 4, 4).transpose(0, 1, 3, 4, 5, 2, 6)
-    body = out[..., header:].reshape(groups, panels, taps, blocks, length // 4, PANEL, 4)
+    body = out[..., header:].reshape(groups, panels, taps, blocks, length // 4, panel, 4)
     body[...] = quads.view(np.uint8)
     return out
 
 
 def _last(values: np.ndarray) -> np.ndarray:
-    """[groups, panels, 32, taps, blocks] -> [groups, panels, taps, blocks, 32], contiguous."""
+    """[groups, panels, panel, taps, blocks] -> [groups, panels, taps, blocks, panel], contiguous."""
     return np.ascontiguousarray(np.moveaxis(values, 2, -1))
-
-
-def padded_channels(program: Program, channels: int) -> int:
-    """Channels rounded up to whole blocks."""
-    length = block_length(channels, program.config.number_format)
-    return channels + -channels % length
 
 
 def place(sizes: list[tuple[int, int, int]]) -> tuple[list[int], int]:

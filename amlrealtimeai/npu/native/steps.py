@@ -1,191 +1,208 @@
-"""A program's chains as the native kernel's steps, and in which form (floats, mantissas) each tensor is kept."""
+"""A program's chains as the native kernel's steps, and in which form (floats, mantissas) each tensor is kept.
+
+Tensors have numbers here: those of the program, and more for what passes between the steps of one chain.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from amlrealtimeai.errors import UnsupportedError
-from amlrealtimeai.npu.native import layout
-from amlrealtimeai.npu.program import Chain, Instruction, Program, Shape, Window
+import numpy as np
 
-_KINDS = {"v_max": layout.MAX_POOL, "v_avg": layout.AVG_POOL}
+from amlrealtimeai.npu.native import layout
+from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Program, Shape, Window
+
+NONE = -1
+_POOLS = {"v_max": layout.MAX_POOL, "v_avg": layout.AVG_POOL}
+
+
+@dataclass
+class Operation:
+    """One operation of a pointwise step; a copy fills the channels from `channel` on."""
+
+    kind: int
+    tensor: int = NONE
+    channel: int = 0
+    constant: np.ndarray | None = None
 
 
 @dataclass
 class Node:
-    """One step before addresses exist; `operations` are (kind, tensor or "", first channel, constant or "")."""
+    """One step before addresses exist."""
 
     name: str
     kind: int
-    sources: list[str]
-    destination: str
+    sources: list[int]
+    destination: int
     window: Window = field(default_factory=lambda: Window((1, 1)))
-    matrix: str = ""
-    bias: str = ""
-    residual: str = ""
+    matrix: Matrix | None = None
+    bias: np.ndarray | None = None
+    residual: int = NONE
     relu: bool = False
-    operations: list[tuple[int, str, int, str]] = field(default_factory=list)
+    operations: list[Operation] = field(default_factory=list)
 
 
 @dataclass
 class Stored:
-    """How one tensor is kept: `last_float` and `last_quantized` are the last steps that read each form, -1 for none.
+    """How one tensor is kept: `last_float` and `last_quantized` are the last steps that read each form.
 
-    floats_in: the tensor whose floats its own replace, "" for none.
+    external: the caller's array. whole: mantissas with one exponent. floats_in: whose floats its own replace.
     """
 
     shape: Shape
     external: bool = False
     whole: bool = False
     is_signed: bool = True
-    made: int = -1
-    last_float: int = -1
-    last_quantized: int = -1
-    floats_in: str = ""
+    made: int = NONE
+    last_float: int = NONE
+    last_quantized: int = NONE
+    floats_in: int = NONE
     halo: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
-def nodes_of(program: Program) -> tuple[list[Node], dict[str, Shape]]:
-    """The steps of all chains in order, and the shapes of the tensors that they pass between them."""
-    shapes = dict(program.tensors)
-    nodes: list[Node] = []
-    image = program.input_ports[0].tensor
-    readers = {_blocking(program, chain) for chain in program.chains if chain.reads == (image,)} - {""}
-    if "rows" in readers:
-        nodes.append(Node("quantize the image", layout.QUANTIZE_WHOLE, [image], image))
-    aliases = {}
-    if "channels" in readers:
-        aliases[image] = f"{image}/blocks"
-        shapes[aliases[image]] = shapes[image]
-        nodes.append(
-            Node("copy the image", layout.POINTWISE, [image], aliases[image], operations=[(layout.COPY, image, 0, "")])
-        )
-    for chain in program.chains:
-        _lower_chain(program, chain, shapes, nodes, aliases)
-    return nodes, shapes
+class Steps:
+    """The steps of all chains in order, and the tensors that they pass on.
 
+    numbers: those of the program's tensors, by name. kept: the names of those that a run returns beside the outputs.
+    """
 
-def _blocking(program: Program, chain: Chain) -> str:
-    first = chain.instructions[1]
-    return program.matrices[first.operands[0]].blocking if first.op == "mv_mul" else ""
+    def __init__(self, program: Program, keep: bool) -> None:
+        self._program = program
+        self.nodes: list[Node] = []
+        self.stored: list[Stored] = []
+        self.numbers: dict[str, int] = {}
+        self._copies: dict[int, int] = {}
+        self._wholes: dict[int, int] = {}
+        image = program.input_ports[0].tensor
+        self.numbers[image] = self._tensor(Stored(program.tensors[image], external=True))
+        for chain in program.chains:
+            self._lower(chain)
+        self.outputs = [self.numbers[port.tensor] for port in program.output_ports]
+        self.kept = [name for name in program.tensors if keep and name in self.numbers]
+        self.outputs += [self.numbers[name] for name in self.kept]
+        self._plan_storage(share=not keep)
 
+    def _tensor(self, stored: Stored) -> int:
+        self.stored.append(stored)
+        return len(self.stored) - 1
 
-def _lower_chain(
-    program: Program, chain: Chain, shapes: dict[str, Shape], nodes: list[Node], aliases: dict[str, str]
-) -> None:
-    sources = list(chain.reads)
-    rest = list(chain.instructions[1:-1])
-    count = 0
-    while rest or not count:
-        node = _next_node(program, chain, sources, rest, aliases)
-        if rest:
-            node.destination = f"{chain.writes}/{count}"
-            shapes[node.destination] = _shape_of(program, node, [shapes[name] for name in node.sources])
-        nodes.append(node)
-        sources, count = [node.destination], count + 1
+    def _lower(self, chain: Chain) -> None:
+        sources = [self.numbers[name] for name in chain.reads]
+        rest = list(chain.instructions[1:-1])
+        result = self._step(chain, sources, rest)
+        while rest:
+            result = self._step(chain, [result], rest)
+        self.numbers[chain.writes] = result
 
+    def _step(self, chain: Chain, sources: list[int], rest: list[Instruction]) -> int:
+        """Add one step that takes as many instructions from the front of `rest` as it can do; what it writes."""
+        single = len(sources) == 1
+        if rest and rest[0].op == "mv_mul" and single:
+            node = self._convolution(chain, sources[0], rest)
+        elif rest and rest[0].op in _POOLS and single:
+            pool = rest.pop(0)
+            node = Node(chain.name, _POOLS[pool.op], sources, NONE, pool.window or Window((1, 1)))
+        else:
+            node = self._pointwise(chain, sources, rest)
+        return self._add(node)
 
-def _next_node(
-    program: Program, chain: Chain, sources: list[str], rest: list[Instruction], aliases: dict[str, str]
-) -> Node:
-    """Take as many instructions from the front of `rest` as one step can do."""
-    single = len(sources) == 1
-    if rest and rest[0].op == "mv_mul" and single:
-        return _convolution(program, chain, sources[0], rest, aliases)
-    if rest and rest[0].op in _KINDS and single:
-        pool = rest.pop(0)
-        return Node(chain.name, _KINDS[pool.op], sources, chain.writes, pool.window or Window((1, 1)))
-    node = Node(chain.name, layout.POINTWISE, sources, chain.writes)
-    channel = 0
-    for name in sources:
-        node.operations.append((layout.COPY, name, channel, ""))
-        channel += program.tensors[name][2] if name in program.tensors else 0
-    while rest and rest[0].op in ("vv_mul", "vv_add", "v_relu"):
-        node.operations.append(_operation(program, rest.pop(0)))
-    return node
+    def _add(self, node: Node) -> int:
+        rows, columns, channels = self.stored[node.sources[0]].shape
+        if node.kind == layout.POINTWISE:
+            channels = sum(self.stored[number].shape[2] for number in node.sources)
+        elif node.kind != layout.QUANTIZE_WHOLE:
+            rows, columns = node.window.output_size(rows, columns)
+        if node.matrix:
+            channels = node.matrix.outputs
+        whole = node.kind == layout.QUANTIZE_WHOLE
+        node.destination = self._tensor(Stored((rows, columns, channels), whole=whole, made=len(self.nodes)))
+        self.nodes.append(node)
+        return node.destination
 
+    def _pointwise(self, chain: Chain, sources: list[int], rest: list[Instruction]) -> Node:
+        node = Node(chain.name, layout.POINTWISE, sources, NONE)
+        channel = 0
+        for number in sources:
+            node.operations.append(Operation(layout.COPY, number, channel))
+            channel += self.stored[number].shape[2]
+        while rest and rest[0].op in ("vv_mul", "vv_add", "v_relu"):
+            node.operations.append(self._operation(rest.pop(0)))
+        return node
 
-def _operation(program: Program, instruction: Instruction) -> tuple[int, str, int, str]:
-    if instruction.op == "v_relu":
-        return layout.RELU, "", 0, ""
-    name = instruction.operands[0]
-    if name in program.vectors:
-        return (layout.MULTIPLY if instruction.op == "vv_mul" else layout.ADD), "", 0, name
-    return layout.ADD_TENSOR, name, 0, ""
+    def _operation(self, instruction: Instruction) -> Operation:
+        if instruction.op == "v_relu":
+            return Operation(layout.RELU)
+        constant = self._program.vectors.get(instruction.operands[0])
+        if constant is None:
+            return Operation(layout.ADD_TENSOR, self.numbers[instruction.operands[0]])
+        return Operation(layout.MULTIPLY if instruction.op == "vv_mul" else layout.ADD, constant=constant)
 
+    def _convolution(self, chain: Chain, source: int, rest: list[Instruction]) -> Node:
+        multiply = rest.pop(0)
+        matrix = self._program.matrices[multiply.operands[0]]
+        source = self._whole(source) if matrix.blocking == "rows" else self._with_lanes(source)
+        node = Node(chain.name, layout.CONV, [source], NONE, multiply.window or Window((1, 1)), matrix)
+        vectors = self._program.vectors
+        if rest and rest[0].op == "vv_add" and rest[0].operands[0] in vectors:
+            node.bias = vectors[rest.pop(0).operands[0]]
+        if rest and rest[0].op == "vv_add" and rest[0].operands[0] not in vectors:
+            node.residual = self._with_lanes(self.numbers[rest.pop(0).operands[0]])
+        if rest and rest[0].op == "v_relu":
+            rest.pop(0)
+            node.relu = True
+        return node
 
-def _convolution(program: Program, chain: Chain, source: str, rest: list[Instruction], aliases: dict[str, str]) -> Node:
-    multiply = rest.pop(0)
-    matrix = program.matrices[multiply.operands[0]]
-    if matrix.blocking == "channels":
-        source = aliases.get(source, source)
-    elif source != program.input_ports[0].tensor:
-        raise UnsupportedError(f"chain {chain.name}: blocks of rows are supported for the program's input only")
-    node = Node(chain.name, layout.CONV, [source], chain.writes, multiply.window or Window((1, 1)))
-    node.matrix = multiply.operands[0]
-    if rest and rest[0].op == "vv_add" and rest[0].operands[0] in program.vectors:
-        node.bias = rest.pop(0).operands[0]
-    if rest and rest[0].op == "vv_add" and rest[0].operands[0] not in program.vectors:
-        node.residual = rest.pop(0).operands[0]
-    if rest and rest[0].op == "v_relu":
-        rest.pop(0)
-        node.relu = True
-    return node
+    def _with_lanes(self, number: int) -> int:
+        """The tensor; for the caller's array, which has no padding lanes, a copy that has."""
+        if not self.stored[number].external:
+            return number
+        if number not in self._copies:
+            copy = Operation(layout.COPY, number)
+            self._copies[number] = self._add(
+                Node("copy the image", layout.POINTWISE, [number], NONE, operations=[copy])
+            )
+        return self._copies[number]
 
+    def _whole(self, number: int) -> int:
+        """The tensor's mantissas with one exponent for all of them."""
+        if number not in self._wholes:
+            node = Node("quantize the image", layout.QUANTIZE_WHOLE, [number], NONE)
+            self._wholes[number] = self._add(node)
+        return self._wholes[number]
 
-def _shape_of(program: Program, node: Node, sources: list[Shape]) -> Shape:
-    channels = sum(shape[2] for shape in sources)
-    if node.kind == layout.POINTWISE:
-        return (*sources[0][:2], channels)
-    rows, columns = node.window.output_size(*sources[0][:2])
-    return rows, columns, program.matrices[node.matrix].outputs if node.matrix else channels
+    def _plan_storage(self, share: bool) -> None:
+        """Note how long each form of every tensor is needed."""
+        for number, node in enumerate(self.nodes):
+            self.stored[node.destination].is_signed = not self._never_negative(node)
+            for source in node.sources:
+                if node.kind == layout.CONV:
+                    self.stored[source].last_quantized = number
+                    _widen_halo(self.stored[source], node.window)
+                else:
+                    self.stored[source].last_float = number
+            for other in [node.residual, *(operation.tensor for operation in node.operations)]:
+                if other != NONE:
+                    self.stored[other].last_float = number
+        for number in self.outputs:
+            self.stored[number].last_float = len(self.nodes)
+        if share:
+            self._replace_residuals()
 
+    def _replace_residuals(self) -> None:
+        """Let a sum take the place of the residual that it read for the last time: it is in the cache already."""
+        for number, node in enumerate(self.nodes):
+            if node.residual == NONE:
+                continue
+            target, residual = self.stored[node.destination], self.stored[node.residual]
+            if target.last_float >= 0 and residual.last_float == number:
+                target.floats_in = node.residual if residual.floats_in == NONE else residual.floats_in
 
-def storage(program: Program, nodes: list[Node], shapes: dict[str, Shape], keep: bool) -> dict[str, Stored]:
-    """How every tensor is kept. With keep=True all of them as floats, until the end."""
-    image, end = program.input_ports[0].tensor, len(nodes)
-    stored = {name: Stored(shape) for name, shape in shapes.items()}
-    stored[image].external = True
-    for number, node in enumerate(nodes):
-        target = stored[node.destination]
-        target.made = number
-        if node.kind == layout.QUANTIZE_WHOLE:
-            target.whole = True
-            continue
-        target.is_signed = not _never_negative(node, stored)
-        for name in node.sources:
-            if node.kind == layout.CONV:
-                stored[name].last_quantized = number
-                _widen_halo(stored[name], node.window)
-            else:
-                stored[name].last_float = number
-        for name in [node.residual, *(tensor for _, tensor, _, _ in node.operations)]:
-            if name:
-                stored[name].last_float = number
-    for port in program.output_ports:
-        stored[port.tensor].last_float = end
-    if keep:
-        for name in program.tensors:
-            stored[name].last_float = end
-    else:
-        _replace_residuals(nodes, stored)
-    return stored
-
-
-def _replace_residuals(nodes: list[Node], stored: dict[str, Stored]) -> None:
-    """Let a sum take the place of the residual that it read for the last time: that memory is in the cache already."""
-    for number, node in enumerate(nodes):
-        target, residual = stored[node.destination], stored.get(node.residual)
-        if residual and target.last_float >= 0 and residual.last_float == number and residual.shape == target.shape:
-            target.floats_in = "" if residual.external else residual.floats_in or node.residual
-
-
-def _never_negative(node: Node, stored: dict[str, Stored]) -> bool:
-    if node.kind == layout.CONV:
-        return node.relu
-    if node.operations and node.operations[-1][0] == layout.RELU:
-        return True
-    only_moves = all(kind == layout.COPY for kind, _, _, _ in node.operations)
-    return only_moves and not any(stored[name].is_signed for name in node.sources)
+    def _never_negative(self, node: Node) -> bool:
+        if node.kind == layout.CONV:
+            return node.relu
+        if node.operations and node.operations[-1].kind == layout.RELU:
+            return True
+        only_moves = all(operation.kind == layout.COPY for operation in node.operations)
+        return only_moves and not any(self.stored[number].is_signed for number in node.sources)
 
 
 def _widen_halo(stored: Stored, window: Window) -> None:
@@ -203,15 +220,15 @@ def _widen_halo(stored: Stored, window: Window) -> None:
     stored.halo = (top, left, bottom, right)
 
 
-def intervals(stored: dict[str, Stored], end: int, keep: bool) -> Iterator[tuple[str, str, int, int]]:
+def intervals(stored: list[Stored], end: int, keep: bool) -> Iterator[tuple[int, str, int, int]]:
     """(tensor, form, first step, last step) of everything that needs memory."""
-    floats: dict[str, tuple[int, int]] = {}
-    for name, one in stored.items():
+    floats: dict[int, tuple[int, int]] = {}
+    for number, one in enumerate(stored):
         if one.last_float >= 0 and not one.external:
-            # a loaded program may name a sum before the residual whose place it takes
-            first, last = floats.get(one.floats_in or name, (one.made, -1))
-            floats[one.floats_in or name] = min(first, one.made), max(last, one.last_float)
+            home = number if one.floats_in == NONE else one.floats_in
+            first, last = floats.get(home, (one.made, NONE))
+            floats[home] = min(first, one.made), max(last, one.last_float)
         if one.last_quantized >= 0:
-            yield name, "quantized", max(one.made, 0), end if keep else one.last_quantized
-    for name, (first, last) in floats.items():
-        yield name, "floats", first, end if keep else last
+            yield number, "quantized", one.made, end if keep else one.last_quantized
+    for number, (first, last) in floats.items():
+        yield number, "floats", first, end if keep else last

@@ -6,13 +6,12 @@
 // Placement new, without the C++ library.
 inline void* operator new(size_t, void* place) noexcept { return place; }
 
+#include "float_mode.h"
 #include "layers.h"
 #include "memory.h"
 #include "pool.h"
 
 namespace {
-
-constexpr int kInterfaceVersion = 1;
 
 const Isa* const* all_isas() {
   static const Isa* const isas[] = {
@@ -53,7 +52,9 @@ struct Engine {
   Engine(const Plan& p, const Isa* i, int threads) : plan(p), isa(i), pool(threads) {
     arena = static_cast<char*>(allocate_lines(plan.arena_bytes));
     scratch = static_cast<float*>(allocate_lines(threads * plan.scratch_floats * sizeof(float)));
-    if (arena) memset(arena, 0, plan.arena_bytes);
+    // 3.4e38 as floats: a step that reads what was never written is found out at once, here as in the tests
+    if (arena) memset(arena, 0x7f, plan.arena_bytes);
+    if (scratch) memset(scratch, 0x7f, threads * plan.scratch_floats * sizeof(float));
   }
   ~Engine() {
     free_lines(arena);
@@ -72,13 +73,13 @@ void run_job(void* job, int item, int worker) {
   run_item(*j.context, *j.step, item, worker);
 }
 
-void copy_out(const Context& context, const Output& output, int64_t image, float* to) {
-  const View v(context, output.tensor);
+void copy_out(const Context& context, int tensor, int64_t image, float* to) {
+  const View v(context, tensor);
   const Tensor& t = *v.tensor;
   const int64_t pixels = int64_t(t.height) * t.width;
   to += image * pixels * t.channels;
   for (int64_t i = 0; i < pixels; ++i)
-    memcpy(to + i * t.channels, v.floats + i * t.float_stride, t.channels * sizeof(float));
+    memcpy(to + i * t.channels, v.floats + i * t.lanes, t.channels * sizeof(float));
 }
 
 }  // namespace
@@ -89,7 +90,9 @@ void copy_out(const Context& context, const Output& output, int64_t image, float
 #define EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 
-EXPORT int npu_interface_version() { return kInterfaceVersion; }
+EXPORT const Layout npu_layout = {2,          sizeof(Tensor), sizeof(Step),     sizeof(Operation),
+                                  sizeof(Plan), kStepKinds,     kOperationKinds, kPanel,
+                                  kPixels,    kRunPixels,     kSlack};
 
 // Name of the instruction set number `index` of this library, fastest first; null behind the last.
 EXPORT const char* npu_isa_name(int index) {
@@ -117,6 +120,7 @@ EXPORT const char* npu_engine_isa(void* handle) { return static_cast<Engine*>(ha
 // input: [batch][height][width][channels]; outputs: one array each; nanoseconds: null, or one sum for each step.
 EXPORT void npu_run(void* handle, const float* input, float* const* outputs, int64_t batch, int64_t* nanoseconds) {
   Engine& e = *static_cast<Engine*>(handle);
+  const StandardFloats mode;
   pthread_mutex_lock(&e.mutex);
   const Tensor& in = e.plan.tensors[e.plan.input];
   const int64_t image_floats = int64_t(in.height) * in.width * in.channels;

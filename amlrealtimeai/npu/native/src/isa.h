@@ -7,7 +7,7 @@ struct Tile {
   const uint8_t* mantissas;        // of the first pixel at tap offset 0
   const int32_t* steps;
   ptrdiff_t pixel_bytes, pixel_steps;            // from output pixel to output pixel
-  const ptrdiff_t *tap_bytes, *tap_steps;        // offset of each tap
+  const int64_t *tap_bytes, *tap_steps;          // offset of each tap
   int taps, blocks, length, block_steps;         // block_steps: 1, or 0 when the whole tensor has one step
   int mantissa_bits;
   bool is_signed;
@@ -37,7 +37,7 @@ struct Group {
 struct Finish {
   float* values;                   // [pixel][value_stride], from channel 0 of the range on
   ptrdiff_t value_stride;
-  int pixels, channels;            // channels: whole blocks; without mantissas any number
+  int pixels, lanes;               // lanes: whole blocks; without mantissas any multiple of 4
   const float* gain;               // may be null, as the next four; never together with a residual
   const float* bias;
   const float* residual;

@@ -61,16 +61,16 @@ void finish(const Finish& f) {
   for (int p = 0; p < f.pixels; ++p) {
     float* values = f.values + p * f.value_stride;
     const float* residual = f.residual ? f.residual + p * f.residual_stride : nullptr;
-    for (int c = 0; c < f.channels; ++c) {
+    for (int c = 0; c < f.lanes; ++c) {
       float value = values[c];
       if (f.gain) value *= f.gain[c];
       if (f.bias) value += f.bias[c];
       if (residual) value += residual[c];
       values[c] = f.relu ? (value > 0.0f ? value : 0.0f) : value;
     }
-    if (f.floats) __builtin_memcpy(f.floats + p * f.float_stride, values, f.channels * sizeof(float));
+    if (f.floats) __builtin_memcpy(f.floats + p * f.float_stride, values, f.lanes * sizeof(float));
     if (!f.mantissas) continue;
-    for (int b = 0; b * f.length < f.channels; ++b)
+    for (int b = 0; b * f.length < f.lanes; ++b)
       quantize_block(f, values + b * f.length, f.mantissas + p * f.pixel_bytes + b * f.length, f.steps + p * f.pixel_steps + b);
   }
 }

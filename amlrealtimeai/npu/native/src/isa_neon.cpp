@@ -152,10 +152,10 @@ int32x4_t finish_values(const Finish& f, int pixel, int begin, int count) {
 
 void finish(const Finish& f) {
   const Quantizer quantizer(f);
-  const int length = f.mantissas ? f.length : f.channels;
+  const int length = f.mantissas ? f.length : f.lanes;
   for (int p = 0; p < f.pixels; ++p) {
     const float* values = f.values + p * f.value_stride;
-    for (int begin = 0, b = 0; begin < f.channels; begin += length, ++b) {
+    for (int begin = 0, b = 0; begin < f.lanes; begin += length, ++b) {
       const int32x4_t largest = finish_values(f, p, begin, length);
       if (!f.mantissas) continue;
       const int step = quantizer.step(largest);

@@ -103,7 +103,7 @@ template <Extra E>
 void finish_short(const Finish& f, const Quantizer& quantizer, __m512 floor) {
   for (int p = 0; p < f.pixels; ++p) {
     const Pixel pixel(f, p);
-    for (int c = 0; c < f.channels; c += 64) {
+    for (int c = 0; c < f.lanes; c += 64) {
       __m512 v[4];
       __m512i magnitudes[4], q[4];
       for (int i = 0; i < 4; ++i) {
@@ -128,7 +128,7 @@ template <int Vectors, Extra E>
 void finish_long(const Finish& f, const Quantizer& quantizer, __m512 floor) {
   for (int p = 0; p < f.pixels; ++p) {
     const Pixel pixel(f, p);
-    for (int c = 0, b = 0; c < f.channels; c += 16 * Vectors, ++b) {
+    for (int c = 0, b = 0; c < f.lanes; c += 16 * Vectors, ++b) {
       __m512 v[Vectors];
       __m512i largest = _mm512_setzero_si512();
       for (int i = 0; i < Vectors; ++i) {
@@ -149,11 +149,11 @@ void finish_long(const Finish& f, const Quantizer& quantizer, __m512 floor) {
 
 // Any block length, and floats only: with masks for the last lanes.
 void finish_any(const Finish& f, const Quantizer& quantizer, __m512 floor) {
-  const int length = f.mantissas ? f.length : f.channels;
+  const int length = f.mantissas ? f.length : f.lanes;
   for (int p = 0; p < f.pixels; ++p) {
     const Pixel pixel(f, p);
     float* values = f.values + p * f.value_stride;
-    for (int begin = 0, b = 0; begin < f.channels; begin += length, ++b) {
+    for (int begin = 0, b = 0; begin < f.lanes; begin += length, ++b) {
       __m512i largest = _mm512_setzero_si512();
       for (int c = begin; c < begin + length; c += 16) {
         const int left = begin + length - c;
@@ -186,7 +186,7 @@ void finish_with(const Finish& f) {
   const Quantizer quantizer(f);
   const __m512 floor = _mm512_set1_ps(f.relu ? 0.0f : -__builtin_inff());
   const int length = f.mantissas ? f.length : 0;
-  if (length == 16 && f.channels % 64 == 0) return finish_short<E>(f, quantizer, floor);
+  if (length == 16 && f.lanes % 64 == 0) return finish_short<E>(f, quantizer, floor);
   if (length == 64) return finish_long<4, E>(f, quantizer, floor);
   if (length == 128) return finish_long<8, E>(f, quantizer, floor);
   finish_any(f, quantizer, floor);

@@ -164,9 +164,9 @@ inline __m256 finished(const Lines& lines, bool relu, int c) {
 template <bool Residual>
 void finish_with(const Finish& f) {
   const Quantizer quantizer(f);
-  const int length = f.mantissas ? f.length : f.channels;
+  const int length = f.mantissas ? f.length : f.lanes;
   for (int p = 0; p < f.pixels; ++p) {
-    for (int begin = 0, b = 0; begin < f.channels; begin += length, ++b) {
+    for (int begin = 0, b = 0; begin < f.lanes; begin += length, ++b) {
       const Lines lines(f, p, begin);
       const int whole = (length + 3) / 8 * 8;
       __m256i largest = _mm256_setzero_si256();

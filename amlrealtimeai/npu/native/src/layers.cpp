@@ -11,11 +11,8 @@ View::View(const Context& context, int index) : tensor(&context.plan->tensors[in
 namespace {
 
 constexpr int kItems = 24;    // aimed at for each step: enough to share, few enough to keep their cost small
-constexpr int kMaxTaps = 512;
 
 int least(int a, int b) { return a < b ? a : b; }
-
-int padded_channels(const Tensor& t) { return t.blocks && !t.whole ? t.blocks * t.length : t.channels; }
 
 int rows_per_item(const Tensor& t, int groups) {
   const int wanted = (kItems + groups - 1) / groups;
@@ -28,12 +25,12 @@ int row_items(const Tensor& t, int groups) {
   return (t.height + rows - 1) / rows;
 }
 
-// Stores `pixels` pixels of row y from x on, `channels` channels from `channel` on, which lie in `values`.
-Finish finish_for(const Context& context, const View& to, int y, int x, int pixels, int channel, int channels) {
+// Stores `pixels` pixels of row y from x on, `lanes` lanes from `channel` on, which lie in `values`.
+Finish finish_for(const Context& context, const View& to, int y, int x, int pixels, int channel, int lanes) {
   const Tensor& t = *to.tensor;
   Finish f{};
   f.pixels = pixels;
-  f.channels = channels;
+  f.lanes = lanes;
   f.length = t.length;
   f.is_signed = t.is_signed;
   f.mantissa_bits = context.plan->mantissa_bits;
@@ -41,11 +38,11 @@ Finish finish_for(const Context& context, const View& to, int y, int x, int pixe
   f.highest_exponent = context.plan->highest_exponent;
   if (to.floats) {
     f.floats = to.floats_at(y, x) + channel;
-    f.float_stride = t.float_stride;
+    f.float_stride = t.lanes;
   }
   if (to.mantissas) {
-    f.mantissas = to.mantissas + to.pixel(y, x) * t.pixel_bytes + channel;
-    f.pixel_bytes = t.pixel_bytes;
+    f.mantissas = to.mantissas + to.pixel(y, x) * t.lanes + channel;
+    f.pixel_bytes = t.lanes;
     f.steps = to.steps + to.pixel(y, x) * t.blocks + channel / t.length;
     f.pixel_steps = t.blocks;
   }
@@ -54,7 +51,7 @@ Finish finish_for(const Context& context, const View& to, int y, int x, int pixe
 
 void clear_pixels(const View& v, ptrdiff_t first, ptrdiff_t count) {
   const Tensor& t = *v.tensor;
-  __builtin_memset(v.mantissas + first * t.pixel_bytes, t.is_signed ? 128 : 0, count * t.pixel_bytes);
+  __builtin_memset(v.mantissas + first * t.lanes, t.is_signed ? 128 : 0, count * t.lanes);
   if (!t.whole) __builtin_memset(v.steps + first * t.blocks, 0, count * t.blocks * sizeof(int32_t));
 }
 
@@ -91,25 +88,16 @@ void convolve(const Context& context, const Step& step, int item, float* scratch
   const int items = row_items(out, step.groups), rows = rows_per_item(out, step.groups);
   const int group = item / items, first_row = item % items * rows;
   const int channel = group * step.group_channels;
-  const int whole = (padded_channels(out) + 3) / 4 * 4;
-  const int channels = least(step.group_channels, whole - channel);
+  const int lanes = least(step.group_channels, out.lanes - channel);
+  const int panels = (least(step.group_channels, out.channels - channel) + kPanel - 1) / kPanel;
   const ptrdiff_t stride = (step.group_channels + kPanel - 1) / kPanel * kPanel;
   const ptrdiff_t pixel_steps = in.whole ? 0 : in.blocks;
 
-  ptrdiff_t tap_bytes[kMaxTaps], tap_steps[kMaxTaps];
-  for (int tap = 0; tap < step.taps; ++tap) {
-    const int down = step.rows ? tap : tap / step.kernel_w, right = step.rows ? 0 : tap % step.kernel_w;
-    const ptrdiff_t pixel = (down * step.dilation_h + in.top - step.pad_top) * from.row_pixels() +
-                            right * step.dilation_w + in.left - step.pad_left;
-    tap_bytes[tap] = pixel * in.pixel_bytes;
-    tap_steps[tap] = pixel * pixel_steps;
-  }
-
   Tile tile{};
-  tile.pixel_bytes = ptrdiff_t(step.stride_w) * in.pixel_bytes;
+  tile.pixel_bytes = ptrdiff_t(step.stride_w) * in.lanes;
   tile.pixel_steps = step.stride_w * pixel_steps;
-  tile.tap_bytes = tap_bytes;
-  tile.tap_steps = tap_steps;
+  tile.tap_bytes = step.tap_bytes;
+  tile.tap_steps = step.tap_steps;
   tile.taps = step.taps;
   tile.blocks = step.blocks;
   tile.length = step.length;
@@ -123,7 +111,7 @@ void convolve(const Context& context, const Step& step, int item, float* scratch
   const View other(context, step.residual < 0 ? step.source : step.residual);
   if (step.residual >= 0) residual = &other;
 
-  Group group_work{tile, {}, 0, (channels + kPanel - 1) / kPanel, panel_bytes};
+  Group group_work{tile, {}, 0, panels, panel_bytes};
   group_work.tile.weights = step.weights + group * step.group_bytes;
   Place places[2];
   const bool whole_group = context.isa->group && step.length >= context.isa->shortest;
@@ -134,20 +122,22 @@ void convolve(const Context& context, const Step& step, int item, float* scratch
       const ptrdiff_t corner = ptrdiff_t(y) * step.stride_h * from.row_pixels() + ptrdiff_t(x) * step.stride_w;
       const int pixels = least(size, out.width - x), number = group_work.run_count++;
       places[number] = {y, x};
-      group_work.runs[number] = {from.mantissas + corner * in.pixel_bytes, from.steps + corner * pixel_steps,
+      group_work.runs[number] = {from.mantissas + corner * in.lanes, from.steps + corner * pixel_steps,
                                  scratch + number * kRunPixels * stride, pixels};
       if (whole_group && number == 0 && !(y + 1 == last_row && x + size >= out.width)) continue;
       multiply(context, group_work, whole_group);
       for (int r = 0; r < group_work.run_count; ++r) {
         const Run& run = group_work.runs[r];
-        Finish f = finish_for(context, to, places[r].y, places[r].x, run.pixels, channel, channels);
+        for (int p = 0; panels * kPanel < lanes && p < run.pixels; ++p)
+          __builtin_memset(run.totals + p * stride + panels * kPanel, 0, (lanes - panels * kPanel) * sizeof(float));
+        Finish f = finish_for(context, to, places[r].y, places[r].x, run.pixels, channel, lanes);
         f.values = run.totals;
         f.value_stride = stride;
         f.bias = step.bias ? step.bias + channel : nullptr;
         f.relu = step.relu;
         if (residual) {
           f.residual = residual->floats_at(places[r].y, places[r].x) + channel;
-          f.residual_stride = residual->tensor->float_stride;
+          f.residual_stride = residual->tensor->lanes;
         }
         context.isa->finish(f);
       }
@@ -194,8 +184,8 @@ struct Tail {
   }
 };
 
-// Applies the first `operations` operations of a pointwise step to one pixel in `values`.
-void compute_pixel(const Context& context, const Step& step, int operations, int y, int x, float* values, int padded) {
+// Applies the first `operations` operations of a pointwise step to the channels (not to the padding lanes) of one pixel.
+void compute_pixel(const Context& context, const Step& step, int operations, int y, int x, float* values, int channels) {
   for (int i = 0; i < operations; ++i) {
     const Operation& o = context.plan->operations[step.first_operation + i];
     const View* other = nullptr;
@@ -205,11 +195,11 @@ void compute_pixel(const Context& context, const Step& step, int operations, int
       case kCopy:
         __builtin_memcpy(values + o.channel, other->floats_at(y, x), other->tensor->channels * sizeof(float));
         break;
-      case kMultiply: context.isa->multiply(values, o.constant, padded); break;
-      case kAdd: context.isa->add(values, o.constant, padded); break;
-      case kAddTensor: context.isa->add(values, other->floats_at(y, x), other->tensor->channels); break;
+      case kMultiply: context.isa->multiply(values, o.constant, channels); break;
+      case kAdd: context.isa->add(values, o.constant, channels); break;
+      case kAddTensor: context.isa->add(values, other->floats_at(y, x), channels); break;
       case kRelu:
-        for (int c = 0; c < padded; ++c) values[c] = values[c] > 0.0f ? values[c] : 0.0f;
+        for (int c = 0; c < channels; ++c) values[c] = values[c] > 0.0f ? values[c] : 0.0f;
         break;
     }
   }
@@ -218,8 +208,8 @@ void compute_pixel(const Context& context, const Step& step, int operations, int
 void run_rows(const Context& context, const Step& step, int item, float* scratch) {
   const View from(context, step.source), to(context, step.destination);
   const Tensor& out = *to.tensor;
-  const int rows = rows_per_item(out, 1), padded = padded_channels(out);
-  const ptrdiff_t stride = (padded + 15) / 16 * 16;
+  const int rows = rows_per_item(out, 1);
+  const ptrdiff_t stride = (out.lanes + 15) / 16 * 16;
   const Tail tail(context, step);
   __builtin_memset(scratch, 0, kPixels * stride * sizeof(float));
   for (int y = item * rows; y < least((item + 1) * rows, out.height); ++y) {
@@ -227,10 +217,10 @@ void run_rows(const Context& context, const Step& step, int item, float* scratch
       const int pixels = least(kPixels, out.width - x);
       for (int p = 0; p < pixels; ++p) {
         float* values = scratch + p * stride;
-        if (step.kind == kPointwise) compute_pixel(context, step, tail.operations, y, x + p, values, padded);
+        if (step.kind == kPointwise) compute_pixel(context, step, tail.operations, y, x + p, values, out.channels);
         else pool_pixel(context, step, from, y, x + p, values);
       }
-      Finish f = finish_for(context, to, y, x, pixels, 0, padded);
+      Finish f = finish_for(context, to, y, x, pixels, 0, out.lanes);
       f.values = scratch;
       f.value_stride = stride;
       f.gain = tail.gain;
@@ -243,14 +233,15 @@ void run_rows(const Context& context, const Step& step, int item, float* scratch
 
 // One step for the whole tensor: the largest magnitude first, then every mantissa.
 void quantize_whole(const Context& context, const Step& step) {
-  const View v(context, step.destination);
-  const Tensor& t = *v.tensor;
-  const ptrdiff_t row = ptrdiff_t(t.width) * t.channels;
+  const View from(context, step.source), to(context, step.destination);
+  const Tensor& t = *to.tensor;
   int32_t largest = 0;
-  for (ptrdiff_t i = 0; i < t.height * row; ++i) {
-    const int32_t bits = __builtin_bit_cast(int32_t, v.floats[i]) & 0x7fffffff;
-    largest = bits > largest ? bits : largest;
-  }
+  for (int y = 0; y < t.height; ++y)
+    for (int x = 0; x < t.width; ++x)
+      for (int c = 0; c < t.channels; ++c) {
+        const int32_t bits = __builtin_bit_cast(int32_t, from.floats_at(y, x)[c]) & 0x7fffffff;
+        largest = bits > largest ? bits : largest;
+      }
   int exponent = (largest >> 23) - 127;
   exponent = exponent < context.plan->lowest_exponent ? context.plan->lowest_exponent : exponent;
   exponent = exponent > context.plan->highest_exponent ? context.plan->highest_exponent : exponent;
@@ -258,16 +249,16 @@ void quantize_whole(const Context& context, const Step& step) {
   const float inverse = __builtin_bit_cast(float, (127 - shift) << 23);
   const float limit = float((1 << context.plan->mantissa_bits) - 1);
   for (int y = 0; y < t.height; ++y) {
-    const float* values = v.floats + y * row;
-    uint8_t* mantissas = v.mantissas + v.pixel(y, 0) * t.pixel_bytes;
-    for (ptrdiff_t i = 0; i < row; ++i) {
-      float scaled = values[i] * inverse;
-      scaled = scaled > limit ? limit : scaled;
-      scaled = scaled < -limit ? -limit : scaled;
-      mantissas[i] = uint8_t(int((scaled + 12582912.0f) - 12582912.0f) + (t.is_signed ? 128 : 0));
-    }
+    uint8_t* mantissas = to.mantissas + to.pixel(y, 0) * t.lanes;
+    for (int x = 0; x < t.width; ++x)
+      for (int c = 0; c < t.channels; ++c) {
+        float scaled = from.floats_at(y, x)[c] * inverse;
+        scaled = scaled > limit ? limit : scaled;
+        scaled = scaled < -limit ? -limit : scaled;
+        *mantissas++ = uint8_t(int((scaled + 12582912.0f) - 12582912.0f) + (t.is_signed ? 128 : 0));
+      }
   }
-  *v.steps = shift * (1 << 23);
+  *to.steps = shift * (1 << 23);
 }
 
 int work_items(const Context& context, const Step& step) {

@@ -20,7 +20,7 @@ struct View {
   View(const Context& context, int index);
   ptrdiff_t row_pixels() const { return tensor->width + tensor->left + tensor->right; }
   ptrdiff_t pixel(int y, int x) const { return (y + tensor->top) * row_pixels() + x + tensor->left; }
-  float* floats_at(int y, int x) const { return floats + (ptrdiff_t(y) * tensor->width + x) * tensor->float_stride; }
+  float* floats_at(int y, int x) const { return floats + (ptrdiff_t(y) * tensor->width + x) * tensor->lanes; }
 };
 
 // Items of a step. The last one clears the halo of what the step writes, which nothing reads before the step is over.

@@ -23,49 +23,54 @@ constexpr int kPanel = 32;  // output channels of one tile
 constexpr int kPixels = 7;  // output pixels of one tile: the widths of these networks are multiples of 7
 constexpr int kRunPixels = 16;  // output pixels of one run, where an instruction set takes two runs at once
 
+// Bytes behind a tensor's last lane that vector loads may read (never write).
+constexpr int kSlack = 256;
+
 struct Tensor {
   int32_t height, width, channels;
-  int32_t float_stride;               // floats from pixel to pixel; padding lanes hold zeros
+  int32_t lanes;                      // floats, or mantissas, from pixel to pixel: the channels, and +0 up to whole blocks
   int32_t has_floats;
   int32_t length, blocks;             // mantissas per block, blocks per pixel; blocks == 0: has no mantissas
-  int32_t pixel_bytes;                // mantissas from pixel to pixel
-  int32_t whole;                      // one step for the whole tensor
+  int32_t whole;                      // one step for the whole tensor; it has mantissas only and no padding lanes
   int32_t is_signed;                  // mantissas are stored with +128
   int32_t top, left, bottom, right;   // halo of zeros around the mantissas, so that padding needs no branches
-  int64_t floats, mantissas, steps;   // byte offsets in the arena; floats < 0: the caller's input array
+  int64_t floats, mantissas, steps;   // byte offsets in the arena; floats < 0: the caller's array, without padding lanes
 };
 
-enum StepKind : int32_t { kConv, kMaxPool, kAvgPool, kPointwise, kQuantizeWhole };
+enum StepKind : int32_t { kConv, kMaxPool, kAvgPool, kPointwise, kQuantizeWhole, kStepKinds };
 
 struct Step {
   int32_t kind, source, destination, residual;  // tensor indices; residual -1: none
   int32_t relu;
   int32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
-  int32_t taps, blocks, length, rows;           // of the matrix; rows: one tap per kernel row
+  int32_t taps, blocks, length;                 // of the matrix
   int32_t group_channels, groups;               // channels are worked on in groups of whole blocks
   int32_t first_operation, operations;          // of a pointwise step
   int64_t group_bytes;
   const uint8_t* weights;  // [group][panel][tap][block]: 32 steps, 32 starts if signed, [length / 4][32][4] mantissas
-  const float* bias;       // padded with zeros like the channels
+  const float* bias;       // [lanes of the destination]
+  const int64_t *tap_bytes, *tap_steps;  // where each tap's mantissas and steps lie, from those of the window's corner on
 };
 
-enum OperationKind : int32_t { kCopy, kMultiply, kAdd, kAddTensor, kRelu };
+enum OperationKind : int32_t { kCopy, kMultiply, kAdd, kAddTensor, kRelu, kOperationKinds };
 
 struct Operation {        // of a pointwise step, in order; copies come first and fill the channels from `channel` on
-  int32_t kind, tensor, channel, reserved;
-  const float* constant;  // padded with zeros
-};
-
-struct Output {
-  int32_t tensor, reserved;
+  int32_t kind, tensor, channel;
+  const float* constant;  // [lanes of the destination]
 };
 
 struct Plan {
   const Tensor* tensors;
   const Step* steps;
   const Operation* operations;
-  const Output* outputs;
+  const int32_t* outputs;  // tensor indices
   int32_t tensor_count, step_count, output_count, input;
-  int32_t mantissa_bits, lowest_exponent, highest_exponent, reserved;
+  int32_t mantissa_bits, lowest_exponent, highest_exponent;
   int64_t arena_bytes, scratch_floats;
+};
+
+// What the library says of itself: layout.py compares it with its own when it opens the library.
+struct Layout {
+  int32_t version, tensor_bytes, step_bytes, operation_bytes, plan_bytes, step_kinds, operation_kinds;
+  int32_t panel, pixels, run_pixels, slack;
 };

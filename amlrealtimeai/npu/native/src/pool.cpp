@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include "float_mode.h"
 #include "memory.h"
 
 namespace {
@@ -142,6 +143,7 @@ uint32_t Pool::wait_for_step(uint32_t seen) {
 void* Pool::main(void* start) {
   Pool& pool = *static_cast<Start*>(start)->pool;
   const int worker = static_cast<Start*>(start)->worker;
+  const StandardFloats mode;
   for (uint32_t seen = 0;;) {
     const uint32_t generation = pool.wait_for_step(seen);
     if (read(pool.stop_)) return nullptr;
