@@ -72,7 +72,7 @@ class Confusion:
     @property
     def accuracy(self) -> float:
         """Share of pictures that were recognised, in percent."""
-        return 100 * float(np.trace(self.counts) / self.counts.sum())
+        return 100 * float(np.trace(self.counts) / max(1, self.counts.sum()))
 
     def __str__(self) -> str:
         width = max(12, *(len(name) + 2 for name in self.names))

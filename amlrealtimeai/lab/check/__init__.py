@@ -1,0 +1,23 @@
+"""Checks of the exercises: each knows the right answer, and what the common wrong ones come from.
+
+Whatever a learner hands over, a check answers with a Verdict; nothing that is wrong with an answer raises.
+"""
+
+from amlrealtimeai import lazy
+
+_HOMES = {
+    "certificate_names": "ssl",
+    "diagnosis": "ssl",
+    "rotation": "ssl",
+    "shared_exponent": "quickstart",
+    "small_training_set": "modelbuild",
+    "steps_to_repeat": "quickstart",
+    "which_set": "modelbuild",
+    "won_back": "modelbuild",
+    "zebra": "quickstart",
+    "Verdict": "verdict",
+}
+
+__all__ = sorted(_HOMES)
+
+__getattr__ = lazy.attributes(__name__, _HOMES)
