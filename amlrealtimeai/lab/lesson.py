@@ -24,7 +24,7 @@ _mutex = threading.RLock()
 
 
 class Lesson:
-    """A started lesson: a name for its models, images, services, a folder for its files; `lab.clean_up()` removes all."""
+    """A started lesson: a name for its models and services, a folder for its files; `lab.clean_up()` removes all."""
 
     def __init__(self, kind: str, name: str, record: Path, lock: LifeLock) -> None:
         self.kind, self.name, self.lock = kind, name, lock
