@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.npu.formats import block_length
 from amlrealtimeai.npu.program import Chain, Program
+from amlrealtimeai.npu.table import Table
 
 
 def first_difference(program: Program, expected: dict[str, np.ndarray], got: dict[str, np.ndarray]) -> str | None:
@@ -55,38 +55,6 @@ def describe(value: np.float32) -> str:
     mantissa = fraction | 0x800000 if exponent else fraction
     sign = "-" if bits >> 31 else "+"
     return f"{value!s:>14} = 0x{bits:08x} = {sign}{mantissa} * 2**{max(exponent, 1) - 150}"
-
-
-class Table:
-    """Prints `heading()`, `columns()` and `rows()` as text, and as HTML in notebooks."""
-
-    def heading(self) -> str:
-        """The line above the table."""
-        raise NotImplementedError
-
-    def columns(self) -> tuple[str, ...]:
-        """Headings of the columns."""
-        raise NotImplementedError
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """The cells."""
-        raise NotImplementedError
-
-    def __str__(self) -> str:
-        cells = [self.columns(), *self.rows()]
-        widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-        # names (the second column) are flushed left, figures right
-        lines = ["  ".join(c.ljust(w) if i == 1 else c.rjust(w) for i, (c, w) in _numbered(r, widths)) for r in cells]
-        return "\n".join([self.heading(), *(line.rstrip() for line in lines)])
-
-    def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in self.columns())
-        body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in self.rows())
-        return f"<p>{escape(self.heading())}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _numbered(row: tuple[str, ...], widths: list[int]) -> "enumerate[tuple[str, int]]":
-    return enumerate(zip(row, widths, strict=True))
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,17 @@ if TYPE_CHECKING:
     from amlrealtimeai.npu.program import Instruction, Matrix, Program
 
 LARGEST_FLOAT = float(np.finfo(np.float32).max)
-# What every program has to take; images and features are far smaller.
-LEAST_INPUT_LIMIT = 2.0**64
+# The input's magnitude may be up to the first of these with which nothing overflows. Every program has to take the
+# last; images and features are far smaller.
+_INPUT_LIMITS = (LARGEST_FLOAT, 2.0**64, 2.0**40, 2.0**24)
+LEAST_INPUT_LIMIT = _INPUT_LIMITS[-1]
 # float32 ends at 2**128; a sum of n terms may be rounded up by n / 2**24 of itself, and n is below 2**25.
 _LARGEST_RESULT = 2.0**126
 
 
 def input_limit(program: "Program") -> float:
-    """The largest magnitude that the input may have: that of float32, or 2**64 where sums could overflow otherwise."""
-    return LEAST_INPUT_LIMIT if overflow(program, LARGEST_FLOAT) else LARGEST_FLOAT
+    """The largest magnitude that the input may have: that of float32, or less where sums could overflow otherwise."""
+    return next((limit for limit in _INPUT_LIMITS if not overflow(program, limit)), LEAST_INPUT_LIMIT)
 
 
 def overflow(program: "Program", limit: float) -> str:
@@ -34,23 +36,46 @@ def overflow(program: "Program", limit: float) -> str:
     return ""
 
 
-def _after(
-    program: "Program", instruction: "Instruction", bound: float, bounds: dict[str, float]
-) -> tuple[float, float]:
+def _after(program: "Program", step: "Instruction", bound: float, bounds: dict[str, float]) -> tuple[float, float]:
     """The largest magnitude that an instruction computes on the way (0: it computes none), and that of its result."""
-    name = instruction.operands[0] if instruction.operands else ""
-    match instruction.op:
+    name = step.operands[0] if step.operands else ""
+    operand = _largest(program.vectors[name]) if name in program.vectors else bounds.get(name, 0.0)
+    match step.op:
         case "mv_mul":
             bound = _product(program.matrices[name], bound, program.config.number_format)
+        case "v_filter":
+            bound *= prod(program.vectors[name].shape[:2]) * operand
         case "vv_mul":
-            bound *= _largest(program.vectors[name])
+            bound *= operand
         case "vv_add":
-            bound += _largest(program.vectors[name]) if name in program.vectors else bounds[name]
+            bound += operand
+        case "v_prelu":
+            bound *= max(1.0, operand)
         case "v_avg":
-            return bound * prod(instruction.window.kernel if instruction.window else ()), bound
+            return bound * prod(step.window.kernel if step.window else ()), bound
+        case "v_blend":
+            # rounded weights may add up to a little more than 1
+            bound *= 2 * max(1.0, _largest(program.vectors[step.operands[2]]))
+        case _:
+            return _after_activation(step, bound)
+    return bound, bound
+
+
+def _after_activation(step: "Instruction", bound: float) -> tuple[float, float]:
+    match step.op, step.values:
+        case "v_sigmoid", _:
+            return 0.0, 1.0
+        case "v_clip", (low, high):
+            return 0.0, max(abs(min(max(end, low), high)) for end in (-bound, bound))
+        case "v_hsigmoid" | "v_hswish", (alpha, beta):
+            return bound * abs(alpha) + abs(beta), 1.0 if step.op == "v_hsigmoid" else bound
+        case "v_lrn", (_, _, beta, bias):
+            # the sum of squares may be infinite, which makes the result 0
+            return 0.0, bound / min(1.0, float(bias)) ** beta
+        case "v_pick", (fill,):
+            return 0.0, max(bound, abs(fill))
         case _:
             return 0.0, bound
-    return bound, bound
 
 
 def _product(matrix: "Matrix", bound: float, fmt: "BlockFormat") -> float:

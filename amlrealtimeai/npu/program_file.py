@@ -6,54 +6,70 @@ import json
 import os
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from amlrealtimeai.errors import InvalidInputError, NotFoundError, StoreError
 from amlrealtimeai.npu.config import NpuConfig
 from amlrealtimeai.npu.formats import BlockFormat
-from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Port, Program, Window
+from amlrealtimeai.npu.instructions import Chain, Instruction, Matrix, Port, Window
+
+if TYPE_CHECKING:
+    from amlrealtimeai.npu.program import Program
 
 FORMAT = "amlrealtimeai.npu"
 FORMAT_VERSION = 1
 _LARGEST_HEADER = 16 * 2**20
 _LARGEST_FILE = 2 * 2**30
+_Made = TypeVar("_Made")
 
 
-def _arrays(program: Program) -> dict[str, np.ndarray]:
+def _arrays(program: "Program") -> dict[str, np.ndarray]:
     arrays = {}
     for name, matrix in program.matrices.items():
         arrays[f"matrices/{name}/mantissas"] = matrix.mantissas
         # E fits an int8 (at most 48 either way), which keeps the file small
         arrays[f"matrices/{name}/exponents"] = matrix.exponents.astype(np.int8)
     arrays |= {f"vectors/{name}": vector for name, vector in program.vectors.items()}
+    arrays |= {f"indices/{name}": positions for name, positions in program.indices.items()}
     return {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
 
 
-def _header(program: Program) -> dict[str, Any]:
+def _header(program: "Program") -> dict[str, Any]:
     return {
         "name": program.name,
         "config": asdict(program.config),
-        "inputs": [asdict(port) for port in program.input_ports],
-        "outputs": [asdict(port) for port in program.output_ports],
+        "inputs": [_used(asdict(port), "shape") for port in program.input_ports],
+        "outputs": [_used(asdict(port), "shape") for port in program.output_ports],
         "tensors": {name: list(shape) for name, shape in program.tensors.items()},
-        "chains": [asdict(chain) for chain in program.chains],
+        "chains": [
+            {"name": chain.name, "instructions": [_used(asdict(i), "values") for i in chain.instructions]}
+            for chain in program.chains
+        ],
         "matrices": {
             name: {"kernel": m.kernel, "channels": m.channels, "blocking": m.blocking}
+            | ({"groups": m.groups} if m.groups != 1 else {})
             for name, m in program.matrices.items()
         },
         "vectors": list(program.vectors),
+        **({"indices": list(program.indices)} if program.indices else {}),
     }
+
+
+def _used(document: dict[str, Any], optional: str) -> dict[str, Any]:
+    """`document` without the field `optional` where that is empty: files and digests from before it keep their form."""
+    return {key: value for key, value in document.items() if key != optional or value}
 
 
 def _canonical(header: dict[str, Any]) -> bytes:
     return json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
 
 
-def digest(program: Program) -> str:
+def digest(program: "Program") -> str:
     """SHA-256 (hex) over the header and every array with its name, type and shape."""
     return _digest(_header(program), _arrays(program))
 
@@ -66,7 +82,7 @@ def _digest(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
     return total.hexdigest()
 
 
-def save(program: Program, path: Path) -> None:
+def save(program: "Program", path: Path) -> None:
     """Write `program` to `path`: the bytes depend on nothing but the program; the rename comes last."""
     contents = {
         "program.json": _canonical(
@@ -94,14 +110,14 @@ def save(program: Program, path: Path) -> None:
         raise StoreError(f"cannot write the program to {path}: {error.strerror or error}") from error
 
 
-def load(path: Path) -> Program:
-    """Read what `save` wrote; its errors are those of amlrealtimeai.npu.load."""
+def load(path: Path, make: Callable[[dict[str, Any]], _Made]) -> _Made:
+    """What `make` makes of the fields that `save` wrote; its errors are those of amlrealtimeai.npu.load."""
     try:
         document, arrays = _read(path)
         header = document["program"]
         if document["digest"] != _digest(header, arrays):
             raise InvalidInputError("its content does not have the digest that it states")
-        return _program(header, arrays)
+        return make(_fields(header, arrays))
     except FileNotFoundError as error:
         raise NotFoundError(f"no program file at {path}; write one with Program.save(path)") from error
     except InvalidInputError as error:
@@ -143,7 +159,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return document, arrays
 
 
-def _program(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Program:
+def _fields(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     config = dict(header["config"])
     config["number_format"] = BlockFormat(**config["number_format"])
     matrices = {
@@ -153,19 +169,25 @@ def _program(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Program:
             tuple(m["kernel"]),
             m["channels"],
             m["blocking"],
+            m.get("groups", 1),
         )
         for name, m in header["matrices"].items()
     }
-    return Program(
-        name=header["name"],
-        config=NpuConfig(**config),
-        input_ports=tuple(Port(**port) for port in header["inputs"]),
-        output_ports=tuple(Port(**port) for port in header["outputs"]),
-        tensors={name: tuple(shape) for name, shape in header["tensors"].items()},
-        chains=tuple(_chain(chain) for chain in header["chains"]),
-        matrices=matrices,
-        vectors={name: arrays[f"vectors/{name}"] for name in header["vectors"]},
-    )
+    return {
+        "name": header["name"],
+        "config": NpuConfig(**config),
+        "input_ports": tuple(_port(port) for port in header["inputs"]),
+        "output_ports": tuple(_port(port) for port in header["outputs"]),
+        "tensors": {name: tuple(shape) for name, shape in header["tensors"].items()},
+        "chains": tuple(_chain(chain) for chain in header["chains"]),
+        "matrices": matrices,
+        "vectors": {name: arrays[f"vectors/{name}"] for name in header["vectors"]},
+        "indices": {name: arrays[f"indices/{name}"] for name in header.get("indices", [])},
+    }
+
+
+def _port(document: dict[str, Any]) -> Port:
+    return Port(**{**document, "shape": tuple(document.get("shape", ()))})
 
 
 def _chain(document: dict[str, Any]) -> Chain:
@@ -174,6 +196,7 @@ def _chain(document: dict[str, Any]) -> Chain:
             i["op"],
             tuple(i["operands"]),
             Window(**{key: tuple(value) for key, value in i["window"].items()}) if i["window"] else None,
+            tuple(i.get("values", ())),
         )
         for i in document["instructions"]
     ]

@@ -4,11 +4,16 @@ Everything faster has to give the same bits. A tensor here is float32 [height, w
 float32 addition matters: taps (row by row), inside a tap the blocks in ascending order, then the bias, the residual.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.npu import vector_math
 from amlrealtimeai.npu.formats import BlockFormat, block_exponents, mantissas_of, pad_last
-from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Program, Window
+from amlrealtimeai.npu.instructions import Chain, Instruction, Matrix, Window
+from amlrealtimeai.npu.program import Program
 
 
 def run(program: Program, x: np.ndarray, trace: bool = False) -> dict[str, np.ndarray]:
@@ -60,21 +65,67 @@ def _execute(
     match instruction:
         case Instruction("mv_mul", (name,), Window() as window):
             return mv_mul(value, program.matrices[name], window, program.config.number_format)
+        case Instruction("v_filter", (name,), Window() as window):
+            return v_filter(value, program.vectors[name], window)
         case Instruction("vv_mul", (name,)):
-            return value * program.vectors[name]
+            return value * (program.vectors[name] if name in program.vectors else tensors[name])
         case Instruction("vv_add", (name,)):
             return value + (program.vectors[name] if name in program.vectors else tensors[name])
-        case Instruction("v_relu"):
-            return np.where(value > 0, value, np.float32(0))
         case Instruction("v_max", (), Window() as window):
             return v_max(value, window)
-        case Instruction("v_avg", (), Window() as window):
-            return v_avg(value, window)
+        case Instruction("v_avg", (), Window() as window, counted):
+            return v_avg(value, window, counted)
+        case Instruction("v_pick", names, None, (fill,)):
+            return v_pick(value, [program.indices[name] if name else None for name in names], fill)
+        case Instruction("v_blend", (first, second, weights), None, (axis,)):
+            i, j = program.indices[first], program.indices[second]
+            return v_blend(value, i, j, program.vectors[weights], int(axis))
+        case Instruction("v_shape", (), None, shape):
+            return value.reshape([int(size) for size in shape])
+    return _activate(program, instruction, value)
+
+
+def _activate(program: Program, instruction: Instruction, value: np.ndarray) -> np.ndarray:
+    match instruction:
+        case Instruction("v_relu"):
+            return np.where(value > 0, value, np.float32(0))
+        case Instruction("v_threshold", (), None, (limit,)):
+            return np.where(value > np.float32(limit), value, np.float32(0))
+        case Instruction("v_prelu", (name,)):
+            return np.where(value < 0, value * program.vectors[name], value)
+        case Instruction("v_clip", (), None, (low, high)):
+            return vector_math.clip(value, low, high)
+        case Instruction("v_sigmoid"):
+            return vector_math.sigmoid(value)
+        case Instruction("v_silu"):
+            return vector_math.silu(value)
+        case Instruction("v_hsigmoid", (), None, (alpha, beta)):
+            return vector_math.hard_sigmoid(value, alpha, beta)
+        case Instruction("v_hswish", (), None, (alpha, beta)):
+            return value * vector_math.hard_sigmoid(value, alpha, beta)
+        case Instruction("v_lrn", (), None, (size, alpha, beta, bias)):
+            return vector_math.lrn(value, int(size), alpha, beta, bias)
     raise AssertionError(f"a checked program has no {instruction}")
 
 
 def mv_mul(value: np.ndarray, matrix: Matrix, window: Window, fmt: BlockFormat) -> np.ndarray:
     """Quantise `value`, multiply it with `matrix` at each position of `window`: float32 [rows, columns, outputs]."""
+    return np.concatenate(
+        [
+            _multiply_group(part, group, window, fmt)
+            for part, group in zip(np.split(value, matrix.groups, axis=-1), _groups(matrix), strict=True)
+        ],
+        axis=-1,
+    )
+
+
+def _groups(matrix: Matrix) -> list[Matrix]:
+    """The matrix of each group alone."""
+    pairs = zip(*(np.split(part, matrix.groups) for part in (matrix.mantissas, matrix.exponents)), strict=True)
+    return [replace(matrix, mantissas=mantissas, exponents=exponents, groups=1) for mantissas, exponents in pairs]
+
+
+def _multiply_group(value: np.ndarray, matrix: Matrix, window: Window, fmt: BlockFormat) -> np.ndarray:
     rows, columns = window.output_size(*value.shape[:2])
     total = np.zeros((rows * columns, matrix.outputs), np.float32)
     steps_w = matrix.exponents - (fmt.mantissa_bits - 1)
@@ -152,9 +203,42 @@ def v_max(value: np.ndarray, window: Window) -> np.ndarray:
     return best
 
 
-def v_avg(value: np.ndarray, window: Window) -> np.ndarray:
-    """Sum over each window in row order, from +0, times the float32 reciprocal of the window's size."""
+def v_avg(value: np.ndarray, window: Window, counted: tuple[float, ...] = ()) -> np.ndarray:
+    """Sum over each window in row order, from +0, times the float32 reciprocal of how many positions count.
+
+    counted: how far into the padding they do (top, left, bottom, right); () for the image alone.
+    """
+    padded = _padded(value, window, 0)
     total = np.zeros((*window.output_size(*value.shape[:2]), value.shape[2]), np.float32)
     for y, x in _positions(window):
-        total += _strided(value, window, y, x, value.shape[:2])
-    return total * (np.float32(1) / np.float32(window.kernel[0] * window.kernel[1]))
+        total += _strided(padded, window, y, x, value.shape[:2])
+    down, right = window.positions_counted(value.shape[0], value.shape[1], counted)
+    return total * (np.float32(1) / (down[:, None, None] * right[:, None]).astype(np.float32))
+
+
+def v_filter(value: np.ndarray, filters: np.ndarray, window: Window) -> np.ndarray:
+    """Each channel's windows times its own filters [kernel height, kernel width, outputs], in row order from +0.
+
+    Output o reads channel o // (outputs / channels). Padding adds nothing.
+    """
+    each = np.repeat(value, filters.shape[2] // value.shape[2], axis=2)
+    padded, size = _padded(each, window, 0), value.shape[:2]
+    total = np.zeros((*window.output_size(*size), filters.shape[2]), np.float32)
+    for taps, (y, x) in zip(filters.reshape(-1, filters.shape[2]), _positions(window), strict=True):
+        total += _strided(padded, window, y, x, size) * taps
+    return total
+
+
+def v_pick(value: np.ndarray, lists: Sequence[np.ndarray | None], fill: float) -> np.ndarray:
+    """The rows, columns and channels in `lists` (None: all); -1 stands for `fill`."""
+    for axis, positions in enumerate(lists):
+        if positions is not None:
+            empty = (positions < 0).reshape([-1 if i == axis else 1 for i in range(3)])
+            value = np.where(empty, np.float32(fill), np.take(value, positions, axis))
+    return value
+
+
+def v_blend(value: np.ndarray, i: np.ndarray, j: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray:
+    """Rows (axis 0) or columns (axis 1) `i` times 1 - weight, plus those of `j` times weight."""
+    each = weights[:, None, None] if axis == 0 else weights[:, None]
+    return np.take(value, i, axis) * (np.float32(1) - each) + np.take(value, j, axis) * each

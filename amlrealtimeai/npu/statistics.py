@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amlrealtimeai.npu.compare import Table
 from amlrealtimeai.npu.formats import BlockFormat, block_exponents, block_length, mantissas_of, pad_last
 from amlrealtimeai.npu.program import Chain, Matrix, Program
+from amlrealtimeai.npu.table import Table
 
 _BARS = " ▁▂▃▄▅▆▇█"
 
@@ -107,7 +107,9 @@ def _matrix(program: Program, chain: Chain) -> Matrix | None:
 def _of_activations(values: np.ndarray, matrix: Matrix, fmt: BlockFormat) -> Histogram:
     """values: float32 [n, h, w, channels]; an image that enters by rows has one exponent."""
     whole = matrix.blocking == "rows"
-    length = values[0].size if whole else block_length(values.shape[-1], fmt)
+    length = values[0].size if whole else block_length(matrix.channels, fmt)
+    if not whole:
+        values = values.reshape(*values.shape[:-1], matrix.groups, matrix.channels)
     real = np.broadcast_to(np.bool_(True), values.shape)
     blocks, real = (a.reshape(-1, length) if whole else pad_last(a, length).reshape(-1, length) for a in (values, real))
     maxima = np.abs(blocks).max(-1)

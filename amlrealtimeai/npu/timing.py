@@ -8,7 +8,9 @@ Mechanisms (s: stated by J. Fowers et al., ISCA 2018, quoted from memory; a: ass
 3. The tile operations of one pixel are dealt to the T tiles in rounds, and an unfinished round is not shared with the
    next pixel. A matrix of t <= T / 2 tile operations is kept floor(T / t) times, so that as many pixels go at once (a).
 4. The vector units take one native vector a cycle. Behind a product they work while it runs: a chain takes the longer
-   of the two. A pool reads a native vector for every window position, and nothing runs beside it (a).
+   of the two. A pool or a depthwise filter takes a cycle for every native vector and window position, and nothing
+   runs beside it; functions (sigmoid, silu) are pipelined and take one cycle for a native vector like all others (a).
+   Each group of a grouped convolution has tiles of its own, because a native vector holds one group's channels (a).
 5. A chain starts when the one before it is written. Filling its pipeline takes N / L cycles and one cycle for each
    level of the adder trees over L lanes, N / L cycles and T tiles, and 8 cycles for each instruction (a).
 6. float32 inputs and outputs cross PCIe 3.0 x8, 7.88 GB/s, before and after everything else; no driver time (a).
@@ -20,11 +22,11 @@ schedules with the anchor known: the model explains 1.8 ms, it does not predict 
 """
 
 from dataclasses import dataclass
-from html import escape
 from math import ceil, log2, prod
 
 from amlrealtimeai.npu.config import NpuConfig, as_config
 from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Program
+from amlrealtimeai.npu.table import Table
 
 _PCIE_BYTES_PER_SECOND = 7.88e9
 _CYCLES_PER_INSTRUCTION = 8
@@ -51,7 +53,7 @@ class ChainTime:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Table):
     """What `estimate` found for one image.
 
     latency_ms: milliseconds from the first byte in to the last byte out; cycles: the NPU's part of it;
@@ -78,13 +80,23 @@ class Report:
         """Share of the multipliers' cycles that the layers needed, 0..1."""
         return sum(chain.products for chain in self.chains) / (self.cycles * _multipliers(self.config))
 
-    def _summary(self) -> str:
+    def heading(self) -> str:
+        """The whole program in one line."""
         return (
             f"{self.name} on {self.config.name}: {self.latency_ms:.3f} ms for one image (modelled), "
             f"{self.cycles:,} cycles, {self.transfer_ms:.3f} ms PCIe, {self.utilisation:.0%} of the multipliers busy"
         )
 
-    def _rows(self) -> list[tuple[str, ...]]:
+    def columns(self) -> tuple[str, ...]:
+        """Headings of the table."""
+        return _HEADINGS
+
+    def left_columns(self) -> tuple[int, ...]:
+        """Name, work and result."""
+        return (0, 1, 2)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """One row for each chain."""
         return [
             (
                 c.name,
@@ -97,22 +109,6 @@ class Report:
             )
             for c in self.chains
         ]
-
-    def __str__(self) -> str:
-        rows = [_HEADINGS, *self._rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADINGS))]
-        aligned = [
-            "  ".join(
-                f"{cell:<{w}}" if i < 3 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        ]
-        return "\n".join([self._summary(), *(line.rstrip() for line in aligned)])
-
-    def _repr_html_(self) -> str:
-        head = "".join(f"<th>{heading}</th>" for heading in _HEADINGS)
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self._rows())
-        return f"<p>{escape(self._summary())}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def estimate(program: Program, config: NpuConfig | str | None = None) -> Report:
@@ -141,7 +137,7 @@ def _chain_time(program: Program, chain: Chain, config: NpuConfig) -> ChainTime:
             matrix_cycles = _product_cycles(matrix, pixels, config)
         if instruction.window is not None:
             work = f"{instruction.op} {instruction.window}"
-        if instruction.op in ("v_max", "v_avg") and instruction.window is not None:
+        if instruction.op in ("v_max", "v_avg", "v_filter") and instruction.window is not None:
             vectors = max(vectors, written * prod(instruction.window.kernel))
     fill = _fill_cycles(chain.instructions, config)
     cycles = max(matrix_cycles, vectors) + fill
@@ -159,7 +155,8 @@ def _vectors(program: Program, tensor: str, config: NpuConfig) -> int:
 def _product_cycles(matrix: Matrix, pixels: int, config: NpuConfig) -> int:
     n, tiles = config.native_dimension, config.tiles
     taps, blocks, length = matrix.mantissas.shape[1:]
-    operations = taps * ceil(blocks * length / n) * ceil(matrix.outputs / n)
+    outputs = matrix.outputs // matrix.groups
+    operations = matrix.groups * taps * ceil(blocks * length / n) * ceil(outputs / n)
     rounds = pixels * ceil(operations / tiles) if operations > tiles else ceil(pixels / (tiles // operations))
     return rounds * ceil(n / config.lanes)
 

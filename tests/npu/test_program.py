@@ -239,8 +239,8 @@ BROKEN = {
     "fit": ({"chains": chain(RD, Instruction("v_max", (), Window((5, 1))), WR)}, "does not fit 4x4"),
     "pads": ({"chains": chain(RD, Instruction("v_max", (), Window((2, 2), pads=(2, 0, 0, 0))), WR)}, "has pads"),
     "padded mean": (
-        {"chains": chain(RD, Instruction("v_avg", (), Window((2, 2), pads=(1, 0, 0, 0))), WR)},
-        "average with padding",
+        {"chains": chain(RD, Instruction("v_avg", (), Window((2, 2), pads=(2, 0, 0, 0))), WR)},
+        "an average over nothing",
     ),
     "sizes": ({"chains": (*PROGRAM.chains, Chain("n", (Instruction("v_rd", ("r", "p")), END)))}, "different sizes"),
 }

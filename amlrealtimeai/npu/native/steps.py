@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from amlrealtimeai.errors import UnsupportedError
 from amlrealtimeai.npu.native import layout
 from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Program, Shape, Window
 
 NONE = -1
+_KNOWN = ("v_rd", "v_wr", "mv_mul", "vv_mul", "vv_add", "v_relu", "v_max", "v_avg")
 _POOLS = {"v_max": layout.MAX_POOL, "v_avg": layout.AVG_POOL}
 
 
@@ -86,6 +88,7 @@ class Steps:
         return len(self.stored) - 1
 
     def _lower(self, chain: Chain) -> None:
+        _require_known(self._program, chain)
         sources = [self.numbers[name] for name in chain.reads]
         rest = list(chain.instructions[1:-1])
         result = self._step(chain, sources, rest)
@@ -113,6 +116,9 @@ class Steps:
             rows, columns = node.window.output_size(rows, columns)
         if node.matrix:
             channels = node.matrix.outputs
+        added = [one.tensor for one in node.operations if one.kind == layout.ADD_TENSOR] + [node.residual]
+        if any(self.stored[one].shape != (rows, columns, channels) for one in added if one != NONE):
+            raise UnsupportedError(f"chain {node.name}: the native kernel adds no tensor of another size")
         whole = node.kind == layout.QUANTIZE_WHOLE
         node.destination = self._tensor(Stored((rows, columns, channels), whole=whole, made=len(self.nodes)))
         self.nodes.append(node)
@@ -203,6 +209,15 @@ class Steps:
             return True
         only_moves = all(operation.kind == layout.COPY for operation in node.operations)
         return only_moves and not any(self.stored[number].is_signed for number in node.sources)
+
+
+def _require_known(program: Program, chain: Chain) -> None:
+    for i in chain.instructions:
+        grouped = i.op == "mv_mul" and program.matrices[i.operands[0]].groups > 1
+        padded = i.op == "v_avg" and i.window is not None and any(i.window.pads)
+        by_tensor = i.op == "vv_mul" and i.operands[0] not in program.vectors
+        if i.op not in _KNOWN or grouped or padded or by_tensor:
+            raise UnsupportedError(f"chain {chain.name}: the native kernel has no {i}; npu.reference runs it")
 
 
 def _widen_halo(stored: Stored, window: Window) -> None:
