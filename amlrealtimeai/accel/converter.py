@@ -1,6 +1,5 @@
 """AccelOnnxConverter: from a registered SavedModel to a converted model, in the background."""
 
-import shutil
 from collections.abc import Sequence
 
 from amlrealtimeai.core.arguments import known_keywords
@@ -71,9 +70,7 @@ class AccelOnnxConverter:
         def convert(progress: Progress) -> Model:
             from amlrealtimeai.convert import convert_saved_model
 
-            folder = workspace.store.blobs.temporary_path()
-            folder.mkdir()
-            try:
+            with workspace.store.blobs.temporary_folder() as folder:
                 path = folder / f"{source_model.name}.accelonnx"
                 report = convert_saved_model(
                     source_model.kept_path(),
@@ -93,7 +90,5 @@ class AccelOnnxConverter:
                     model_framework="AccelOnnx",
                     parent_id=source_model.id,
                 )
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
 
         return ConversionRequest(Operation(f"convert {source_model.id}", convert), source_model)

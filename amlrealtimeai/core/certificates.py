@@ -3,6 +3,7 @@
 import datetime
 import ipaddress
 import os
+import secrets
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ class DevelopmentCertificate:
         folder.mkdir(parents=True, exist_ok=True)
         paths = (folder / "server.pem", folder / "server-key.pem", folder / "ca.pem")
         for path, text in zip(paths, (self.certificate, self.key, self.ca), strict=True):
-            partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+            partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
             descriptor = os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(text)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def write(folder: Path, file_name: str, values: tuple[str, str, str]) -> Path:
     """Write .amlrealtimeai/<file_name> into `folder` and return its path."""
     path = folder / ".amlrealtimeai" / file_name
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     partial.write_text(json.dumps(dict(zip(KEYS, values, strict=True)), indent=4) + "\n", encoding="utf-8")
     partial.replace(path)
     return path

@@ -1,6 +1,5 @@
 """Image: a container image that serves one converted model, kept as one file that podman and docker load."""
 
-import shutil
 import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -312,23 +311,20 @@ def _build(workspace: Workspace, row: Row, model: Model) -> Row:
     from amlrealtimeai.containers import build_image
 
     store = workspace.store
-    folder = store.blobs.temporary_path()
-    folder.mkdir()
     log = store.logs / row["log"]
     log.write_text(f"{now()} building {row['name']}:{row['version']} with the model {model.id}\n")
     try:
-        source = Path(model.download(folder))
-        info = build_image(source, folder / "image.tar", name=row["name"], tag=str(row["version"]))
-        finished = {**row, "digest": info.digest, "seconds": info.seconds}
-        with store.blobs.adopt(info.path) as staged:
-            store.add_version("images", finished, staged, version=row["version"])
+        with store.blobs.temporary_folder() as folder:
+            source = Path(model.download(folder))
+            info = build_image(source, folder / "image.tar", name=row["name"], tag=str(row["version"]))
+            finished = {**row, "digest": info.digest, "seconds": info.seconds}
+            with store.blobs.adopt(info.path) as staged:
+                store.add_version("images", finished, staged, version=row["version"])
         layers = "".join(f"  {layer}\n" for layer in info.layers)
         _append(log, f"{now()} {info}\n{layers}")
     except BaseException:
         _append(log, f"{now()} failed\n{traceback.format_exc()}")
         raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     found = store.find("images", name=row["name"], version=row["version"])
     assert found is not None
     return found

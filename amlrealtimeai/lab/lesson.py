@@ -18,7 +18,7 @@ from pathlib import Path
 from amlrealtimeai.core import Workspace, config
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.lab import cleanup
-from amlrealtimeai.targets.locks import LifeLock, is_held
+from amlrealtimeai.store.locks import LifeLock, is_held
 
 _mutex = threading.RLock()
 

@@ -4,18 +4,15 @@ import contextlib
 import hashlib
 import os
 import secrets
-import socket
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from amlrealtimeai.errors import StoreError
-from amlrealtimeai.store import failures
+from amlrealtimeai.store import failures, temporary
 
 _CHUNK = 1 << 20
-_ABANDONED_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -80,15 +77,18 @@ class Blobs:
         """Where the blob is."""
         return self.folder / digest
 
-    def temporary_path(self) -> Path:
-        """A new name in the store's own disk, marked with its maker, so that others can tell when it is abandoned."""
-        return self.temporary / f"{_host()}-{os.getpid()}-{secrets.token_hex(8)}"
+    @contextlib.contextmanager
+    def temporary_folder(self) -> Iterator[Path]:
+        """A new folder on the store's own disk, removed at the end, or by others when its maker was killed."""
+        with temporary.new_path(self.temporary) as path:
+            with failures.disk(self.temporary):
+                path.mkdir()
+            yield path
 
     @contextlib.contextmanager
     def stage(self, write: Callable[[HashingWriter], None], needed: int | None) -> Iterator[Staged]:
         """Write a new temporary file with `write` and flush it; it is removed at the end unless it was committed."""
-        path = self.temporary_path()
-        try:
+        with temporary.new_path(self.temporary) as path:
             with failures.disk(self.folder, needed):
                 with path.open("xb") as stream:
                     writer = HashingWriter(stream)
@@ -97,8 +97,6 @@ class Blobs:
                     os.fsync(stream.fileno())
                 _make_read_only(path)
             yield Staged(path, writer.digest, writer.size)
-        finally:
-            path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def adopt(self, path: Path) -> Iterator[Staged]:
@@ -174,10 +172,6 @@ class Blobs:
         """Blobs that nothing uses; to be removed only while holding the write lock of the database."""
         return [path for path in self.folder.iterdir() if path.name not in used]
 
-    def abandoned(self) -> list[Path]:
-        """Temporary files and folders whose maker has ended."""
-        return [path for path in self.temporary.iterdir() if _is_abandoned(path)]
-
 
 def digest(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
@@ -190,24 +184,3 @@ def digest(path: Path) -> str:
 def _make_read_only(path: Path) -> None:
     if os.name != "nt":  # where a read-only file could not be removed
         path.chmod(0o400)
-
-
-def _host() -> str:
-    return socket.gethostname().split(".")[0].replace("-", "_")
-
-
-def _is_abandoned(path: Path) -> bool:
-    host, _, rest = path.name.partition("-")
-    maker = rest.partition("-")[0]
-    # os.kill(pid, 0) would end the process on Windows, and a pid says nothing about another host.
-    if os.name != "nt" and host == _host() and maker.isdigit():
-        try:
-            os.kill(int(maker), 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        return False
-    with contextlib.suppress(FileNotFoundError):
-        return time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
-    return False

@@ -29,6 +29,8 @@ class Database:
             version = self._version(connection)
         if version == 0:
             self._create()
+        elif version < schema.SCHEMA_VERSION:
+            self._migrate()
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -48,7 +50,8 @@ class Database:
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         with failures.database(self.path):
-            connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+            address = f"{self.path.as_uri()}?mode=rw"  # never an empty database where the workspace was deleted
+            connection = sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, uri=True)
             try:
                 connection.row_factory = sqlite3.Row
                 connection.execute("PRAGMA foreign_keys = ON")
@@ -92,4 +95,12 @@ class Database:
             for statement in schema.TABLES:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
+
+    def _migrate(self) -> None:
+        """Bring the tables to this version, whole or not at all; one process does it, the others wait."""
+        with self.write() as connection:
+            for version in range(self._version(connection), schema.SCHEMA_VERSION):
+                for statement in schema.MIGRATIONS[version]:
+                    connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from amlrealtimeai.errors import StoreError
+from amlrealtimeai.errors import StoreError, WorkspaceNotFoundError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _SQLITE_BUSY, _SQLITE_READONLY, _SQLITE_IOERR, _SQLITE_CORRUPT = 5, 8, 10, 11
@@ -68,6 +68,10 @@ def _explained(path: Path, problem: sqlite3.DatabaseError) -> Exception:
     if code == _SQLITE_BUSY:
         return StoreError(
             f"{path} has been in use by another process for too long. Wait for it to end, then try again."
+        )
+    if code == _SQLITE_CANTOPEN and not path.exists():
+        return WorkspaceNotFoundError(
+            f"{path.parent} does not exist any more: the workspace was deleted. Workspace.create() makes it again."
         )
     if code in (_SQLITE_READONLY, _SQLITE_CANTOPEN):
         return StoreError(

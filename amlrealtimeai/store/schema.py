@@ -1,7 +1,7 @@
 """The tables of a workspace. Facts about an object are columns; free-form parts (tags, settings) are JSON text."""
 
 APPLICATION_ID = 0x616D6C72  # "amlr", so that a foreign SQLite file is not mistaken for a workspace
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 TABLES = (
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -27,7 +27,7 @@ TABLES = (
     """CREATE TABLE servers (
         id TEXT PRIMARY KEY, compute_target TEXT NOT NULL REFERENCES compute_targets (name) ON DELETE CASCADE,
         pid INTEGER NOT NULL, owner INTEGER NOT NULL, host TEXT NOT NULL, port INTEGER NOT NULL,
-        created TEXT NOT NULL)""",
+        created TEXT NOT NULL, run_in TEXT NOT NULL DEFAULT 'process')""",
     """CREATE TABLE webservices (
         name TEXT PRIMARY KEY, compute_target TEXT NOT NULL REFERENCES compute_targets (name),
         model_name TEXT NOT NULL, model_version INTEGER NOT NULL, image_name TEXT, image_version INTEGER,
@@ -41,6 +41,15 @@ TABLES = (
         kind TEXT NOT NULL, owner TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
         PRIMARY KEY (kind, owner, name))""",
 )
+
+MIGRATIONS = {
+    # Process ids tell nothing across containers: how a server runs is said, not concluded from them.
+    1: (
+        "ALTER TABLE servers ADD COLUMN run_in TEXT NOT NULL DEFAULT 'process'",
+        "UPDATE servers SET run_in = 'notebook' WHERE pid = owner",
+    ),
+}
+"""What brings the tables from a version to the next. Columns are only added: older processes go on with their own."""
 
 JSON_COLUMNS = frozenset({"tags", "properties", "settings"})
 """Columns that hold JSON text; the store turns them into objects and back."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-import shutil
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from amlrealtimeai.errors import InUseError, InvalidInputError, MissingFileError, NotFoundError, StoreError
-from amlrealtimeai.store import blobs, failures, folders, schema
+from amlrealtimeai.store import blobs, failures, folders, schema, temporary
 from amlrealtimeai.store.blobs import Blobs, HashingWriter, Staged
 from amlrealtimeai.store.database import Database
+from amlrealtimeai.store.locks import if_free
+
+_SERVER_ID = re.compile("[0-9a-f]{16}")
 
 Row = dict[str, Any]
 Key = Mapping[str, Any]
@@ -86,20 +89,15 @@ class Store:
         target = self._folder("kept") / digest / filename
         if _is_copy(digest, target):
             return target
-        made = self.blobs.temporary_path()  # a copy whose maker is killed is garbage there, in "kept" it would stay
-        with failures.disk(self.path):
-            made.mkdir()
-        try:
+        with self.blobs.temporary_folder() as made:  # in "kept", a copy whose maker is killed would stay
             self.export(digest, made / filename, is_folder=is_folder)
             with failures.disk(self.path):
                 target.parent.mkdir(exist_ok=True)
                 _move(made / filename, target, digest)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
         return target
 
     def collect_garbage(self) -> int:
-        """Remove blobs that no row names and temporary files whose maker has ended; returns how many.
+        """Remove blobs that no row names and what processes that have ended left; returns how many were removed.
 
         Writers turn bytes into a blob and name it in one transaction, so a blob seen here without a name has no future.
         """
@@ -110,7 +108,24 @@ class Store:
             with self.database.write() as connection:
                 for path in self.blobs.unreferenced(_used_blobs(connection)):
                     removed += self._forget(path.name)
-        return removed + sum(_remove(path) for path in self.blobs.abandoned())
+        self._forget_dead_servers()
+        return removed + temporary.sweep(self.blobs.temporary)
+
+    def _forget_dead_servers(self) -> None:
+        """Remove the rows and files of servers that have ended: a private key must not stay behind."""
+        for id in {path.name.partition(".")[0] for path in (self.path / "run").glob("*.*")}:
+            if not _SERVER_ID.fullmatch(id):
+                continue
+            with if_free(self.path / "run" / f"{id}.lock") as free:
+                if free:
+                    self.forget_server(id)
+
+    def forget_server(self, id: str) -> None:
+        """Remove what is left of a server that has ended; its services are without a server then."""
+        with self.database.write() as connection:
+            connection.execute("DELETE FROM servers WHERE id = ?", (id,))
+        for path in sorted(self.run.glob(f"{id}.*"), key=lambda path: path.suffix == ".lock"):  # its lock goes last
+            temporary.remove(path)
 
     # --- rows ----------------------------------------------------------------------------------------------------
 
@@ -184,8 +199,8 @@ class Store:
                 self._forget(digest)
 
     def _forget(self, digest: str) -> int:
-        _remove(self.path / "kept" / digest)
-        return _remove(self.blobs.path(digest))
+        temporary.remove(self.path / "kept" / digest)
+        return temporary.remove(self.blobs.path(digest))
 
     # --- secrets and facts ---------------------------------------------------------------------------------------
 
@@ -334,17 +349,5 @@ def _move(made: Path, target: Path, digest: str) -> None:
         made.replace(target)
     except OSError:
         if not _is_copy(digest, target):
-            target.rename(made.with_name(f".{made.name}.altered"))
+            target.rename(made.with_name(f"altered {made.name}"))
             made.replace(target)
-
-
-def _remove(path: Path) -> int:
-    """1 when the file or folder is gone by us, else 0 (someone was quicker, or Windows still has it open)."""
-    try:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    except OSError:
-        return 0
-    return 1

@@ -14,11 +14,11 @@ from typing import Any
 from amlrealtimeai.errors import DeploymentError
 from amlrealtimeai.serving.ports.address import address_of
 from amlrealtimeai.store import Store
+from amlrealtimeai.store.locks import LifeLock
 from amlrealtimeai.store.store import Row, select, update
 from amlrealtimeai.targets import hosts
 from amlrealtimeai.targets.base import FAILED, HEALTHY, STOPPED, TRANSITIONING, UNHEALTHY, Service, Status
 from amlrealtimeai.targets.hosts import Files, Host, Settings
-from amlrealtimeai.targets.locks import LifeLock
 
 NOTEBOOK, PROCESS = "notebook", "process"
 _APPLY_SECONDS = 60.0

@@ -28,8 +28,8 @@ from amlrealtimeai.serving.process.watch import Watcher
 from amlrealtimeai.serving.request.limits import Limits
 from amlrealtimeai.serving.server import Server
 from amlrealtimeai.store import Store
+from amlrealtimeai.store.locks import LifeLock, is_held
 from amlrealtimeai.store.store import Row
-from amlrealtimeai.targets.locks import LifeLock, is_held
 
 START_SECONDS = 60.0
 GRACE_SECONDS = 5.0

@@ -1,13 +1,18 @@
 import os
+import shutil
+import signal
 import sqlite3
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from amlrealtimeai.errors import InUseError, InvalidInputError, NotFoundError, StoreError
 from amlrealtimeai.store import Store
-from amlrealtimeai.store.schema import SCHEMA_VERSION
+from amlrealtimeai.store.locks import LifeLock
 from tests.store.helpers import leftovers, model_row, register
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # SHA-256 of b"abc", from FIPS 180-2
@@ -110,6 +115,74 @@ def test_garbage_of_living_makers_stays(store: Store, abc: Path) -> None:
     assert leftovers(store) == []
 
 
+SAME_ID = """
+import sys
+from pathlib import Path
+from amlrealtimeai.store import Store, locks
+store = Store(Path(sys.argv[1]))
+with store.staged(Path(sys.argv[2])):
+    print("staged", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs process id namespaces")
+def test_what_a_container_is_writing_is_not_swept_from_outside(store: Store, abc: Path) -> None:
+    """A process of another pid namespace (a container) has an id that nobody, or somebody else, has here."""
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", SAME_ID, str(store.path), str(abc)]
+    writer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert writer.stdout is not None and writer.stderr is not None
+    if writer.stdout.readline() != "staged\n":
+        pytest.skip(f"no process id namespaces here: {writer.stderr.read()[-200:]}")
+    before = sorted(store.blobs.temporary.iterdir())
+    assert len(before) == 2 and Store(store.path).collect_garbage() == 0
+    assert sorted(store.blobs.temporary.iterdir()) == before
+    writer.communicate()
+    assert list(store.blobs.temporary.iterdir()) == []
+
+
+def test_what_a_fork_of_the_writer_holds_does_not_keep_its_garbage(store: Store, abc: Path) -> None:
+    code = SAME_ID.replace("    sys.stdin", "    import os, time\n    os.fork() or time.sleep(60)\n    sys.stdin")
+    command = [sys.executable, "-c", code, str(store.path), str(abc)]
+    writer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert writer.stdout is not None and writer.stdout.readline() == "staged\n"
+        time.sleep(0.2)
+        writer.kill()
+        writer.wait()
+        assert Store(store.path) and list(store.blobs.temporary.iterdir()) == []
+    finally:
+        os.killpg(writer.pid, signal.SIGKILL)
+        writer.communicate()
+
+
+def test_what_a_dead_server_left_goes_when_the_store_is_opened(store: Store) -> None:
+    store.insert("compute_targets", {"name": "aks", "type": "Aks", "settings": {}})
+    living, dead, unlisted = "ab" * 8, "cd" * 8, "ef" * 8
+    for id in (living, dead):
+        row = {"id": id, "compute_target": "aks", "pid": os.getpid(), "owner": os.getpid(), "host": "h", "port": 1}
+        store.insert("servers", row)
+    lock = LifeLock(store.run / f"{living}.lock")
+    for id in (living, dead, unlisted):
+        for suffix in ("key", "crt", "json", "json.status", "port"):
+            (store.run / f"{id}.{suffix}").write_text("x")
+    (store.run / f"{dead}.lock").write_text("")
+    (store.run / "notes.txt").write_text("somebody's own")
+    Store(store.path)
+    kept = {f"{living}.{suffix}" for suffix in ("key", "crt", "json", "json.status", "port", "lock")}
+    assert {path.name for path in store.run.iterdir()} == kept | {"notes.txt"}
+    assert [row["id"] for row in store.select("servers")] == [living]
+    lock.release()
+
+
+def test_a_deleted_workspace_is_not_found(store: Store) -> None:
+    shutil.rmtree(store.path)
+    for call in (lambda: store.select("models"), lambda: store.set_facts({"a": "b"})):
+        with pytest.raises(NotFoundError, match=r"does not exist any more: the workspace was deleted\. Workspace\.cre"):
+            call()
+    assert not store.path.exists()
+
+
 def test_names_are_unique_in_tables_without_versions(store: Store) -> None:
     row = {"name": "aks", "type": "Aks", "settings": {"agent_count": 1}}
     store.insert("compute_targets", row)
@@ -148,8 +221,8 @@ def test_only_the_owner_can_read(store: Store) -> None:
 def test_foreign_newer_and_broken_databases_are_refused(tmp_path: Path) -> None:
     store = Store(tmp_path / "newer")
     with sqlite3.connect(store.database.path) as connection:
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-    with pytest.raises(StoreError, match=r"schema version 2; this amlrealtimeai reads up to 1.*pip install --upgrade"):
+        connection.execute("PRAGMA user_version = 999")
+    with pytest.raises(StoreError, match=r"schema version 999; this amlrealtimeai reads up to 2\..*pip install --upgr"):
         Store(tmp_path / "newer")
 
     (tmp_path / "foreign").mkdir()
