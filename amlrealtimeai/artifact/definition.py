@@ -59,22 +59,28 @@ class Signature:
 
     def bind(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Request inputs, by alias or tensor name -> arrays by tensor name, each checked."""
-        aliases = {spec.tensor: alias for alias, spec in self.inputs.items()} | {alias: alias for alias in self.inputs}
+        aliases = self._aliases()
         sent = {aliases[name]: value for name, value in values.items() if name in aliases}
-        extra = [name for name in values if name not in aliases]
-        missing = [alias for alias in self.inputs if alias not in sent]
-        if extra or missing or len(sent) != len(values):
-            raise InvalidInputError(
-                f"input size does not match signature: {len(values)}!={len(self.inputs)} "
-                f"len({{{_listed(values)}}}) != len({{{_listed(self.inputs)}}}). "
-                f"Sent extra: {{{_listed(extra)}}}. Missing but required: {{{_listed(missing)}}}."
-            )
+        if len(sent) != len(values) or len(sent) != len(self.inputs):
+            raise self.mismatch(values)
         bound = {}
         for alias, spec in self.inputs.items():
             array = sent[alias].astype(object) if sent[alias].dtype.kind == "S" else sent[alias]
             spec.check(alias, array)
             bound[spec.tensor] = array
         return bound
+
+    def mismatch(self, names: Iterable[str]) -> InvalidInputError:
+        """The error for a request whose inputs have these names, in TensorFlow Serving's words."""
+        names, aliases = list(names), self._aliases()
+        extra = [name for name in names if name not in aliases]
+        known = {aliases[name] for name in names if name in aliases}
+        missing = [alias for alias in self.inputs if alias not in known]
+        return InvalidInputError(
+            f"input size does not match signature: {len(names)}!={len(self.inputs)} "
+            f"len({{{_listed(names)}}}) != len({{{_listed(self.inputs)}}}). "
+            f"Sent extra: {{{_listed(extra)}}}. Missing but required: {{{_listed(missing)}}}."
+        )
 
     def select(self, names: Iterable[str] | None, sent: Iterable[str] = ()) -> dict[str, TensorSpec]:
         """The asked-for outputs by the name they were asked by; None or nothing asked: all of them.
@@ -94,6 +100,10 @@ class Signature:
             if asked.count(name) > 1:
                 raise InvalidInputError(f"duplicate output tensor alias: {name}")
         return {name: known[name] for name in asked}
+
+    def _aliases(self) -> dict[str, str]:
+        """Alias by every name that an input has."""
+        return {spec.tensor: alias for alias, spec in self.inputs.items()} | {alias: alias for alias in self.inputs}
 
     def _are_tensor_names(self, sent: Iterable[str]) -> bool:
         """False for a mixture, and where aliases are the tensor names: an alias is what the signature promises."""

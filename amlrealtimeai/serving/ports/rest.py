@@ -230,11 +230,18 @@ class _Exchange:
         if served is not None:  # else Predict says so
             self._servicer.check(served, self._call)
             with self._server.parsing:
-                parsed = rest_json.parse(body, self._servicer.limits.max_json_depth)
-                arrays, rows = rest_json.inputs_of(parsed, served.model.signature)
-                if parsed.get("signature_name"):
-                    request.model_spec.signature_name = str(parsed["signature_name"])
-            for name, array in arrays.items():
+                limits = self._servicer.limits
+                reader = rest_json.RequestReader(
+                    served.model.signature,
+                    limits.max_json_depth,
+                    limits.max_elements,
+                    self._call.check,
+                    limits.check_batch,
+                )
+                parsed = reader.read(body)
+            request.model_spec.signature_name = parsed.signature_name
+            rows = parsed.rows
+            for name, array in parsed.inputs.items():
                 tensors.fill_proto(request.inputs[name], array)
         answer, record = self._servicer.respond("Predict", request.SerializeToString(), self._call)
         if answer.data is not None:

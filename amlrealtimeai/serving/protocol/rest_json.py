@@ -1,58 +1,139 @@
-"""JSON of TensorFlow Serving's predict API <-> arrays: "instances" are rows, "inputs" columns, {"b64": ...} bytes."""
+"""JSON of TensorFlow Serving's predict API <-> arrays: "instances" are rows, "inputs" columns, {"b64": ...} bytes.
+
+A request is read as its model's signature says, value by value; whatever the signature has no place for ends the
+reading, so that no text costs more than its own length.
+"""
 
 import base64
-import binascii
 import json
-import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from amlrealtimeai.artifact.definition import Signature, TensorSpec
+from amlrealtimeai.artifact.definition import DTYPES, Signature, TensorSpec
 from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.serving.protocol.json_numbers import too_many
+from amlrealtimeai.serving.protocol.json_values import Reader
 
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_ONE_KIND = bytes.maketrans(b"{}", b"[]")
-
-
-def parse(body: bytes, max_depth: int) -> dict[str, Any]:
-    """The object in a request's body. Raises InvalidInputError for what is no JSON object or nested too deeply."""
-    brackets = _STRINGS.sub(b"", body).translate(_ONE_KIND, _NO_BRACKETS)
-    for _ in range(max_depth):
-        brackets = brackets.replace(b"[]", b"")  # the innermost level
-    if brackets:
-        raise InvalidInputError(
-            f"JSON Parse error: nested deeper than {max_depth} levels (max_json_depth), or unbalanced"
-        )
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInputError(f"JSON Parse error: {str(error)[:200]}") from None
-    if not isinstance(value, dict):
-        raise InvalidInputError("JSON Parse error: expected an object with 'instances' or 'inputs'")
-    return value
+_EXPECTED = "expected either 'instances' (rows) or 'inputs' (columns), and perhaps 'signature_name'; got "
 
 
-def inputs_of(request: dict[str, Any], signature: Signature) -> tuple[dict[str, np.ndarray], bool]:
-    """Arrays by input name, and whether they came as rows."""
-    unknown = set(request) - {"instances", "inputs", "signature_name"}
-    if unknown or ("instances" in request) == ("inputs" in request):
-        raise InvalidInputError(
-            "expected either 'instances' (rows) or 'inputs' (columns), and perhaps 'signature_name'; got "
-            f"{', '.join(sorted(request)) or 'nothing'}"[:300]
-        )
-    if "instances" not in request:
-        return _columns(request["inputs"], signature), False
-    rows = request["instances"]
-    if not isinstance(rows, list) or not rows:
-        raise InvalidInputError("expected 'instances' to be a list with at least one element")
-    if not any(_is_object(row) for row in rows):
-        return {_only(signature): _array(rows, _only(signature), signature)}, True
-    names = set(rows[0]) if _is_object(rows[0]) else set()
-    if any(not _is_object(row) or set(row) != names for row in rows):
-        raise InvalidInputError("expected every instance to be an object with the same names")
-    return {name: _array([row[name] for row in rows], name, signature) for name in sorted(names)}, True
+@dataclass(frozen=True)
+class JsonRequest:
+    """Arrays by input name; whether they came as rows; the signature's name, empty if none was given."""
+
+    inputs: dict[str, np.ndarray]
+    rows: bool
+    signature_name: str = ""
+
+
+class RequestReader:
+    """Reads requests to one signature.
+
+    max_depth, max_elements   of the JSON text, and of one numeric input
+    check                     called while reading; what it raises ends the reading
+    check_batch               called with an input's name and the rows so far, when rows are objects
+    """
+
+    def __init__(
+        self,
+        signature: Signature,
+        max_depth: int,
+        max_elements: int,
+        check: Callable[[], None],
+        check_batch: Callable[[str, int], None],
+    ) -> None:
+        self._signature = signature
+        self._max_depth = max_depth
+        self._max_elements = max_elements
+        self._check = check
+        self._check_batch = check_batch
+
+    def read(self, body: bytes) -> JsonRequest:
+        """The request in a body. Raises InvalidInputError for what is no JSON or does not fit the signature."""
+        text = Reader(body, self._max_depth, self._max_elements, self._check)
+        if not text.comes(b"{"):
+            came = body[:20]
+            raise InvalidInputError(f"JSON Parse error: expected an object with 'instances' or 'inputs', got {came!r}")
+        found: dict[str, Any] = {}
+        for key in text.members():
+            if key == "signature_name":
+                found[key] = text.string()
+            elif key in ("instances", "inputs") and not {"instances", "inputs"} & set(found):
+                found[key] = self._rows(text) if key == "instances" else self._columns(text)
+            else:
+                raise InvalidInputError(f"{_EXPECTED}{', '.join([*found, key])}"[:300])
+        text.expect_end()
+        for key in ("instances", "inputs"):
+            if key in found:
+                if len(found[key]) != len(self._signature.inputs):
+                    raise self._signature.mismatch(found[key])
+                return JsonRequest(found[key], key == "instances", found.get("signature_name", ""))
+        raise InvalidInputError(_EXPECTED + (", ".join(found) or "nothing"))
+
+    def _columns(self, text: Reader) -> dict[str, np.ndarray]:
+        if not text.comes_object():
+            return self._alone(text)
+        columns: dict[str, np.ndarray] = {}
+        for name in text.members():
+            columns[name] = self._array(text, name, columns)
+        return columns
+
+    def _rows(self, text: Reader) -> dict[str, np.ndarray]:
+        if not text.comes(b"["):
+            raise InvalidInputError("expected 'instances' to be a list with at least one element")
+        if not text.comes_object(in_list=True):
+            return self._alone(text)
+        rows: list[dict[str, np.ndarray]] = []
+        for _ in text.items():
+            if not text.comes_object():
+                raise InvalidInputError("expected every instance to be an object with the same names")
+            row: dict[str, np.ndarray] = {}
+            for name in text.members():
+                row[name] = self._array(text, name, row, in_row=True)
+            rows.append(row)
+            if row.keys() != rows[0].keys():
+                raise InvalidInputError("expected every instance to be an object with the same names")
+            self._check_batch(next(iter(row), ""), len(rows))
+        return {name: self._stacked(name, [row[name] for row in rows]) for name in rows[0]}
+
+    def _stacked(self, name: str, values: list[np.ndarray]) -> np.ndarray:
+        try:
+            if len({value.shape for value in values}) > 1:
+                raise ValueError("instances of different shapes")
+            if values[0].dtype != object and len(values) * values[0].size > self._max_elements:
+                raise too_many(len(values) * values[0].size, self._max_elements)
+        except ValueError as error:
+            raise _value_error(name, self._spec(name), error) from None
+        return np.stack(values)
+
+    def _alone(self, text: Reader) -> dict[str, np.ndarray]:
+        """The only input, sent without its name."""
+        if len(self._signature.inputs) != 1:
+            raise InvalidInputError(
+                f"expected names of inputs, because there are several: {', '.join(self._signature.inputs)}"
+            )
+        (name,) = self._signature.inputs
+        return {name: self._array(text, name, ())}
+
+    def _array(self, text: Reader, name: str, before: Iterable[str], in_row: bool = False) -> np.ndarray:
+        """The value of an input, or the part of it in one row; `before`: the inputs that have been read."""
+        spec = self._spec(name)
+        if spec is None:
+            raise self._signature.mismatch([*before, name])
+        try:
+            return text.array(DTYPES[spec.dtype], len(spec.shape) - in_row)
+        except InvalidInputError:
+            raise
+        except ValueError as error:
+            raise _value_error(name, spec, error) from None
+
+    def _spec(self, name: str) -> TensorSpec | None:
+        if name in self._signature.inputs:
+            return self._signature.inputs[name]
+        return next((spec for spec in self._signature.inputs.values() if spec.tensor == name), None)
 
 
 def outputs_text(outputs: dict[str, np.ndarray], rows: bool) -> bytes:
@@ -69,71 +150,9 @@ def outputs_text(outputs: dict[str, np.ndarray], rows: bool) -> bytes:
     return json.dumps({"predictions": [{n: values[i] for n, values in lists.items()} for i in range(count)]}).encode()
 
 
-def _columns(value: Any, signature: Signature) -> dict[str, np.ndarray]:
-    if _is_object(value):
-        return {name: _array(column, name, signature) for name, column in value.items()}
-    return {_only(signature): _array(value, _only(signature), signature)}
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict) and set(value) != {"b64"}
-
-
-def _only(signature: Signature) -> str:
-    if len(signature.inputs) != 1:
-        raise InvalidInputError(f"expected names of inputs, because there are several: {', '.join(signature.inputs)}")
-    return next(iter(signature.inputs))
-
-
-def _array(value: Any, name: str, signature: Signature) -> np.ndarray:
-    spec = _spec(name, signature)
-    if spec is None:  # the request will be refused by its names, so the values do not matter
-        return np.zeros(1, np.float32)
-    try:
-        if spec.dtype == "string":
-            return _strings(value)
-        array = np.array(value)
-        if array.dtype.kind not in ("b" if spec.dtype == "bool" else "iuf"):
-            raise ValueError(f"JSON values that are not {spec.dtype}")
-        if array.dtype.kind == "f" and np.dtype(spec.dtype).kind in "iu":
-            raise ValueError(f"JSON numbers with a fraction for {spec.dtype}")
-        return array.astype(spec.dtype)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise InvalidInputError(
-            f"JSON Value of input {name!r:.100}: expected {spec.dtype} of shape {list(spec.shape)}: {str(error)[:200]}"
-        ) from None
-
-
-def _spec(name: str, signature: Signature) -> TensorSpec | None:
-    if name in signature.inputs:
-        return signature.inputs[name]
-    return next((spec for spec in signature.inputs.values() if spec.tensor == name), None)
-
-
-def _strings(value: Any) -> np.ndarray:
-    """Nested lists of strings -> object array of bytes of the same shape."""
-    shape: list[int] = []
-    level = [value]
-    while level and isinstance(level[0], list):
-        sizes = {len(item) if isinstance(item, list) else -1 for item in level}
-        if len(sizes) != 1:
-            raise ValueError("lists of different lengths")
-        shape.append(sizes.pop())
-        level = [item for items in level for item in items]
-    flat = np.empty(len(level), object)
-    flat[:] = [_bytes(item) for item in level]
-    return flat.reshape(shape)
-
-
-def _bytes(item: Any) -> bytes:
-    if isinstance(item, str):
-        return item.encode("utf-8", "surrogatepass")
-    if isinstance(item, dict) and set(item) == {"b64"} and isinstance(item["b64"], str):
-        try:
-            return base64.b64decode(item["b64"], validate=True)
-        except binascii.Error as error:
-            raise ValueError(f"Unable to base64 decode: {error}") from None
-    raise ValueError('expected text, or bytes as {"b64": "..."}')
+def _value_error(name: str, spec: TensorSpec | None, error: ValueError) -> InvalidInputError:
+    wanted = f"{spec.dtype} of shape {spec.shape_text()}" if spec else "nothing"
+    return InvalidInputError(f"JSON Value of input {name!r:.100}: expected {wanted}: {str(error)[:300]}")
 
 
 def _plain(array: np.ndarray) -> Any:

@@ -3,10 +3,13 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
+import grpc
+
 from amlrealtimeai.artifact.preprocess import MAX_PIXELS
 from amlrealtimeai.artifact.stages import usable_cpus
 from amlrealtimeai.errors import ConfigError
 from amlrealtimeai.serving.protocol.tensors import MAX_ELEMENTS
+from amlrealtimeai.serving.request.answers import RequestError
 
 _MOST = 2**31 - 1  # what gRPC can hold as a size or a number of streams
 
@@ -40,6 +43,15 @@ class Limits:
     def worker_count(self) -> int:
         """The number of workers, with the default resolved."""
         return self.workers or usable_cpus()
+
+    def check_batch(self, name: str, size: int) -> None:
+        """Raise RequestError when an input has a batch of more than max_batch."""
+        if size > self.max_batch:
+            raise RequestError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"input {name!r:.100}: a batch of {size} is too large (max_batch = {self.max_batch}); "
+                "send smaller batches",
+            )
 
     @classmethod
     def from_texts(cls, texts: list[str]) -> "Limits":

@@ -226,12 +226,8 @@ class Servicer:
         inputs = {}
         for alias, proto in request.inputs.items():
             dimensions = proto.tensor_shape.dim
-            if dimensions and dimensions[0].size > self.limits.max_batch:
-                raise RequestError(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    f"input {alias!r:.100}: a batch of {dimensions[0].size} is too large (max_batch = "
-                    f"{self.limits.max_batch}); send smaller batches",
-                )
+            if dimensions:
+                self.limits.check_batch(alias, dimensions[0].size)
             try:
                 inputs[alias] = tensors.from_proto(proto, self.limits.max_elements)
             except InvalidInputError as error:

@@ -9,7 +9,7 @@ from google.protobuf import descriptor_pb2
 
 from amlrealtimeai.serving.protocol import protos
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_the_shipped_file_is_what_the_protos_compile_to(tmp_path: Path) -> None:
