@@ -1,6 +1,5 @@
 """SavedModel -> converted model: load, cut, convert every stage, write, compare with TensorFlow."""
 
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,8 @@ from amlrealtimeai.artifact.converted import ConvertedModel, write_converted
 from amlrealtimeai.artifact.definition import FORMAT, FORMAT_VERSION
 from amlrealtimeai.convert import partition, to_onnx
 from amlrealtimeai.convert.checks import check_converted
+from amlrealtimeai.convert.failures import own_errors
+from amlrealtimeai.convert.folders import work_folder
 from amlrealtimeai.convert.graph import Graph, drop_quantisers
 from amlrealtimeai.convert.partition import Cut
 from amlrealtimeai.convert.quiet import quiet
@@ -20,6 +21,7 @@ from amlrealtimeai.convert.report import ConversionReport, StageReport
 from amlrealtimeai.convert.saved_model import SavedModel, load
 from amlrealtimeai.errors import AmlRealtimeAiError, ConversionError, InvalidInputError
 from amlrealtimeai.npu.formats import BlockFormat, as_format
+from amlrealtimeai.store.failures import disk
 
 Progress = Callable[[str, float], None]
 
@@ -46,6 +48,10 @@ class _Steps:
         self.times.append((step, time.perf_counter()))
         if self.progress is not None:
             self.progress(step, fraction)
+
+    def current(self) -> str:
+        """The step that has begun last."""
+        return self.times[-1][0] if self.times else "load"
 
     def finish(self) -> tuple[tuple[str, float], ...]:
         """The last step ends here; returns every step with its seconds."""
@@ -81,15 +87,16 @@ def convert_saved_model(
     steps = _Steps(progress)
     chosen = None if fmt is None else as_format(fmt)
     target = _checked_target(out_path)
-    with quiet():
+    with quiet(), own_errors(steps.current):
         steps.begin("load", 0.0)
         return _convert(load(model_dir, input_node, outputs_nodes), target, name, config, chosen, require_fpga, steps)
 
 
 def convert_frozen(model: SavedModel, out_path: str | Path, *, name: str, require_fpga: bool) -> ConversionReport:
     """The same for a graph that is loaded already, such as saved_model.from_session gives it."""
-    with quiet():
-        return _convert(model, _checked_target(out_path), name, "bw_a10", None, require_fpga, _Steps(None))
+    steps = _Steps(None)
+    with quiet(), own_errors(steps.current):
+        return _convert(model, _checked_target(out_path), name, "bw_a10", None, require_fpga, steps)
 
 
 def _convert(
@@ -102,9 +109,7 @@ def _convert(
     steps: _Steps,
 ) -> ConversionReport:
     float_graph, _ = drop_quantisers(model.graph, model.outputs)
-    # beside the target: in a workspace's temporary folder, others clean up after a conversion that was killed
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as made:
-        folder = Path(made)
+    with disk(target.parent), work_folder(target) as folder:
         cuts, stages, reference, quantised = _convert_stages(
             model, float_graph, config, chosen, require_fpga, steps, folder
         )
@@ -245,7 +250,7 @@ def _npu_stage(
 
 
 def _static(graph: Graph, tensor: str) -> tuple[int | None, ...] | None:
-    shape = graph.known_shape(tensor)
+    shape = graph.shape(tensor)
     return None if shape is None else tuple(shape)
 
 

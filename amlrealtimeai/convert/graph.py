@@ -10,8 +10,8 @@ from amlrealtimeai.convert.quiet import tensorflow
 from amlrealtimeai.errors import ConversionError
 
 ALIAS_OPS = frozenset({"Identity", "StopGradient", "Snapshot", "PreventGradient", "CheckNumerics", "EnsureShape"})
-_LOOP_OPS = frozenset({"Enter", "RefEnter", "Exit", "NextIteration", "LoopCond"})
-_NEVER_CONSTANT = _LOOP_OPS | {
+LOOP_OPS = frozenset({"Enter", "RefEnter", "Exit", "NextIteration", "LoopCond"})
+_NEVER_CONSTANT = LOOP_OPS | {
     "Placeholder",
     "PlaceholderV2",
     "PlaceholderWithDefault",
@@ -37,6 +37,7 @@ def node_name(tensor: str) -> str:
 class Graph:
     """Nodes of one GraphDef by name; edits change this copy only.
 
+    Shapes that were set from Python stand in the nodes' attribute "_output_shapes", which imports read: see learned().
     weights: values of large constants by node name, which the GraphDef does not hold. All copies of a graph share them:
     those of VGG-16 take 550 MB.
     """
@@ -47,7 +48,17 @@ class Graph:
             self.graph_def.CopyFrom(graph_def)
         self.nodes: dict[str, Any] = {node.name: node for node in self.graph_def.node}
         self.weights = weights or {}
-        self._shapes: Any = None
+        self._tf_graph: Any = None
+        self._functions: Any = None
+
+    @classmethod
+    def learned(cls, tf_graph: Any) -> "Graph":
+        """The nodes of a tf.Graph, with the shapes that it knows; those set from Python would be lost else."""
+        return cls(tf_graph.as_graph_def(add_shapes=True), copy=False)
+
+    def changed(self) -> None:
+        """Forget what was derived from the nodes; to be called after they were edited."""
+        self._tf_graph = self._functions = None
 
     def inputs(self, node: Any) -> list[str]:
         """Data inputs of `node` as canonical tensor names; control inputs are left out."""
@@ -69,17 +80,20 @@ class Graph:
 
     def tf_graph(self) -> Any:
         """The tf.Graph of these nodes, imported once; `weights` are placeholders in it, which `run` feeds."""
-        if self._shapes is None:
-            tf = tensorflow()
+        if self._tf_graph is None:
             graph_def = type(self.graph_def)()
             graph_def.CopyFrom(self.graph_def)
             for node in graph_def.node:
                 if node.name in self.weights:
                     set_placeholder(node, node.attr["dtype"].type, self.weights[node.name].shape)
-            self._shapes = tf.Graph()
-            with self._shapes.as_default():
-                tf.import_graph_def(graph_def, name="")
-        return self._shapes
+            self._tf_graph = _imported(graph_def)
+        return self._tf_graph
+
+    def functions(self) -> Any:
+        """A tf.Graph that has the library's functions and no nodes."""
+        if self._functions is None:
+            self._functions = _imported(type(self.graph_def)(library=self.graph_def.library))
+        return self._functions
 
     def as_graph_def(self) -> Any:
         """A GraphDef that holds all values, `weights` as well."""
@@ -103,26 +117,6 @@ class Graph:
         """Static shape, None for unknown dimensions; None when even the rank is unknown."""
         shape = self.tensor(tensor).shape
         return None if shape.rank is None else list(shape.as_list())
-
-    def known_shape(self, tensor: str) -> list[int | None] | None:
-        """Static shape, also when only the EnsureShape that reads `tensor` tells it."""
-        shape = self.shape(tensor)
-        if shape is None or None in shape[1:]:
-            for reader in self.tensor(tensor).consumers():
-                if reader.type == "EnsureShape":
-                    return self.shape(reader.outputs[0].name)
-        return shape
-
-    def ensure_shape(self, tensor: str, shape: list[int | None]) -> None:
-        """Let every reader of the float32 `tensor` know its shape, which GraphDefs lose when it was set from Python."""
-        tf = tensorflow()
-        name = f"{node_name(tensor)}/known_shape"
-        rewire(self, lambda source: f"{name}:0" if source == tensor else source)
-        node = self.graph_def.node.add(name=name, op="EnsureShape", input=[tensor.removesuffix(":0")])
-        node.attr["T"].type = tf.float32.as_datatype_enum
-        node.attr["shape"].shape.CopyFrom(tf.TensorShape(shape).as_proto())
-        self.nodes[name] = node
-        self._shapes = None
 
     def ancestors(self, tensors: Iterable[str], stop: Iterable[str] = (), control: bool = False) -> list[str]:
         """Names of the nodes that `tensors` need, inputs first; `stop` tensors count as given."""
@@ -223,6 +217,16 @@ def set_constant(node: Any, value: np.ndarray, weights: dict[str, np.ndarray] | 
         node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
 
 
+def set_identity(node: Any, dtype: int) -> None:
+    """Turn `node` into an Identity of its inputs; dtype: number of a tf.DType. What is known of its shape stays."""
+    shapes = list(node.attr["_output_shapes"].list.shape[:1])
+    node.op = "Identity"
+    node.attr.clear()
+    node.attr["T"].type = dtype
+    if shapes:
+        node.attr["_output_shapes"].list.shape.extend(shapes)
+
+
 def set_placeholder(node: Any, dtype: int, shape: Sequence[int | None] | None) -> None:
     """Turn `node` into a Placeholder; dtype: number of a tf.DType."""
     node.op = "Placeholder"
@@ -239,7 +243,7 @@ def rewire(graph: Graph, target: Callable[[str], str]) -> None:
                 new = target(tensor_name(name))
                 if new != tensor_name(name):
                     node.input[index] = new.removesuffix(":0")
-    graph._shapes = None
+    graph.changed()
 
 
 def drop_quantisers(graph: Graph, outputs: Iterable[str]) -> tuple[Graph, int]:
@@ -280,7 +284,7 @@ def subgraph(
     (their own, except for outputs other than :0 of a node).
     """
     names = graph.ancestors(outputs, stop=inputs)
-    keep_control = any(graph.nodes[name].op in _LOOP_OPS for name in names)
+    keep_control = any(graph.nodes[name].op in LOOP_OPS for name in names)
     if keep_control:
         names = graph.ancestors(outputs, stop=inputs, control=True)
     folded, needed = _fold(graph, names, outputs)
@@ -306,10 +310,7 @@ def subgraph(
         node.input.extend(s if s.startswith("^") else renamed.get(tensor_name(s), s) for s in sources)
         node.attr.pop("_class", None)
         if node.op in ALIAS_OPS:
-            node.op = "Identity"
-            dtype = node.attr["T"].type
-            node.attr.clear()
-            node.attr["T"].type = dtype
+            set_identity(node, node.attr["T"].type)
     return Graph(result, copy=False, weights=weights), renamed
 
 
@@ -341,6 +342,14 @@ def _fold(graph: Graph, names: list[str], outputs: Iterable[str]) -> tuple[dict[
     single = {name for name in computed if graph.nodes[name].op not in ("Split", "SplitV", "Unpack", "IdentityN")}
     needed = set(varying) | edge | set(graph.ancestors([tensor_name(name) for name in computed - single]))
     return graph.evaluate(tensor_name(name) for name in single), needed
+
+
+def _imported(graph_def: Any) -> Any:
+    tf = tensorflow()
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(graph_def, name="")
+    return graph
 
 
 def session_config() -> Any:

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from amlrealtimeai.convert.graph import Graph, node_name, rewire, set_constant, tensor_name
+from amlrealtimeai.convert.functions import CALLS, IFS, follow, inline
+from amlrealtimeai.convert.graph import Graph, node_name, rewire, set_constant, set_identity, tensor_name
 from amlrealtimeai.convert.quiet import tensorflow
 from amlrealtimeai.errors import ConversionError, InvalidInputError
 
 _TRAINING = re.compile(r"train|learning_phase", re.IGNORECASE)
-_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
-_IFS = ("If", "StatelessIf")
 _SWITCHES = ("Switch", "RefSwitch")
 _MERGES = ("Merge", "RefMerge")
 _SELECTS = ("Select", "SelectV2")
@@ -22,27 +21,24 @@ _MAX_DEPTH = 64
 def resolve_for_inference(graph: Graph, inputs: Sequence[str], outputs: Sequence[str]) -> Graph:
     """Graph whose only free placeholders are `inputs`: training switches are off, calls are inlined.
 
-    Raises InvalidInputError when another placeholder would have to be fed.
+    Conditionals that the input decides stay. Raises InvalidInputError when another placeholder would have to be fed.
     """
     graph = Graph(graph.graph_def)
-    for _ in range(_MAX_DEPTH):
+    for _ in range(_MAX_DEPTH):  # what one round decides may decide more in the next
         names = graph.ancestors(outputs, stop=inputs, control=True)
         for name in names:
             if graph.nodes[name].op == "PlaceholderWithDefault" or _is_training_switch(graph.nodes[name]):
                 _resolve_placeholder(graph.nodes[name])
-        graph = Graph(graph.graph_def)
+        graph.changed()
         names = graph.ancestors(outputs, stop=inputs, control=True)
-        taken = _decided(graph, names, _IFS)
-        calls = {name: graph.nodes[name].attr["f"].func.name for name in names if graph.nodes[name].op in _CALLS}
-        calls |= {
-            name: graph.nodes[name].attr["then_branch" if branch else "else_branch"].func.name
-            for name, branch in taken.items()
-        }
-        if not calls:
+        calls = {name: graph.nodes[name].attr["f"].func.name for name in names if graph.nodes[name].op in CALLS}
+        for name, branch in _decided(graph, names, IFS).items():
+            calls[name] = graph.nodes[name].attr["then_branch" if branch else "else_branch"].func.name
+        if calls:
+            graph = inline(graph, calls, outputs)
+        elif not _drop_dead_branches(graph, outputs) and not _take_selected(graph, outputs):
             break
-        graph = _inline(graph, calls)
-    graph = _drop_dead_branches(graph, outputs)
-    _take_selected(graph, outputs)
+    _gate_constants(graph, outputs)
     _require_fed(graph, inputs, outputs)
     return graph
 
@@ -59,10 +55,7 @@ def _resolve_placeholder(node: Any) -> None:
     if _is_training_switch(node):
         set_constant(node, np.asarray(False))
         return
-    dtype = node.attr["dtype"].type
-    node.op = "Identity"
-    node.attr.clear()
-    node.attr["T"].type = dtype
+    set_identity(node, node.attr["dtype"].type)
 
 
 def _require_fed(graph: Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:
@@ -90,96 +83,80 @@ def _decided(graph: Graph, names: list[str], ops: Sequence[str]) -> dict[str, bo
     return {name: bool(values[node_name(tensor)]) for name, tensor in predicates.items() if tensor in fetch}
 
 
-def _inline(graph: Graph, calls: dict[str, str]) -> Graph:
-    """Replace each node of `calls` by the body of the function that it names."""
-    from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
+def _drop_dead_branches(graph: Graph, outputs: Sequence[str]) -> bool:
+    """Replace Switch and Merge on a constant predicate by the branch that is taken; whether there was any.
 
-    library = {function.signature.name: function for function in graph.graph_def.library.function}
-    spliced = type(graph.graph_def)()
-    spliced.versions.CopyFrom(graph.graph_def.versions)
-    spliced.library.CopyFrom(graph.graph_def.library)
-    spliced.node.extend(node for node in graph.graph_def.node if node.name not in calls)
-    with graph.tf_graph().as_default():
-        for name, function in calls.items():
-            signature = library[function].signature
-            body, flat = function_def_to_graph_def(library[function])
-            node = graph.nodes[name]
-            given = graph.inputs(node)[1:] if node.op in _IFS else graph.inputs(node)
-            arguments = dict(zip((argument.name for argument in signature.input_arg), given, strict=True))
-            returned = [library[function].ret[output.name] for output in signature.output_arg]
-            _splice(spliced, f"{name}/", body, arguments)
-            # The call's name stays, as a node that passes the body's results on.
-            results = [_renamed(flat.get(inner, inner), f"{name}/", arguments) for inner in returned]
-            passing = spliced.node.add(name=name, op="IdentityN" if results else "NoOp", input=results)
-            if results:
-                passing.attr["T"].list.type.extend(output.type for output in signature.output_arg)
-    return Graph(spliced, copy=False)
-
-
-def _splice(target: Any, prefix: str, body: Any, arguments: dict[str, str]) -> None:
-    """Add the nodes of a function's body, prefixed, with its parameters replaced by `arguments`."""
-    for node in body.node:
-        if node.name not in arguments:
-            copy = target.node.add()
-            copy.CopyFrom(node)
-            copy.name = prefix + node.name
-            del copy.input[:]
-            copy.input.extend(_renamed(source, prefix, arguments) for source in node.input)
-
-
-def _renamed(source: str, prefix: str, arguments: dict[str, str]) -> str:
-    if node_name(source) in arguments:
-        argument = arguments[node_name(source)]
-        return f"^{node_name(argument)}" if source.startswith("^") else argument
-    return f"^{prefix}{source[1:]}" if source.startswith("^") else prefix + source
-
-
-def _follow(tensor: str, targets: dict[str, str]) -> str:
-    while tensor in targets:
-        tensor = targets[tensor]
-    return tensor
-
-
-def _drop_dead_branches(graph: Graph, outputs: Sequence[str]) -> Graph:
-    """Replace Switch and Merge on a constant predicate by the branch that is taken."""
-    names = graph.ancestors(outputs)
+    What runs only in the other branch is dead: it reads from there, or waits for it by a control input.
+    """
+    names = graph.ancestors(outputs, control=True)
     decided = _decided(graph, names, _SWITCHES)
-    if not decided:
-        return graph
-    alive: dict[str, str] = {}
-    dead: set[str] = set()
-    for name, branch in decided.items():
-        alive[f"{name}:{int(branch)}"] = graph.inputs(graph.nodes[name])[0]
-        dead.add(f"{name}:{int(not branch)}")
-    for name in names:
+    alive = {f"{name}:{int(branch)}": graph.inputs(graph.nodes[name])[0] for name, branch in decided.items()}
+    dead = {f"{name}:{int(not branch)}" for name, branch in decided.items()}
+    dead_nodes: set[str] = set()
+
+    def is_dead(source: str) -> bool:
+        tensor = follow(tensor_name(source.removeprefix("^")), alive)
+        return tensor in dead or node_name(tensor) in dead_nodes
+
+    for name in names if decided else ():
         node = graph.nodes[name]
-        living = [source for source in graph.inputs(node) if not _is_dead(source, dead)]
-        if node.op in _MERGES and len(living) == 1:
-            dtype = node.attr["T"].type
-            node.op, node.input[:] = "Identity", living
-            node.attr.clear()
-            node.attr["T"].type = dtype
-        elif node.op not in _MERGES and len(living) < len(graph.inputs(node)):
-            dead.add(f"{name}:*")
-    rewire(graph, lambda tensor: _follow(tensor, alive))
-    return graph
+        living = [source for source in graph.inputs(node) if not is_dead(source)]
+        if node.op in _MERGES:
+            if len(living) == 1:
+                node.input[:] = [living[0].removesuffix(":0")]
+                set_identity(node, node.attr["T"].type)
+            elif not living:
+                dead_nodes.add(name)
+        elif any(map(is_dead, node.input)):
+            dead_nodes.add(name)
+        else:
+            node.input[:] = [source for source in node.input if not source.startswith("^") or source[1:] not in decided]
+    rewire(graph, lambda tensor: follow(tensor, alive))
+    return bool(decided)
 
 
-def _take_selected(graph: Graph, outputs: Sequence[str]) -> None:
+def _take_selected(graph: Graph, outputs: Sequence[str]) -> bool:
     """Replace every choice by a constant condition (tf.where with a training switch) by what it chooses."""
     names = [n for n in graph.ancestors(outputs) if graph.nodes[n].op in _SELECTS]
     scalar = [n for n in names if graph.shape(graph.inputs(graph.nodes[n])[0]) == []]
-    for name, first in _decided(graph, scalar, _SELECTS).items():
+    decided = _decided(graph, scalar, _SELECTS)
+    for name, first in decided.items():
         node = graph.nodes[name]
-        dtype = node.attr["T"].type
-        node.op, node.input[:] = "Identity", [graph.inputs(node)[1 if first else 2]]
-        node.attr.clear()
-        node.attr["T"].type = dtype
-    graph._shapes = None
+        node.input[:] = [graph.inputs(node)[1 if first else 2].removesuffix(":0")]
+        set_identity(node, node.attr["T"].type)
+    graph.changed()
+    return bool(decided)
 
 
-def _is_dead(tensor: str, dead: set[str]) -> bool:
-    return tensor in dead or f"{node_name(tensor)}:*" in dead
+def _gate_constants(graph: Graph, outputs: Sequence[str]) -> None:
+    """Let constants of a branch come through a Switch: a control input, which ONNX has not, tells their branch else."""
+    for name in graph.ancestors(outputs, control=True):
+        node = graph.nodes[name]
+        pivots = [_switch_port(graph, source[1:]) for source in node.input if source.startswith("^")]
+        gate = next((port for port in pivots if port is not None), None)
+        if gate is None or node.op != "Const":
+            continue
+        predicate = graph.inputs(graph.nodes[node_name(gate)])[1]
+        dtype = node.attr["dtype"].type
+        value = graph.graph_def.node.add(name=f"{name}/value")
+        value.CopyFrom(node)
+        value.name = f"{name}/value"
+        del value.input[:]
+        switch = graph.graph_def.node.add(name=f"{name}/gate", op="Switch", input=[value.name, predicate])
+        switch.attr["T"].type = dtype
+        node.input[:] = [f"{switch.name}:{gate.split(':')[1]}"]
+        set_identity(node, dtype)
+        graph.nodes |= {value.name: value, switch.name: switch}
+    graph.changed()
+
+
+def _switch_port(graph: Graph, name: str) -> str | None:
+    """The port of a conditional's Switch that the node `name` passes on; None for other nodes, and for loops."""
+    tensor = graph.resolve(tensor_name(name))
+    node = graph.nodes[node_name(tensor)]
+    if node.op not in _SWITCHES or graph.nodes[node_name(graph.inputs(node)[1])].op == "LoopCond":
+        return None
+    return tensor
 
 
 def require_inference(graph: Graph, names: Iterable[str]) -> None:

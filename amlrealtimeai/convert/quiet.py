@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -26,16 +26,28 @@ def tensorflow() -> Any:
 
 @contextmanager
 def _without_standard_error() -> Iterator[None]:
-    """What C++ code prints on file descriptor 2 goes nowhere; no setting keeps TensorFlow's start-up lines back."""
-    sys.stderr.flush()
-    kept = os.dup(2)
+    """What C++ code prints on file descriptor 2 goes nowhere; no setting keeps TensorFlow's start-up lines back.
+
+    A service or a windowed program may have no standard error: sys.stderr is None, or the descriptor is closed.
+    """
+    with suppress(AttributeError, ValueError, OSError):
+        sys.stderr.flush()
     try:
-        with open(os.devnull, "w") as nowhere:  # noqa: PTH123 (a device, not a path)
-            os.dup2(nowhere.fileno(), 2)
-            yield
+        kept = os.dup(2)
+    except OSError:
+        kept = None  # closed: it is held meanwhile, or the next file that is opened would get the number and the lines
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        if nowhere != 2:
+            os.close(nowhere)
+        if kept is None:
+            os.close(2)
+        else:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 class _ThisThread(logging.Filter):

@@ -1,21 +1,19 @@
 """Loading a SavedModel: weights frozen to constants, graph metadata read, inputs and outputs found."""
 
+import contextlib
 import difflib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from amlrealtimeai.convert.graph import Graph, node_name, session_config, set_constant, tensor_name
+from amlrealtimeai.convert import notes
+from amlrealtimeai.convert.failures import own_errors
+from amlrealtimeai.convert.graph import Graph, node_name, session_config, tensor_name
 from amlrealtimeai.convert.inference import resolve_for_inference
 from amlrealtimeai.convert.quiet import quiet, tensorflow
-from amlrealtimeai.errors import ConversionError, InvalidInputError, NotFoundError
-
-PREPROCESS_COLLECTION = "amlrealtimeai_preprocess"
-FEATURIZER_COLLECTION = "amlrealtimeai_featurizer"
+from amlrealtimeai.convert.variables import freeze
+from amlrealtimeai.errors import InvalidInputError, NotFoundError
 
 
 @dataclass
@@ -62,22 +60,32 @@ def load(model_dir: str | Path, input_node: str | Sequence[str], outputs_nodes: 
         signature = _signature(meta)
         inputs = _find(graph, split_names(input_node), signature[0], "input")
         outputs = _find(graph, split_names(outputs_nodes), signature[1], "output")
-        _require_reachable(graph, inputs, outputs)
-        resolved = resolve_for_inference(Graph(graph.as_graph_def()), inputs, outputs)
-        frozen = _freeze(session, resolved, outputs)
-    notes = _collection(meta, PREPROCESS_COLLECTION)
-    for note in notes:
-        if node_name(note["output"]) in frozen.nodes:
-            frozen.ensure_shape(note["output"], [None, note["output_height"], note["output_width"], 3])
+        preprocess = notes.of_meta_graph(meta, notes.PREPROCESS)
+        _learn_shapes(graph, meta, preprocess)
+        whole = Graph.learned(graph)
+        _require_reachable(whole, inputs, outputs)
+        frozen = freeze(session, resolve_for_inference(whole, inputs, outputs), outputs)
     return SavedModel(
         graph=frozen,
         inputs=inputs,
         outputs=outputs,
         input_aliases={tensor: alias for alias, tensor in signature[0].items()},
         output_aliases={tensor: alias for alias, tensor in signature[1].items()},
-        preprocess=notes,
-        featurizers=_collection(meta, FEATURIZER_COLLECTION),
+        preprocess=preprocess,
+        featurizers=notes.of_meta_graph(meta, notes.FEATURIZER),
     )
+
+
+def _learn_shapes(graph: Any, meta: Any, preprocess: Sequence[dict[str, Any]]) -> None:
+    """Let the tf.Graph know the shapes that signatures and notes tell, where they say more than its nodes."""
+    told = [(note["output"], [None, note["output_height"], note["output_width"], 3]) for note in preprocess]
+    for signature in meta.signature_def.values():
+        told += [
+            (info.name, info.tensor_shape) for side in (signature.inputs, signature.outputs) for info in side.values()
+        ]
+    for name, shape in told:
+        with contextlib.suppress(KeyError, ValueError):  # no such tensor, or it contradicts: the nodes are right
+            graph.get_tensor_by_name(name).set_shape(shape)
 
 
 def _require_saved_model(folder: Path) -> None:
@@ -157,108 +165,29 @@ def from_session(session: Any, input_tensor: Any, output_tensor: Any) -> SavedMo
     InvalidInputError for tensors that the graph does not have or that do not depend on each other, ConversionError for
     variables without a value.
     """
-    tf = tensorflow()
     graph = session.graph
     inputs = _find(graph, split_names([input_tensor]), {}, "input")
     outputs = _find(graph, split_names([output_tensor]), {}, "output")
-    _require_reachable(graph, inputs, outputs)
-    resolved = resolve_for_inference(Graph(graph.as_graph_def()), inputs, outputs)
-    try:
-        frozen = _freeze(session, resolved, outputs)
-    except tf.errors.FailedPreconditionError as error:
-        raise ConversionError(
-            f"a variable on the way to {outputs[0]!r} has no value in this session ({str(error).splitlines()[0]}). "
-            "Initialise it or call restore_weights(session), and pass that session"
-        ) from error
-    notes = [[json.loads(text) for text in graph.get_collection(key)] for key in _COLLECTIONS]
-    for tensor in (inputs[0], *(note["output"] for note in notes[0])):
-        shape = graph.get_tensor_by_name(tensor).shape
-        if node_name(tensor) in frozen.nodes and shape.rank == 4 and tensor not in inputs:
-            frozen.ensure_shape(tensor, shape.as_list())
-    return SavedModel(frozen, inputs, outputs, {inputs[0]: "images"}, {outputs[0]: "output_alias"}, *notes)
+    with own_errors(lambda: f"read {outputs[0]} from the session"):
+        whole = Graph.learned(graph)
+        _require_reachable(whole, inputs, outputs)
+        frozen = freeze(session, resolve_for_inference(whole, inputs, outputs), outputs)
+    found = (notes.of_graph(graph, collection) for collection in (notes.PREPROCESS, notes.FEATURIZER))
+    return SavedModel(frozen, inputs, outputs, {inputs[0]: "images"}, {outputs[0]: "output_alias"}, *found)
 
 
-_COLLECTIONS = (PREPROCESS_COLLECTION, FEATURIZER_COLLECTION)
-
-
-def _require_reachable(graph: Any, inputs: list[str], outputs: list[str]) -> None:
+def _require_reachable(graph: Graph, inputs: list[str], outputs: list[str]) -> None:
     """Every output has to depend on an input; names the outputs that do not."""
-    whole = Graph(graph.as_graph_def())
     for output in outputs:
         if output in inputs:
             raise InvalidInputError(f"the output {output!r} is the input itself; expected a tensor computed from it")
-        names = set(whole.ancestors([output], control=True))
+        names = set(graph.ancestors([output], control=True))
         if not names & {node_name(tensor) for tensor in inputs}:
             raise InvalidInputError(
                 f"the output {output!r} does not depend on the input {', '.join(inputs)}; "
-                f"it depends on {_placeholders(whole, names) or 'no placeholder'}. Name the placeholder that feeds it."
+                f"it depends on {_placeholders(graph, names) or 'no placeholder'}. Name the placeholder that feeds it."
             )
 
 
 def _placeholders(graph: Graph, names: Iterable[str]) -> str:
     return ", ".join(tensor_name(n) for n in sorted(names) if graph.nodes[n].op.startswith("Placeholder"))
-
-
-_VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
-
-
-def _freeze(session: Any, graph: Graph, outputs: list[str]) -> Graph:
-    """What `outputs` need of `graph`, with the session's variable values as constants."""
-    names = graph.ancestors(outputs, control=True)
-    values = _variable_values(session, graph, names)
-    weights: dict[str, np.ndarray] = {}
-    frozen = type(graph.graph_def)()
-    frozen.versions.CopyFrom(graph.graph_def.versions)
-    frozen.library.CopyFrom(graph.graph_def.library)
-    for name in names:
-        node = frozen.node.add()
-        node.CopyFrom(graph.nodes[name])
-        if name in values:
-            set_constant(node, values[name], weights)
-        elif node.op == "ReadVariableOp":
-            dtype = node.attr["dtype"].type
-            node.op = "Identity"
-            node.attr.clear()
-            node.attr["T"].type = dtype
-        elif any(node_name(source) in values for source in graph.inputs(node)) and node.op not in _MOVES:
-            raise ConversionError(
-                f"node {name!r} ({node.op}) uses a variable by reference; expected variables that are only read. "
-                "Export the graph for inference, without training ops on the way to the outputs."
-            )
-        node.attr.pop("_class", None)
-    return Graph(frozen, copy=False, weights=weights)
-
-
-_MOVES = ("Identity", "Switch", "RefSwitch")
-
-
-def _variable_values(session: Any, graph: Graph, names: list[str]) -> dict[str, np.ndarray]:
-    """Value of every variable node among `names`; a variable that nothing reads yet gets a reading op in its graph."""
-    tf = tensorflow()
-    fetch = {}
-    with session.graph.as_default():
-        for name in names:
-            node = graph.nodes[name]
-            if node.op not in _VARIABLES:
-                continue
-            value = session.graph.get_tensor_by_name(tensor_name(name))
-            if node.op == "VarHandleOp":
-                reads = (op for op in value.consumers() if op.type == "ReadVariableOp")
-                dtype = tf.as_dtype(node.attr["dtype"].type)
-                read = next(reads, None)
-                value = read.outputs[0] if read else tf.raw_ops.ReadVariableOp(resource=value, dtype=dtype)
-            fetch[name] = value
-    return {name: np.asarray(value) for name, value in session.run(fetch).items()} if fetch else {}
-
-
-def _collection(meta: Any, key: str) -> list[dict[str, Any]]:
-    """The JSON notes of one collection, newest last."""
-    if key not in meta.collection_def:
-        return []
-    texts = [value.decode() for value in meta.collection_def[key].bytes_list.value]
-    try:
-        return [json.loads(text) for text in texts]
-    except ValueError as error:
-        raise ConversionError(
-            f"the graph collection {key!r} holds no JSON ({error}); export the model again"
-        ) from error

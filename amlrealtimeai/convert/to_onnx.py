@@ -25,7 +25,7 @@ def convert_host(
 
     Raises ConversionError naming the op and the node that tf2onnx or ONNX Runtime cannot take.
     """
-    shapes = {tensor: _free_batch(graph.known_shape(tensor)) for tensor in inputs}
+    shapes = {tensor: _free_batch(graph.shape(tensor)) for tensor in inputs}
     stage, renamed = subgraph(graph, shapes, outputs)
     for node in stage.graph_def.node:
         if _HOST_REFUSED.fullmatch(node.op):
@@ -45,7 +45,7 @@ def convert_featurizer(graph: Graph, inputs: Sequence[str], outputs: Sequence[st
 
 def image_shape(graph: Graph, tensor: str) -> list[int | None]:
     """[1, height, width, channels] of the NPU's input; ConversionError when it is not static."""
-    shape = graph.known_shape(tensor)
+    shape = graph.shape(tensor)
     if shape is None or len(shape) != 4 or any(size is None for size in shape[1:]):
         raise ConversionError(
             f"the NPU needs an image of fixed size: expected {tensor} of shape [batch, height, width, channels], "

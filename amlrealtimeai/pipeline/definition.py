@@ -1,7 +1,6 @@
 """ServiceDefinition: the stages, joined into one converted model."""
 
 import json
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,8 @@ from typing import Any
 import amlrealtimeai
 from amlrealtimeai.artifact.converted import DEFINITION, write_converted
 from amlrealtimeai.artifact.definition import FORMAT, FORMAT_VERSION
+from amlrealtimeai.convert.failures import own_errors
+from amlrealtimeai.convert.folders import work_folder
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.pipeline.stages import Stage
 
@@ -34,12 +35,11 @@ class ServiceDefinition:
         for stage in self.pipeline:
             if not isinstance(stage, Stage):
                 raise InvalidInputError(f"expected stages of amlrealtimeai.pipeline, got {type(stage).__name__}")
-        with tempfile.TemporaryDirectory(prefix="amlrealtimeai-") as folder:
+        with work_folder(target) as folder:
             parts = []
             for number, stage in enumerate(self.pipeline):
-                part = _Part(stage.name or f"stage{number}", Path(folder) / f"{number}.zip", Path(folder) / str(number))
-                stage.convert(part.archive)
-                part.read()
+                part = _Part(stage.name or f"stage{number}", folder / f"{number}.zip", folder / str(number))
+                part.make(stage)
                 parts.append(part)
             definition, files = _joined(target.stem, parts)
             write_converted(target, definition, files)
@@ -52,7 +52,10 @@ class _Part:
         self.name, self.archive, self.folder = name, archive, folder
         self.definition: dict[str, Any] = {}
 
-    def read(self) -> None:
+    def make(self, stage: Stage) -> None:
+        """Convert the stage and read the result."""
+        with own_errors(lambda: f"convert the stage {self.name}"):
+            stage.convert(self.archive)
         with zipfile.ZipFile(self.archive) as archive:
             archive.extractall(self.folder)  # written by this process a moment ago
         self.definition = json.loads((self.folder / DEFINITION).read_text())

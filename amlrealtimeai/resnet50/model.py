@@ -1,11 +1,11 @@
 """The first edition's ResNet-50: a frozen quantised graph in this process, or a featurizer in a service."""
 
 import os
+import shutil
 import uuid
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -197,10 +197,13 @@ class RemoteQuantizedResNet50(LocalQuantizedResNet50):
         )
 
     def _create(self) -> Any:
-        with TemporaryDirectory(prefix="amlrealtimeai-") as folder:
-            path = Path(folder) / "featurizer.zip"
-            self.convert_featurizer(path)
-            model = self._deployment.register_model(self._service_name, path)
+        folder = self._deployment._workspace.store.blobs.temporary_path()  # which the store clears after a kill
+        folder.mkdir()
+        try:
+            self.convert_featurizer(folder / "featurizer.zip")
+            model = self._deployment.register_model(self._service_name, folder / "featurizer.zip")
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
         try:
             service = self._deployment.create_service(self._service_name, model)
         except BaseException:

@@ -10,7 +10,7 @@ from amlrealtimeai.convert.graph import drop_quantisers
 from amlrealtimeai.convert.saved_model import load
 from tests.convert import networks
 
-CLASSES = 20_000
+CLASSES = 40_000
 
 
 def wide(features: Any) -> Any:

@@ -1,6 +1,5 @@
 """What all networks share: building the graph, restoring and saving weights, the default classifier."""
 
-import json
 import operator
 import os
 from collections.abc import Callable
@@ -13,11 +12,11 @@ import tensorflow.compat.v1 as tf
 
 from amlrealtimeai.accel.models import weights as weight_sources
 from amlrealtimeai.accel.models.layers import Builder, QuantizedBuilder
+from amlrealtimeai.convert import notes
 from amlrealtimeai.errors import InvalidInputError, UnsupportedError, WeightsError
 from amlrealtimeai.npu.formats import BlockFormat, as_format
 
 _PLACEHOLDER = "InputImage"
-FEATURIZER_COLLECTION = "amlrealtimeai_featurizer"
 DEFAULT_FORMAT = "bw_cnn"
 
 
@@ -172,7 +171,7 @@ class FloatModel:
         self._imported = _Imported(builder, [images.name], names, saver)
         for source, results in builder.parts or [(images, outputs)]:
             note = self._description(source.name, [tensor.name for tensor in results])
-            tf.add_to_collection(FEATURIZER_COLLECTION, json.dumps(note))
+            notes.add(notes.FEATURIZER, note)
         return outputs[0] if len(outputs) == 1 else outputs
 
     def restore_weights(self, session: tf.Session) -> None:

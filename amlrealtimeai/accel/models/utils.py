@@ -1,12 +1,9 @@
 """Image preprocessing as graph operations: encoded images in, the networks' input out."""
 
-import json
-
 import tensorflow.compat.v1 as tf
 
 from amlrealtimeai.artifact.preprocess import MEANS, SHORT_SIDE, PreprocessParameters
-
-PREPROCESS_COLLECTION = "amlrealtimeai_preprocess"
+from amlrealtimeai.convert import notes
 
 
 def preprocess_array(
@@ -36,7 +33,7 @@ def preprocess_array(
     result = tf.map_fn(lambda data: _prepare(data, parameters), in_images, fn_output_signature=tf.float32, name="map")
     result.set_shape([None, parameters.output_height, parameters.output_width, 3])
     record = {"input": in_images.name, "output": result.name, **vars(parameters)}
-    tf.add_to_collection(PREPROCESS_COLLECTION, json.dumps(record))
+    notes.add(notes.PREPROCESS, record)
     return result
 
 
