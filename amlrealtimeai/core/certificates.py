@@ -42,7 +42,9 @@ class DevelopmentCertificate:
         return paths
 
 
-def development_certificate(names: Sequence[str] | None = None, days: int = _DAYS) -> DevelopmentCertificate:
+def development_certificate(
+    names: Sequence[str] | None = None, days: int = _DAYS, start: datetime.datetime | None = None
+) -> DevelopmentCertificate:
     """A certificate for this computer, signed by a certificate authority (CA) that is made and forgotten here.
 
     Warning: for development and lessons only. It proves nothing to anybody who has not been given this very CA, nobody
@@ -50,8 +52,9 @@ def development_certificate(names: Sequence[str] | None = None, days: int = _DAY
     organisation's CA or of a public one.
 
     names: host names and IP addresses that it is valid for; default "localhost", "127.0.0.1", "::1" and this
-    computer's name. days: from a minute ago until then. The CA's private key is never stored, so no second certificate
-    can be made from it. Raises InvalidInputError for a name that cannot stand in a certificate.
+    computer's name. It is valid for `days` from `start` (with its time zone; default: a minute ago). The CA's private
+    key is never stored, so no second certificate can be made from it. Raises InvalidInputError for a name that cannot
+    stand in a certificate.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -60,7 +63,9 @@ def development_certificate(names: Sequence[str] | None = None, days: int = _DAY
     if not isinstance(days, int) or not 1 <= days <= 825:
         raise InvalidInputError(f"days: expected 1 to 825, got {days!r}")
     subjects = _subjects(_default_names() if names is None else names)
-    start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=1)
+    start = start or datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=1)
+    if start.tzinfo is None:
+        raise InvalidInputError(f"start: expected a time with its zone, such as datetime.now(UTC), got {start!r}")
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name, name = _name("amlrealtimeai development CA"), _name("amlrealtimeai development")
 

@@ -15,11 +15,13 @@ _HOMES = {
     "blocks": "blocks",
     "check": "check",
     "clean_up": "lesson",
+    "diagrams": "diagrams",
     "doctor": "diagnosis",
     "images": "images",
     "measure": "measurement",
     "handshake": "security",
     "own_name": "lesson",
+    "plots": "plots",
     "program_of": "blocks",
     "sample": "pictures",
     "sheet": "pictures",
@@ -28,6 +30,7 @@ _HOMES = {
     "small_model": "security",
     "top": "pictures",
     "transfer": "transfer",
+    "widgets": "widgets",
 }
 
 __all__ = sorted(_HOMES)

@@ -1,5 +1,6 @@
-"""Sample pictures, and the answer of a classifier as a small table with bars."""
+"""Sample pictures, pictures with a text for those who cannot see them, a classifier's answer as a table with bars."""
 
+import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +9,40 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from amlrealtimeai import resources
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
 from amlrealtimeai.lab.images import labels
+
+
+@dataclass(frozen=True, repr=False)
+class Picture:
+    """An encoded picture that a notebook draws. alt: what it shows, in words; width: in pixels on the page."""
+
+    data: bytes
+    mime: str
+    alt: str
+    width: int
+
+    @classmethod
+    def of(cls, image: Image.Image, alt: str) -> "Picture":
+        """An image as JPEG."""
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=88)
+        return cls(buffer.getvalue(), "image/jpeg", alt, image.width)
+
+    @property
+    def image(self) -> Image.Image:
+        """The pixels (not of an SVG)."""
+        return Image.open(io.BytesIO(self.data))
+
+    def __repr__(self) -> str:
+        return self.alt
+
+    def _repr_html_(self) -> str:
+        coded = base64.b64encode(self.data).decode()
+        return f'<img alt="{escape(self.alt)}" width="{self.width}" src="data:{self.mime};base64,{coded}">'
 
 
 def sample(name: str = "red_fox") -> Path:
@@ -27,22 +57,40 @@ def sample(name: str = "red_fox") -> Path:
     return path
 
 
-def show(path: Path | str, width: int = 280) -> Image.Image:
-    """The picture at `path`, made `width` pixels wide; a notebook draws it."""
+def show(path: Path | str, width: int = 280, alt: str | None = None) -> Picture:
+    """The picture at `path`, made `width` pixels wide; alt: what it shows (default: the file's name)."""
     with Image.open(path) as image:
         rgb = image.convert("RGB")
-    return rgb.resize((width, round(rgb.height * width / rgb.width)))
+    small = rgb.resize((width, max(1, round(rgb.height * width / rgb.width))))
+    return Picture.of(small, alt or f"The picture {Path(path).stem.replace('_', ' ')}.")
 
 
-def sheet(pictures: Sequence[Path | str | bytes], columns: int = 8, side: int = 96) -> Image.Image:
-    """Many pictures, paths or the bytes of files, in rows of `columns`, each fitted into `side` x `side` pixels."""
-    rows = -(-len(pictures) // columns)
-    canvas = Image.new("RGB", (columns * side, rows * side), "white")
+def sheet(
+    pictures: Sequence[Path | str | bytes],
+    columns: int = 8,
+    side: int = 96,
+    captions: Sequence[str] | None = None,
+    alt: str | None = None,
+) -> Picture:
+    """Many pictures, paths or the bytes of files, in rows of `columns`, each fitted into `side` x `side` pixels.
+
+    captions: a few words below each.
+    """
+    if not pictures:
+        raise InvalidInputError("there is no picture to show: the list is empty")
+    step = side + (14 if captions else 0)
+    rows, columns = -(-len(pictures) // columns), min(columns, len(pictures))
+    canvas = Image.new("RGB", (columns * side, rows * step), "white")
+    draw = ImageDraw.Draw(canvas)
     for number, source in enumerate(pictures):
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             small = ImageOps.pad(image.convert("RGB"), (side - 2, side - 2), color="white")
-        canvas.paste(small, (number % columns * side + 1, number // columns * side + 1))
-    return canvas
+        x, y = number % columns * side + 1, number // columns * step + 1
+        canvas.paste(small, (x, y))
+        if captions:
+            draw.text((x + 2, y + side - 2), captions[number], fill="black")
+    described = "; ".join(captions) if captions else f"{len(pictures)} pictures"
+    return Picture.of(canvas, alt or f"A sheet of {described}.")
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,14 @@ class Confusion:
         """Share of pictures that were recognised, in percent."""
         return 100 * float(np.trace(self.counts) / max(1, self.counts.sum()))
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where the true percentage lies with 95 % certainty, by Wilson's score: a set of pictures is a sample."""
+        n, share, z = max(1, int(self.counts.sum())), self.accuracy / 100, 1.96
+        middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+        return 100 * float(middle - half), 100 * float(middle + half)
+
     def __str__(self) -> str:
         width = max(12, *(len(name) + 2 for name in self.names))
         lines = ["taken for:".ljust(width) + "".join(name.rjust(width) for name in self.names)]

@@ -67,6 +67,10 @@ def tls_sentence(details: str, host: str, port: int, use_ssl: bool) -> str | Non
             f"the service's certificate is for another name than {host!r}; connect by the name that is in the "
             "certificate, or have one made for this name"
         )
+    if "certificate has expired" in details:
+        return "the service's certificate has expired; it has to be replaced by a new one, on the server"
+    if "certificate is not yet valid" in details:
+        return "the service's certificate is not valid yet; is the clock of this computer right?"
     if "CERTIFICATE_VERIFY_FAILED" in details:
         return (
             "the service's certificate is not trusted; for a self-signed one pass root_certificates=<its PEM file>, or "

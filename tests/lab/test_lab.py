@@ -56,5 +56,31 @@ def test_importing_the_package_is_light():
 def test_a_sheet_of_pictures():
     zebra = lab.sample("zebra")
     sheet = lab.sheet([zebra, zebra.read_bytes(), str(zebra)], columns=2, side=40)
-    assert sheet.size == (80, 80)
-    assert sheet.getpixel((70, 70)) == (255, 255, 255) and sheet.getpixel((20, 20)) == sheet.getpixel((60, 20))
+    image = sheet.image
+    assert image.size == (80, 80)
+    assert image.getpixel((70, 70)) == (255, 255, 255)
+    close = [abs(a - b) for a, b in zip(image.getpixel((20, 20)), image.getpixel((60, 20)), strict=True)]
+    assert max(close) < 30  # JPEG
+    with pytest.raises(InvalidInputError, match="the list is empty"):
+        lab.sheet([])
+
+
+def test_pictures_have_words_for_those_who_cannot_see_them():
+    shown = lab.show(lab.sample("zebra"))
+    assert (shown.width, repr(shown)) == (280, "The picture zebra.")
+    assert shown._repr_html_().startswith('<img alt="The picture zebra." width="280" src="data:image/jpeg;base64,')
+    captioned = lab.sheet([lab.sample("zebra")], captions=["zebra <1>"])
+    assert 'alt="A sheet of zebra &lt;1&gt;."' in captioned._repr_html_()
+
+
+@pytest.mark.parametrize("name", ["stages", "straight_through", "handshake"])
+def test_diagrams_are_well_formed_svg_whose_words_stay_on_the_paper(name):
+    import xml.etree.ElementTree as ElementTree
+
+    drawn = getattr(lab.diagrams, name)()
+    root = ElementTree.fromstring(drawn.data)
+    space = "{http://www.w3.org/2000/svg}"
+    assert root.find(f"{space}title").text == drawn.alt and len(drawn.alt) > 80
+    for text in root.iter(f"{space}text"):
+        half = 7.8 * len(text.text or "") / 2
+        assert half <= float(text.get("x")) <= drawn.width - half, text.text

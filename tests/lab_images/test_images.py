@@ -208,3 +208,27 @@ def test_voc_classes_start_with_the_background():
 
     assert len(classes) == 21
     assert (classes[0], classes[1], classes[20]) == ("background", "aeroplane", "tvmonitor")
+
+
+def test_three_sets_of_one_folder_share_no_picture(tmp_path):
+    root = images.write_pets(tmp_path, 40, seed=5)
+    sets = {name: {pet.path for pet in images.pets(root, split=name)} for name in ("taught", "looked at", "held out")}
+    assert sum(map(len, sets.values())) == 80 == len(set().union(*sets.values()))
+    assert 25 <= len(sets["taught"]) <= 55 and min(map(len, sets.values())) >= 8
+    assert all({path.parent.name for path in paths} == {"Cat", "Dog"} for paths in sets.values())
+
+
+def test_a_copy_of_a_picture_is_in_the_set_of_the_picture(tmp_path):
+    root = images.write_pets(tmp_path, 12, seed=5)
+    before = images.pets(root, split="taught")
+    for pet in before:
+        (pet.path.parent / f"{pet.path.stem}00.jpg").write_bytes(pet.path.read_bytes())
+    assert len(images.pets(root, split="taught")) == 2 * len(before)
+    assert [pet.path for pet in images.pets(root, limit=3, split="taught")] == [
+        pet.path for pet in images.pets(root, split="taught")
+    ][:6]
+
+
+def test_an_unknown_set_is_refused(tmp_path):
+    with pytest.raises(InvalidInputError, match="expected one of taught, looked at, held out, got 'test'"):
+        images.pets(tmp_path, split="test")

@@ -31,10 +31,8 @@ class Verdict:
     def _repr_html_(self) -> str:
         mark, colour = ("&#10003;", "&#10007;")[not self.passed], _COLOURS[self.passed]
         word, rest = str(self).split(". ", 1)
-        return (
-            f"<div style='border-left:6px solid {colour};padding:0.3em 0.8em'><b style='color:{colour}'>{mark} {word}."
-            f"</b> {escape(rest)}</div>"
-        )
+        look = f"border-left:6px solid {colour};padding:0.3em 0.8em;background:#fff;color:#1a1a1a"
+        return f"<div style='{look}'><b style='color:{colour}'>{mark} {word}.</b> {escape(rest)}</div>"
 
 
 class Wrong(Exception):

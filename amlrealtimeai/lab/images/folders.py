@@ -1,5 +1,6 @@
 """Sets of pictures as arrays and as folders of JPEG files, the cats and dogs of the Kaggle set among them."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from amlrealtimeai.lab.images.compose import compose_emoji, dataset, save_jpeg
 from amlrealtimeai.lab.images.sprites import drawn, labels, pet_emoji
 
 PETS = ("Cat", "Dog")
+SPLITS = ("taught", "looked at", "held out")
+_QUARTERS = ("taught", "taught", "looked at", "held out")
 
 _PET_SIDES = (200, 500)  # pixels, as the pictures of the Kaggle set vary
 
@@ -64,12 +67,16 @@ def compose_pet(name: str, size: int = 224, seed: int = 0, *, design: str = "not
     return compose_emoji(symbols[rng.integers(len(symbols))], size, rng, design=design, variety=variety)
 
 
-def pets(folder: str | Path, limit: int | None = None) -> list[Pet]:
+def pets(folder: str | Path, limit: int | None = None, split: str | None = None) -> list[Pet]:
     """The pictures of a PetImages folder, yours or Kaggle's: cats and dogs in turn, `limit` of each, by number.
 
+    split: only those of one of three sets that share no picture, "taught" (half of them), "looked at" or "held out" (a
+    quarter each). A picture's own bytes decide, so copies of it are in the same set, and a new one moves no other.
     Files that are no pictures are left out: the Kaggle set has some. Raises NotFoundError when a subfolder is missing
     and InvalidInputError when one has no picture.
     """
+    if split is not None and split not in SPLITS:
+        raise InvalidInputError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     found = []
     for name in PETS:
         place = Path(folder) / name
@@ -79,20 +86,28 @@ def pets(folder: str | Path, limit: int | None = None) -> list[Pet]:
                 "amlrealtimeai.lab.images.write_pets(folder), or unpack Kaggle's cats and dogs"
             )
         files = sorted(place.glob("*.jpg"), key=lambda path: (len(path.stem), path.stem))
-        found.append(_readable(files, limit))
+        found.append(_readable(files, limit, split))
         if not found[-1]:
-            raise InvalidInputError(f"{place} holds no .jpg that can be read")
+            of_it = f" and belongs to {split!r}" if split else ""
+            raise InvalidInputError(f"{place} holds no .jpg that can be read{of_it}")
     pairs = [[Pet(path, label) for path in paths] for label, paths in enumerate(found)]
     longest = max(len(part) for part in pairs)
     return [part[i] for i in range(longest) for part in pairs if i < len(part)]
 
 
-def _readable(files: list[Path], limit: int | None) -> list[Path]:
+def _split_of(path: Path) -> str:
+    """The set that a file's content belongs to."""
+    return _QUARTERS[hashlib.sha256(path.read_bytes()).digest()[0] % len(_QUARTERS)]
+
+
+def _readable(files: list[Path], limit: int | None, split: str | None) -> list[Path]:
     good: list[Path] = []
     for path in files:
         if limit is not None and len(good) >= limit:
             break
         try:
+            if split is not None and _split_of(path) != split:
+                continue
             with Image.open(path) as image:
                 image.convert("RGB")
         except (OSError, SyntaxError):

@@ -1,0 +1,123 @@
+"""Diagrams of the lessons, as SVG made here: each a Picture with a text for those who cannot see it."""
+
+from html import escape
+
+from amlrealtimeai.lab.pictures import Picture
+from amlrealtimeai.lab.style import HOST, INK, MENDED, NPU, PAPER, QUIET, WIRE
+
+
+class _Canvas:
+    """Boxes, arrows and words on paper, collected as SVG."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self._parts: list[str] = []
+        self._colours: set[str] = set()
+
+    def box(self, x: float, y: float, width: float, height: float, colour: str, lines: str) -> None:
+        """A rectangle with a title in its colour, and more lines of text below it, "|" between them."""
+        self._parts.append(
+            f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="6" fill="{colour}" fill-opacity="0.10" '
+            f'stroke="{colour}" stroke-width="2"/>'
+        )
+        title, *rest = lines.split("|")
+        top = y + height / 2 - 8 * len(rest) + 5
+        self.text(x + width / 2, top, title, colour, bold=True)
+        for number, line in enumerate(rest, start=1):
+            self.text(x + width / 2, top + 17 * number, line)
+
+    def text(self, x: float, y: float, words: str, colour: str = INK, bold: bool = False) -> None:
+        """A line of words around `x`."""
+        weight = ' font-weight="bold"' if bold else ""
+        self._parts.append(f'<text x="{x}" y="{y}" fill="{colour}" text-anchor="middle"{weight}>{escape(words)}</text>')
+
+    def arrow(
+        self, x1: float, y1: float, x2: float, y2: float, words: str = "", colour: str = QUIET, dashed: bool = False
+    ) -> None:
+        """An arrow, with words above its middle."""
+        self._colours.add(colour)
+        dash = ' stroke-dasharray="6 4"' if dashed else ""
+        self._parts.append(
+            f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{colour}" stroke-width="2"{dash} '
+            f'marker-end="url(#head{colour[1:]})"/>'
+        )
+        if words:
+            self.text((x1 + x2) / 2, (y1 + y2) / 2 - 7, words)
+
+    def picture(self, alt: str) -> Picture:
+        """All of it."""
+        heads = "".join(
+            f'<marker id="head{colour[1:]}" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" '
+            f'orient="auto"><path d="M0 0L10 5L0 10z" fill="{colour}"/></marker>'
+            for colour in sorted(self._colours)
+        )
+        svg = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" width="{self.width}" '
+            f'height="{self.height}" font-family="DejaVu Sans,Verdana,sans-serif" font-size="13" role="img">'
+            f"<title>{escape(alt)}</title><defs>{heads}</defs>"
+            f'<rect width="{self.width}" height="{self.height}" rx="8" fill="{PAPER}"/>{"".join(self._parts)}</svg>'
+        )
+        return Picture(svg.encode(), "image/svg+xml", alt, self.width)
+
+
+def stages() -> Picture:
+    """The three stages of a converted model, and what travels between them."""
+    canvas = _Canvas(760, 150)
+    canvas.box(95, 40, 160, 76, HOST, "host|decode, resize, crop,|subtract the mean")
+    canvas.box(325, 40, 160, 76, NPU, "NPU|all convolutions, in|block floating point")
+    canvas.box(555, 40, 130, 76, HOST, "host|classifier,|softmax")
+    canvas.arrow(12, 78, 91, 78, "JPEG", WIRE)
+    canvas.arrow(255, 78, 321, 78, "224²·3", WIRE)
+    canvas.arrow(485, 78, 551, 78, "2048", WIRE)
+    canvas.arrow(685, 78, 750, 78, "1000", WIRE)
+    canvas.text(380, 24, "one converted model, three stages; the numbers say how much travels between them", QUIET)
+    return canvas.picture(
+        "A JPEG goes to the host, which decodes it to 224 x 224 x 3 numbers; the NPU runs all convolutions on them in "
+        "block floating point and gives 2048 features; the host's classifier makes 1000 probabilities of these."
+    )
+
+
+def straight_through() -> Picture:
+    """Forwards through rounding, backwards past it."""
+    canvas = _Canvas(760, 190)
+    canvas.box(20, 60, 170, 70, HOST, "wide weight|float32, is kept|and trained")
+    canvas.box(295, 60, 170, 70, NPU, "narrow weight|made anew|in every step")
+    canvas.box(570, 60, 170, 70, MENDED, "loss|how wrong|the answer is")
+    canvas.arrow(190, 80, 291, 80, "round", NPU)
+    canvas.arrow(465, 80, 566, 80, "multiply", NPU)
+    canvas.arrow(655, 130, 655, 160, "", MENDED, dashed=True)
+    canvas.arrow(655, 162, 107, 162, "gradient: goes back as if rounding were not there", MENDED, dashed=True)
+    canvas.arrow(105, 160, 105, 134, "", MENDED, dashed=True)
+    canvas.text(380, 30, "forwards (solid): narrow numbers; backwards (dashed): straight through", QUIET)
+    return canvas.picture(
+        "Forwards, a wide float32 weight is rounded to a narrow weight, which is multiplied with the input and leads"
+        ""
+        "the loss. Backwards, the gradient goes straight to the wide weight, as if rounding were not there."
+    )
+
+
+def handshake() -> Picture:
+    """Who holds what, and what is said before the first request."""
+    canvas = _Canvas(760, 330)
+    canvas.box(20, 40, 190, 270, HOST, "client||holds:|the CA's certificate,|the service key (secret)")
+    canvas.box(
+        550, 40, 190, 270, NPU, "server||holds:|its certificate,|its private key (secret),|the service keys (secret)"
+    )
+    steps = (
+        (True, "1 hello, I call you localhost", QUIET),
+        (False, "2 certificate: I am localhost, the CA says so", QUIET),
+        (False, "3 signature made with the private key", QUIET),
+        (True, "4 name, CA, dates, signature are right", MENDED),
+        (True, "5 request, service key (encrypted)", WIRE),
+        (False, "6 answer (encrypted)", WIRE),
+    )
+    for number, (to_server, words, colour) in enumerate(steps):
+        y = 82 + 42 * number
+        canvas.arrow(*((214, y, 546, y) if to_server else (546, y, 214, y)), words, colour)
+    canvas.text(380, 24, "steps 1 to 4: once for a connection; 5 and 6: for every request", QUIET)
+    return canvas.picture(
+        "The client holds the CA's certificate and a service key; the server holds its certificate, its private key "
+        "and the service keys. The client says which name it calls; the server sends its certificate and a signature "
+        "made with its private key; the client checks name, CA, dates and signature; then requests with the service "
+        "key and answers travel encrypted."
+    )

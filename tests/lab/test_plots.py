@@ -1,0 +1,72 @@
+"""Plots and widgets: what is seen, in words, and what happens when they are used."""
+
+import numpy as np
+import pytest
+
+from amlrealtimeai import lab
+from amlrealtimeai.lab.transfer import Confusion
+
+FOX = lab.sample("red_fox")
+
+
+def table(*rows):
+    return Confusion(np.array(rows), ("cat", "dog"))
+
+
+def test_an_interval_is_wilsons():
+    """Reference: 95 of 100 gives 88.8 to 97.8 %; 100 of 100 gives 96.3 to 100 %."""
+    assert table([48, 2], [3, 47]).interval == pytest.approx((88.82, 97.85), abs=0.01)
+    assert table([50, 0], [0, 50]).interval == pytest.approx((96.30, 100.0), abs=0.01)
+
+
+def test_dots_say_their_numbers_in_words():
+    drawn = lab.plots.dots({"float": table([48, 2], [3, 47]), "narrow": table([30, 20], [25, 25])}, guess=80)
+    assert drawn.mime == "image/png" and drawn.data.startswith(b"\x89PNG")
+    assert repr(drawn) == "Dots with intervals. float: 95.0 %, from 89 to 98; narrow: 55.0 %, from 45 to 64"
+
+
+def test_the_surest_mistakes_come_first():
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.99, 0.01]])
+    drawn = lab.plots.mistakes([FOX] * 4, [1, 1, 1, 0], probabilities, ("cat", "dog"))
+    assert repr(drawn) == (
+        "2 of 2 pictures taken for something else: a dog, taken for a cat with 90 %; a dog, taken for a cat with 60 %"
+    )
+    one = lab.plots.mistakes([FOX] * 4, [1, 1, 1, 0], probabilities, ("cat", "dog"), only=[False, True, True, True])
+    assert repr(one).startswith("1 of 1 pictures")
+    assert "no picture" in lab.plots.mistakes([FOX], [0], [[0.9, 0.1]], ("cat", "dog"))
+
+
+def test_mended_and_broken():
+    before, after = np.eye(2)[[0, 1, 0, 1]], np.eye(2)[[0, 0, 1, 1]]
+    drawn = lab.plots.changed([FOX] * 4, [0, 0, 0, 0], before, after)
+    assert repr(drawn) == "1 pictures mended, 1 broken; shown are 1 and 1 of them."
+
+
+def test_the_slider_redraws_its_block_and_the_twin_says_the_same():
+    values = [6.5, 2.5, -1.5, 0.25]
+    twin = lab.widgets.mantissas(values).splitlines()
+    assert twin[3].split() == ["3", "1", "6", "2", "-2", "0", "0.5"]
+    box = lab.widgets.mantissa_slider(values)
+    slider, shown = box.children
+    assert "6.5 -&gt;    6 x 1 = 6" in shown.value
+    slider.value = 7
+    assert "step 2**-4 = 0.0625" in shown.value and "0.25 -&gt;    4 x 0.0625 = 0.25" in shown.value
+
+
+class Client:
+    def __init__(self, answer):
+        self.answer = answer
+
+    def score_numpy_arrays(self, inputs):
+        assert inputs["images"].shape == (1,) and inputs["images"][0] == b"jpeg\0"
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def test_a_picture_is_uploaded_and_its_answer_shown():
+    uploaded = {"name": "a.jpg", "type": "image/jpeg", "size": 5, "content": memoryview(b"jpeg\0")}
+    for answer, said in ((np.eye(1000)[340], "zebra"), (ValueError("not <a> picture"), "not &lt;a&gt; picture")):
+        button, shown = lab.widgets.upload_and_score(Client(answer)).children
+        button.value = ({**uploaded, "last_modified": __import__("datetime").datetime.now()},)
+        assert said in shown.value
