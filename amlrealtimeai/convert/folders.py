@@ -2,39 +2,28 @@
 
 import contextlib
 import glob
-import os
-import re
-import shutil
-import socket
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
+
+from amlrealtimeai.store.locks import LifeLock, if_free
+from amlrealtimeai.store.temporary import remove
 
 
 @contextlib.contextmanager
 def work_folder(target: Path) -> Iterator[Path]:
     """A folder beside `target` for the time of a conversion; what killed conversions to it left there is removed."""
-    start = f".{target.name}.{_host()}-"
-    for path in target.parent.glob(f"{glob.escape(start)}*.part"):
-        if _is_abandoned(path.name.removeprefix(start)):
-            shutil.rmtree(path, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"{start}{os.getpid()}-", suffix=".part", dir=target.parent) as made:
-        yield Path(made)
-
-
-def _host() -> str:
-    """A process id says nothing on another host, and folders may be shared."""
-    return re.sub(r"\W", "_", socket.gethostname())
-
-
-def _is_abandoned(rest: str) -> bool:
-    maker = rest.split("-")[0]
-    if os.name == "nt" or not maker.isdigit():  # where os.kill(pid, 0) would end the process
-        return False
+    for path in target.parent.glob(f".{glob.escape(target.name)}.*.part.lock"):
+        with if_free(path) as free:
+            if free:
+                remove(path.with_suffix(""))
+                path.unlink(missing_ok=True)
+    folder = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+    lock = LifeLock(folder.with_name(f"{folder.name}.lock"))
     try:
-        os.kill(int(maker), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return False
+        folder.mkdir()
+        yield folder
+    finally:
+        remove(folder)
+        lock.path.unlink(missing_ok=True)
+        lock.release()

@@ -1,7 +1,6 @@
 """The first edition's ResNet-50: a frozen quantised graph in this process, or a featurizer in a service."""
 
 import os
-import shutil
 import uuid
 from dataclasses import replace
 from functools import partial
@@ -197,13 +196,9 @@ class RemoteQuantizedResNet50(LocalQuantizedResNet50):
         )
 
     def _create(self) -> Any:
-        folder = self._deployment._workspace.store.blobs.temporary_path()  # which the store clears after a kill
-        folder.mkdir()
-        try:
+        with self._deployment._workspace.store.blobs.temporary_folder() as folder:
             self.convert_featurizer(folder / "featurizer.zip")
             model = self._deployment.register_model(self._service_name, folder / "featurizer.zip")
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
         try:
             service = self._deployment.create_service(self._service_name, model)
         except BaseException:
