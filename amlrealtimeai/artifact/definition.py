@@ -4,7 +4,7 @@ Everything here treats the file as foreign: whatever is missing, of a wrong type
 InvalidInputError that names the place.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,18 +32,17 @@ class TensorSpec:
         """The shape as people write it: [?, 224, 224, 3]."""
         return "[" + ", ".join("?" if size is None else str(size) for size in self.shape) + "]"
 
-    def check(self, name: str, value: np.ndarray) -> None:
-        """Raise InvalidInputError unless the dtype is this one and the shape fits."""
-        got = "string" if value.dtype == object else value.dtype.name
-        if got != self.dtype:
-            raise InvalidInputError(f"input {name!r}: expected dtype {self.dtype}, got {got}")
-        fits = len(value.shape) == len(self.shape) and all(
-            want is None or want == size for want, size in zip(self.shape, value.shape, strict=True)
+    def check(self, name: str, dtype: str, shape: tuple[int, ...]) -> None:
+        """Raise InvalidInputError unless the dtype is this one and the shape fits; `name` is the input's."""
+        if dtype != self.dtype:
+            raise InvalidInputError(f"input {name!r:.100}: expected dtype {self.dtype}, got {dtype}")
+        fits = len(shape) == len(self.shape) and all(
+            want is None or want == size for want, size in zip(self.shape, shape, strict=True)
         )
         if not fits:
-            raise InvalidInputError(f"input {name!r}: expected shape {self.shape_text()}, got {list(value.shape)}")
-        if value.size == 0:
-            raise InvalidInputError(f"input {name!r}: expected at least one item, got shape {list(value.shape)}")
+            raise InvalidInputError(f"input {name!r:.100}: expected shape {self.shape_text()}, got {list(shape)}")
+        if 0 in shape:
+            raise InvalidInputError(f"input {name!r:.100}: expected at least one item, got shape {list(shape)}")
 
 
 @dataclass(frozen=True)
@@ -59,16 +58,21 @@ class Signature:
 
     def bind(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Request inputs, by alias or tensor name -> arrays by tensor name, each checked."""
-        aliases = self._aliases()
-        sent = {aliases[name]: value for name, value in values.items() if name in aliases}
-        if len(sent) != len(values) or len(sent) != len(self.inputs):
-            raise self.mismatch(values)
+        sent = {alias: values[name] for name, alias in self.aliases(values).items()}
         bound = {}
         for alias, spec in self.inputs.items():
             array = sent[alias].astype(object) if sent[alias].dtype.kind == "S" else sent[alias]
-            spec.check(alias, array)
+            spec.check(alias, "string" if array.dtype == object else array.dtype.name, array.shape)
             bound[spec.tensor] = array
         return bound
+
+    def aliases(self, names: Collection[str]) -> dict[str, str]:
+        """The alias of each input in a request, in the signature's order; it has to have all, once, and no others."""
+        known = self._aliases()
+        found = {known[name]: name for name in names if name in known}
+        if not len(names) == len(found) == len(self.inputs):
+            raise self.mismatch(names)
+        return {found[alias]: alias for alias in self.inputs}
 
     def mismatch(self, names: Iterable[str]) -> InvalidInputError:
         """The error for a request whose inputs have these names, in TensorFlow Serving's words."""

@@ -235,6 +235,7 @@ class _Exchange:
                     served.model.signature,
                     limits.max_json_depth,
                     limits.max_elements,
+                    limits.max_strings,
                     self._call.check,
                     limits.check_batch,
                 )

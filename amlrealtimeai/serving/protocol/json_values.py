@@ -9,7 +9,6 @@ import numpy as np
 
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.serving.protocol import base64_text, json_numbers
-from amlrealtimeai.serving.protocol.tensors import MAX_STRINGS
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _TOKEN = re.compile(rb"[^ \t\r\n,\[\]{}]*")
@@ -23,14 +22,19 @@ _FIRST, _LARGEST = 1 << 8, 1 << 16  # bytes that are searched at a time for the 
 class Reader:
     """A place in a JSON text. Methods read what comes next, or raise InvalidInputError that says what came instead."""
 
-    def __init__(self, data: bytes, max_depth: int, max_elements: int, check: Callable[[], None]) -> None:
-        """`max_elements` of one array. `check` is called now and then: what it raises ends the reading."""
+    def __init__(
+        self, data: bytes, max_depth: int, max_elements: int, max_strings: int, check: Callable[[], None]
+    ) -> None:
+        """`max_elements` of one array, `max_strings` of all.
+
+        `check` is called now and then: what it raises ends the reading.
+        """
         self._data = data
         self._place = 3 if data.startswith(b"\xef\xbb\xbf") else 0  # a byte order mark
         self._depth = 0
         self._max_depth = max_depth
         self._max_elements = max_elements
-        self._strings_left = MAX_STRINGS
+        self._strings_left = self._max_strings = max_strings
         self._check = check
 
     def comes(self, text: bytes) -> bool:
@@ -170,7 +174,7 @@ class Reader:
         """Append the strings that come, in so many levels of lists or fewer; their shape."""
         self._strings_left -= 1
         if self._strings_left < 0:
-            raise ValueError(f"more strings and lists of them than are allowed ({MAX_STRINGS})")
+            raise ValueError(f"more strings and lists of them than are allowed (max_strings = {self._max_strings})")
         if not self.comes(b"["):
             try:
                 flat.append(self._bytes())

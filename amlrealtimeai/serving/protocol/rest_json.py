@@ -32,9 +32,11 @@ class JsonRequest:
 class RequestReader:
     """Reads requests to one signature.
 
-    max_depth, max_elements   of the JSON text, and of one numeric input
-    check                     called while reading; what it raises ends the reading
-    check_batch               called with an input's name and the rows so far, when rows are objects
+    max_depth       levels of lists and objects
+    max_elements    of one numeric input
+    max_strings     of all inputs
+    check           called while reading; what it raises ends the reading
+    check_batch     called with an input's name and the rows so far, when rows are objects
     """
 
     def __init__(
@@ -42,18 +44,20 @@ class RequestReader:
         signature: Signature,
         max_depth: int,
         max_elements: int,
+        max_strings: int,
         check: Callable[[], None],
         check_batch: Callable[[str, int], None],
     ) -> None:
         self._signature = signature
         self._max_depth = max_depth
         self._max_elements = max_elements
+        self._max_strings = max_strings
         self._check = check
         self._check_batch = check_batch
 
     def read(self, body: bytes) -> JsonRequest:
         """The request in a body. Raises InvalidInputError for what is no JSON or does not fit the signature."""
-        text = Reader(body, self._max_depth, self._max_elements, self._check)
+        text = Reader(body, self._max_depth, self._max_elements, self._max_strings, self._check)
         if not text.comes(b"{"):
             came = body[:20]
             raise InvalidInputError(f"JSON Parse error: expected an object with 'instances' or 'inputs', got {came!r}")

@@ -1,7 +1,7 @@
 """TensorProto <-> NumPy, both ways of carrying values: tensor_content, and the field of the type.
 
-Answers use the field of the type, as TensorFlow Serving's do: old clients read float_val. Nothing is allocated before
-the element count has been compared with a cap.
+Answers use the field of the type, as TensorFlow Serving's do: old clients read float_val. Twenty bytes may declare any
+shape and leave its values out, so nothing is allocated before type and shape have been checked.
 """
 
 import math
@@ -33,6 +33,7 @@ _TYPES: dict[int, tuple[str, str]] = {
 DATA_TYPES: dict[str, int] = {name: number for number, (name, _) in _TYPES.items()}
 _PACKED = {"float_val": (5, 4), "double_val": (6, 8)}  # field number, bytes per value: sent as they lie in memory
 _FEW = 64
+_SOME = 1 << 16  # values that are Python objects at the same time
 _MAX_DIMENSIONS = 32  # NumPy's arrays have at most 64, TensorFlow's 254
 
 
@@ -81,20 +82,32 @@ def from_proto(proto: Any, max_elements: int = MAX_ELEMENTS, max_strings: int = 
     Too few values: the last one repeats, none: zeros. A non-empty tensor_content wins and must have the exact length.
     Raises InvalidInputError for everything that does not fit together, and for more than `max_elements`.
     """
+    return values_of(proto, *declared(proto, max_elements, max_strings))
+
+
+def declared(
+    proto: Any, max_elements: int = MAX_ELEMENTS, max_strings: int = MAX_STRINGS
+) -> tuple[str, tuple[int, ...]]:
+    """Dtype name and shape of a TensorProto, whose values have the right number; without memory for them."""
     if proto.dtype not in _TYPES:
         raise InvalidInputError(f"dtype {_type_text(proto)} is not served; send one of {', '.join(DATA_TYPES)}")
     name, field = _TYPES[proto.dtype]
-    shape = _shape(proto)
-    count = math.prod(shape)
-    limit = max_strings if name == "string" else max_elements
-    if count > limit:
-        raise InvalidInputError(f"shape {list(shape)} has {count} elements, more than the limit of {limit}")
+    limit, setting = (max_strings, "max_strings") if name == "string" else (max_elements, "max_elements")
+    shape = _shape(proto, limit, setting)
+    count, sent = math.prod(shape), len(getattr(proto, field))
     if proto.tensor_content:
-        return _from_content(proto.tensor_content, name, count).reshape(shape)
-    values = getattr(proto, field)
-    if len(values) > count:
-        raise InvalidInputError(f"shape {list(shape)} has {count} elements, but {field} has {len(values)}")
-    return _filled(_from_field(proto, name, field, values), count).reshape(shape)
+        _check_content(proto.tensor_content, name, count)
+    elif sent > count:
+        raise InvalidInputError(f"shape {list(shape)} has {count} elements, but {field} has {sent}")
+    return name, shape
+
+
+def values_of(proto: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The array of a TensorProto that declares this dtype name and shape."""
+    if proto.tensor_content:
+        return _from_content(proto.tensor_content, name).reshape(shape)
+    field = _TYPES[proto.dtype][1]
+    return _filled(_from_field(proto, name, field, getattr(proto, field)), math.prod(shape)).reshape(shape)
 
 
 def _as_bytes(value: Any) -> bytes:
@@ -110,29 +123,37 @@ def _type_text(proto: Any) -> str:
     return known[proto.dtype].name if proto.dtype in known else str(proto.dtype)
 
 
-def _shape(proto: Any) -> tuple[int, ...]:
+def _shape(proto: Any, limit: int, setting: str) -> tuple[int, ...]:
     if proto.tensor_shape.unknown_rank:
         raise InvalidInputError("the shape has an unknown rank; send the size of every dimension")
     dimensions = proto.tensor_shape.dim
     if len(dimensions) > _MAX_DIMENSIONS:
         raise InvalidInputError(f"the shape has {len(dimensions)} dimensions, more than {_MAX_DIMENSIONS}")
     shape = tuple(dimension.size for dimension in dimensions)
-    if any(not 0 <= size <= MAX_ELEMENTS for size in shape):
-        raise InvalidInputError(f"shape {list(shape)} has a size outside 0 .. {MAX_ELEMENTS}")
+    count = math.prod(shape)
+    if min(shape, default=0) >= 0 and count > limit:
+        raise InvalidInputError(
+            f"shape {list(shape)} has {count} elements, more than the limit of {limit} ({setting} = {limit})"
+        )
+    if any(not 0 <= size <= limit for size in shape):
+        raise InvalidInputError(f"shape {list(shape)} has a size outside 0 .. {limit}")
     return shape
 
 
-def _from_content(content: bytes, name: str, count: int) -> np.ndarray:
+def _check_content(content: bytes, name: str, count: int) -> None:
     if name == "string":
         raise InvalidInputError("strings in tensor_content are not served; send them in string_val")
-    dtype = np.dtype(name).newbyteorder("<")
-    if len(content) != count * dtype.itemsize:
+    size = count * np.dtype(name).itemsize
+    if len(content) != size:
         raise InvalidInputError(
-            f"tensor_content has {len(content)} bytes, expected {count * dtype.itemsize} ({count} elements of {name})"
+            f"tensor_content has {len(content)} bytes, expected {size} ({count} elements of {name})"
         )
+
+
+def _from_content(content: bytes, name: str) -> np.ndarray:
     if name == "bool":
         return np.frombuffer(content, np.uint8) != 0
-    return np.frombuffer(content, dtype).astype(np.dtype(name), copy=False)
+    return np.frombuffer(content, np.dtype(name).newbyteorder("<")).astype(np.dtype(name), copy=False)
 
 
 def _from_field(proto: Any, name: str, field: str, values: Any) -> np.ndarray:
@@ -145,15 +166,15 @@ def _from_field(proto: Any, name: str, field: str, values: Any) -> np.ndarray:
         packed = _packed(proto, field, len(values))
         if packed is not None:
             return packed.astype(np.dtype(name), copy=False)
-    if name == "float16":
-        bits = np.array(values, np.int64)
-        _check_range(bits, np.dtype(np.uint16), field)
-        return bits.astype(np.uint16).view(np.float16)
-    if field == "int_val" and name != "int32":
-        wide = np.array(values, np.int64)
-        _check_range(wide, np.dtype(name), field)
-        return wide.astype(name)
-    return np.array(values, np.dtype(name))
+    dtype = np.dtype(np.uint16 if name == "float16" else name)
+    result = np.empty(len(values), dtype)
+    for start in range(0, len(values), _SOME):
+        narrow = field in ("int_val", "half_val")
+        some = np.array(values[start : start + _SOME], np.int64 if narrow else dtype)
+        if narrow:
+            _check_range(some, dtype, field)
+        result[start : start + len(some)] = some
+    return result.view(np.float16) if name == "float16" else result
 
 
 def _packed(proto: Any, field: str, count: int) -> np.ndarray | None:
@@ -171,7 +192,7 @@ def _packed(proto: Any, field: str, count: int) -> np.ndarray | None:
 
 def _check_range(values: np.ndarray, dtype: np.dtype[Any], field: str) -> None:
     info = np.iinfo(dtype)
-    if values.size and not (info.min <= values.min() and values.max() <= info.max):
+    if not (info.min <= values.min() and values.max() <= info.max):
         raise InvalidInputError(f"{field} holds a value outside {info.min} .. {info.max}, the range of {dtype.name}")
 
 

@@ -8,7 +8,8 @@ import grpc
 from amlrealtimeai.artifact.preprocess import MAX_PIXELS
 from amlrealtimeai.artifact.stages import usable_cpus
 from amlrealtimeai.errors import ConfigError
-from amlrealtimeai.serving.protocol.tensors import MAX_ELEMENTS
+from amlrealtimeai.serving.protocol.tensors import MAX_ELEMENTS, MAX_STRINGS
+from amlrealtimeai.serving.protocol.wire import MAX_PARTS
 from amlrealtimeai.serving.request.answers import RequestError
 
 _MOST = 2**31 - 1  # what gRPC can hold as a size or a number of streams
@@ -21,6 +22,8 @@ class Limits:
     max_message_bytes: int = 64 << 20  # one gRPC message, either way
     max_pixels: int = MAX_PIXELS  # of one image
     max_elements: int = MAX_ELEMENTS  # of one numeric tensor
+    max_strings: int = MAX_STRINGS  # of one tensor of strings
+    max_parts: int = MAX_PARTS  # of one gRPC message: strings, dimensions and inputs, numbers that are not packed
     max_batch: int = 64  # size of the first dimension of an input
     max_in_flight: int = 32  # requests that run or wait
     max_bytes_in_flight: int = 256 << 20  # of all requests that run or wait

@@ -3,17 +3,17 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from amlrealtimeai.artifact.definition import Signature, TensorSpec
 from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.serving.protocol import protos, tensors
+from amlrealtimeai.serving.protocol import protos, tensors, wire
 from amlrealtimeai.serving.request.admission import Admission, Ticket
 from amlrealtimeai.serving.request.answers import (
     REQUEST_ID_HEADER,
@@ -195,13 +195,13 @@ class Servicer:
 
     def _predict_now(self, data: bytes, call: Call, record: Record) -> bytes:
         start = time.perf_counter()
-        request = _parsed(protos.PredictRequest, data)
+        request = wire.parse(protos.PredictRequest, data, self.limits.max_parts)
         served = self._find(request.model_spec, call, record)
         signature = served.model.signature
         _check_signature_name(request.model_spec, signature)
         outputs = list(request.output_filter)
         signature.select(outputs)
-        inputs = self._inputs(request)
+        inputs = self._inputs(request, signature)
         record.timings["parse"] = time.perf_counter() - start
 
         prediction = served.model.predict(inputs, outputs, call.check)
@@ -222,20 +222,21 @@ class Servicer:
         self.check(served, call)
         return served
 
-    def _inputs(self, request: Any) -> dict[str, np.ndarray]:
+    def _inputs(self, request: Any, signature: Signature) -> dict[str, np.ndarray]:
         inputs = {}
-        for alias, proto in request.inputs.items():
-            dimensions = proto.tensor_shape.dim
-            if dimensions:
-                self.limits.check_batch(alias, dimensions[0].size)
-            try:
-                inputs[alias] = tensors.from_proto(proto, self.limits.max_elements)
-            except InvalidInputError as error:
-                raise InvalidInputError(f"tensor parsing error: {alias:.100}: {error}") from error
+        for name, alias in signature.aliases(request.inputs.keys()).items():
+            proto = request.inputs[name]
+            if proto.tensor_shape.dim:
+                self.limits.check_batch(name, proto.tensor_shape.dim[0].size)
+            with _named(name):
+                declared = tensors.declared(proto, self.limits.max_elements, self.limits.max_strings)
+            signature.inputs[alias].check(name, *declared)  # before there is memory for them
+            with _named(name):
+                inputs[name] = tensors.values_of(proto, *declared)
         return inputs
 
     def _metadata(self, data: bytes, call: Call, record: Record) -> Any:
-        request = _parsed(protos.GetModelMetadataRequest, data)
+        request = wire.parse(protos.GetModelMetadataRequest, data, self.limits.max_parts)
         served = self._find(request.model_spec, call, record)
         if not request.metadata_field:
             raise InvalidInputError("GetModelMetadataRequest must specify at least one metadata_field: signature_def")
@@ -252,7 +253,7 @@ class Servicer:
         return response
 
     def _status(self, data: bytes, call: Call, record: Record) -> Any:
-        request = _parsed(protos.GetModelStatusRequest, data)
+        request = wire.parse(protos.GetModelStatusRequest, data, self.limits.max_parts)
         metadata = call.metadata
         name = self.table.name_of(request.model_spec, metadata)
         record.model = name
@@ -280,11 +281,12 @@ def trailers(record: Record) -> tuple[tuple[str, str], ...]:
     return ((REQUEST_ID_HEADER, record.request_id), (TIMINGS_HEADER, record.timings_text()))
 
 
-def _parsed(kind: Any, data: bytes) -> Any:
+@contextmanager
+def _named(name: str) -> Iterator[None]:
     try:
-        return kind.FromString(data)
-    except DecodeError:
-        raise InvalidInputError(f"the request of {len(data)} bytes is not a {kind.DESCRIPTOR.full_name}") from None
+        yield
+    except InvalidInputError as error:
+        raise InvalidInputError(f"tensor parsing error: {name:.100}: {error}") from error
 
 
 def _check_signature_name(spec: Any, signature: Signature) -> None:

@@ -63,6 +63,19 @@ def test_an_old_client_that_names_tensors_gets_tensor_names(channel: grpc.Channe
     assert outputs_of(asked) == by_alias
 
 
+def test_names_and_shapes_are_looked_at_before_values(channel: grpc.Channel) -> None:
+    large = protos.TensorProto(dtype=1, float_val=[1, 2])
+    for _ in range(2):
+        large.tensor_shape.dim.add(size=64)
+    large.tensor_shape.dim[1].size = 1 << 18
+    code, text = refused(lambda: predict(channel, request_of("heads", x=large)))
+    assert code == "INVALID_ARGUMENT" and "expected shape [?, 2], got [64, 262144]" in text
+    code, text = refused(lambda: predict(channel, request_of("heads", **{f"x{i}": large for i in range(30)})))
+    assert code == "INVALID_ARGUMENT" and "Missing but required: {x}" in text
+    code, text = refused(lambda: predict(channel, b"\x12\x00" * 200_000))
+    assert code == "INVALID_ARGUMENT" and "max_parts = 131072" in text
+
+
 def test_the_route_header_chooses_the_service(channel: grpc.Channel, pair: np.ndarray) -> None:
     for route in ("/api/v1/service/heads", "/api/v1/service/heads/", "/api/v1/service/heads/score", "heads"):
         response = predict(channel, request_of(x=pair, outputs=("head5:0",)), metadata=[(ROUTE, route)])

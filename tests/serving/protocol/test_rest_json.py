@@ -32,7 +32,7 @@ def read(body: Any, check: Callable[[], None] = nothing, **inputs: tuple[str, in
     specs = {name: TensorSpec(f"{name}:0", dtype, (None,) * rank) for name, (dtype, rank) in inputs.items()}
     signature = Signature("serving_default", specs, {"y": TensorSpec("y:0", "float32", (None,))})
     body = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return RequestReader(signature, 100, MAX_ELEMENTS, check, Limits().check_batch).read(body)
+    return RequestReader(signature, 100, MAX_ELEMENTS, 1 << 16, check, Limits().check_batch).read(body)
 
 
 def refused(body: Any, **inputs: tuple[str, int]) -> str:

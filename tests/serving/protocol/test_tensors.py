@@ -1,5 +1,7 @@
 """TensorProto <-> NumPy."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.serving.protocol.protos import TensorProto
-from amlrealtimeai.serving.protocol.tensors import DATA_TYPES, from_proto, to_proto
+from amlrealtimeai.serving.protocol.tensors import DATA_TYPES, declared, from_proto, to_proto
 
 NUMBERS = [name for name in DATA_TYPES if name != "string"]
 arrays = st.sampled_from(NUMBERS).flatmap(
@@ -136,3 +138,36 @@ def test_element_limit_at_below_and_above_its_value(limit: int, fine: bool) -> N
 def test_arrays_that_cannot_travel(bad: np.ndarray) -> None:
     with pytest.raises(InvalidInputError, match="expected"):
         to_proto(bad)
+
+
+@pytest.mark.parametrize("name", ["float32", "float64", "int64", "uint8", "float16"])
+def test_type_and_shape_are_told_without_memory_for_the_values(name: str) -> None:
+    made = proto(name, [2048, 2048], **{_FIELDS[name]: [1, 2]})
+    tracemalloc.start()
+    assert declared(made) == (name, (2048, 2048))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 16
+
+
+_FIELDS = {"float32": "float_val", "float64": "double_val", "int64": "int64_val", "uint8": "int_val"}
+_FIELDS["float16"] = "half_val"
+
+
+@pytest.mark.parametrize(("name", "largest"), [("uint8", 255), ("int32", 2**31 - 1), ("int64", 2**62)])
+def test_many_integers_take_memory_in_proportion(name: str, largest: int) -> None:
+    count = 300_000
+    made = proto(name, [count], **{"int64_val" if name == "int64" else "int_val": [largest] * count})
+    tracemalloc.start()
+    got = from_proto(made)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert got.dtype == name and set(got.tolist()) == {largest}
+    assert peak < got.nbytes + (8 << 20)
+
+
+def test_limits_name_their_setting() -> None:
+    for made, said in ((proto("float32", [11]), "max_elements = 10"), (proto("string", [6]), "max_strings = 5")):
+        with pytest.raises(InvalidInputError, match=said):
+            from_proto(made, max_elements=10, max_strings=5)
+    assert from_proto(proto("bool", [1 << 25]), max_elements=1 << 25).shape == (1 << 25,), "a larger limit is honoured"
