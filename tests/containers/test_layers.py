@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from amlrealtimeai.containers import elf
+from amlrealtimeai.containers import app, elf
 from amlrealtimeai.containers.bytecode import compiled
 from amlrealtimeai.containers.cache import LayerCache
 from amlrealtimeai.containers.files import replacing
@@ -174,3 +174,14 @@ def test_cache_keeps_the_four_latest_of_a_kind(tmp_path: Path) -> None:
         os.utime(note, (1000 + number, 1000 + number))
     assert sorted(path.name[4] for path in tmp_path.glob("app-*.tar.gz")) == ["2", "3", "4", "5"]
     assert len(list(tmp_path.iterdir())) == 8
+
+
+def test_our_part_of_an_image_is_enough_to_serve(tmp_path: Path) -> None:
+    for entry in app.sources():
+        target = tmp_path / entry.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(entry.open().read())
+    environment = {"PYTHONPATH": str(tmp_path / app.PLACE), "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-m", "amlrealtimeai.serving", "absent.accelonnx"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert "absent.accelonnx" in done.stderr and "Traceback" not in done.stderr, done.stderr
