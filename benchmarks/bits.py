@@ -21,10 +21,10 @@ import numpy as np
 from amlrealtimeai import npu
 from amlrealtimeai.npu.compare import first_difference
 from amlrealtimeai.npu.program import Program
-from tests.npu import arm, networks
+from tests.npu import emulation, networks
 
 AVAILABLE = [str(isa) for isa in npu.kernel_info()["available"]]  # type: ignore[attr-defined]
-EMULATED = ["neon"] if arm.QEMU and "neon" not in AVAILABLE else []
+EMULATED = ["neon"] if emulation.qemu() and "neon" not in AVAILABLE else []
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def mismatches(
                 traced = npu.Native(program, threads=count, keep_tensors=True, isa=isa).run(image)
                 outputs = npu.Native(program, threads=count, isa=isa).run(image)
             else:
-                traced = outputs = arm.run(_driver(), program, image, isa, count)
+                traced = outputs = emulation.run(_driver(), program, image, isa, count)
             report = first_difference(program, expected, traced)
             wrong = [
                 port.name
@@ -79,7 +79,7 @@ def mismatches(
 def _driver() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="amlrealtimeai-arm-"))
     atexit.register(shutil.rmtree, folder)
-    return arm.build_driver(folder)
+    return emulation.build_driver(folder)
 
 
 def _parser() -> argparse.ArgumentParser:

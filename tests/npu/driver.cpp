@@ -1,4 +1,4 @@
-// Runs a plan that test_neon.py wrote into a file, on a CPU where Python is not: for bits, not for speed.
+// Runs a plan that emulation.py wrote into a file, on a CPU where Python is not: for bits, not for speed.
 //   driver                                       prints the instruction sets that this CPU has
 //   driver PLAN ISA THREADS BATCH OUTPUT         runs; writes every output, one behind the other, to OUTPUT
 #include <stdio.h>

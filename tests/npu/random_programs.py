@@ -3,7 +3,7 @@
     python -m tests.npu.random_programs [--count 20000] [--seed 0] [--isas avx2 ...] [--qemu neon generic]
 
 runs many of them as users do (memory shared between layers), on 1 to 4 threads, in batches of 1 and 3, and prints the
-first that differs. --qemu runs the kernel of 64-bit Arm under qemu instead.
+first that differs. --qemu runs the kernel of another CPU (64-bit Arm) under qemu instead.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from amlrealtimeai import npu
 from amlrealtimeai.npu.compare import first_difference
 from amlrealtimeai.npu.config import as_config
 from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Port, Program, Shape, Window
-from tests.npu import arm
+from tests.npu import emulation
 
 # names that a kernel might want for itself, and others that are odd
 _NAMES = ["y/0", "x/blocks", "y", "x", "", "0", "x/0", "y/1", "y/0/0", "y/blocks", "copy the image", "ß", "a b", "-1"]
@@ -173,9 +173,9 @@ def difference(program: Program, image: np.ndarray, isa: str, threads: int) -> s
 
 
 def emulated_difference(driver: Path, program: Program, image: np.ndarray, isa: str, threads: int) -> str | None:
-    """The same for the kernel of 64-bit Arm."""
+    """The same for the kernel of another CPU."""
     expected = npu.reference.run(program, image)
-    found = arm.run(driver, program, image, isa, threads, keep=False)
+    found = emulation.run(driver, program, image, isa, threads, keep=False)
     wrong = [name for name in expected if found[name].tobytes() != expected[name].tobytes()]
     return f"{wrong} differ" if wrong else None
 
@@ -186,10 +186,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--isas", nargs="*", default=npu.kernel_info()["available"])
     parser.add_argument("--qemu", nargs="*", default=[])
+    parser.add_argument("--machine", default="aarch64")
     chosen = parser.parse_args()
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
-        driver = arm.build_driver(Path(name)) if chosen.qemu else Path()
+        driver = emulation.build_driver(Path(name), chosen.machine) if chosen.qemu else Path()
         for seed in range(chosen.seed, chosen.seed + chosen.count):
             rng = np.random.default_rng(seed)
             program = random_program(rng)

@@ -26,7 +26,7 @@ _SUFFIXES = {"Darwin": ".dylib", "Windows": ".dll"}
 
 
 def _instruction_sets(machine: str) -> dict[str, str]:
-    """Compiler flag for each source that has its own instruction set."""
+    """Compiler flag for each source that has its own instruction set; "" is for the rest, which any such CPU runs."""
     if machine in ("x86_64", "AMD64"):
         wide = "x86_64+avx2+fma+avx512f+avx512bw+avx512dq+avx512vl+avx512vnni"
         tiles = f"{wide}+amx_tile+amx_int8"
@@ -35,9 +35,11 @@ def _instruction_sets(machine: str) -> dict[str, str]:
             "isa_avx512vnni.cpp": f"-mcpu={wide}",
             "isa_avxvnni.cpp": "-mcpu=x86_64+avx2+fma+avxvnni",
             "isa_avx2.cpp": "-mcpu=x86_64+avx2+fma",
-            "": "-mcpu=x86_64",
+            "": "-mcpu=baseline",
         }
-    return {"isa_neon.cpp": "-mcpu=generic+dotprod", "": ""}
+    if machine in ("aarch64", "arm64", "ARM64"):
+        return {"isa_neon.cpp": "-mcpu=generic+dotprod", "": "-mcpu=baseline"}
+    return {"": "-mcpu=baseline"}
 
 
 def source_digest() -> str:
@@ -77,7 +79,7 @@ def _compile(library: Path) -> None:
         for source in sorted(_SOURCES.glob("*.cpp")):
             target = Path(folder) / f"{source.stem}.o"
             machine = flags.get(source.name, flags[""])
-            _run([*_FLAGS, *([machine] if machine else []), "-c", str(source), "-o", str(target)])
+            _run([*_FLAGS, machine, "-c", str(source), "-o", str(target)])
             objects.append(str(target))
         built = Path(folder) / library.name
         _run(["-shared", "-nostdlib++", "-o", str(built), *objects])

@@ -78,7 +78,9 @@ class Native:
             )
         self._handle = handle
         self.isa: str = library().npu_engine_isa(handle).decode()
-        weakref.finalize(self, library().npu_destroy, handle)
+        # with the plan, which the engine points into and copies of this object share; at the interpreter's end never,
+        # since a daemon thread may be inside `run`
+        weakref.finalize(self._plan, library().npu_destroy, handle).atexit = False
 
     def run(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Run on float32 `x` (the input's shape, any batch); returns {output name: float32 array}.

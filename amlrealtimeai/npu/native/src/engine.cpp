@@ -1,4 +1,4 @@
-// The C interface: create an engine from a plan, run it, destroy it. Nothing is shared between engines.
+// The C interface: create an engine from a plan, run it, destroy it. Engines share nothing but the list of them.
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
@@ -48,6 +48,7 @@ struct Engine {
   char* arena = nullptr;
   float* scratch = nullptr;
   pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+  Engine *next = nullptr, *previous = nullptr;  // in the list of all engines
 
   Engine(const Plan& p, const Isa* i, int threads) : plan(p), isa(i), pool(threads) {
     arena = static_cast<char*>(allocate_lines(plan.arena_bytes));
@@ -60,7 +61,44 @@ struct Engine {
     free_lines(arena);
     free_lines(scratch);
   }
-  bool complete() const { return arena && scratch && pool.complete(); }
+  bool start() { return arena && scratch && pool.complete() && pool.start(); }
+};
+
+// All engines: a child after fork has none of their threads, and locks that somebody held are held for ever.
+class Engines {
+ public:
+  static void add(Engine* engine) {
+    pthread_mutex_lock(&mutex_);
+#if !defined(_WIN32)
+    if (!watching_) watching_ = !pthread_atfork(before_fork, in_parent, in_child);
+#endif
+    engine->next = first_;
+    if (first_) first_->previous = engine;
+    first_ = engine;
+    pthread_mutex_unlock(&mutex_);
+  }
+
+  static void remove(Engine* engine) {
+    pthread_mutex_lock(&mutex_);
+    (engine->previous ? engine->previous->next : first_) = engine->next;
+    if (engine->next) engine->next->previous = engine->previous;
+    pthread_mutex_unlock(&mutex_);
+  }
+
+ private:
+  static void before_fork() { pthread_mutex_lock(&mutex_); }
+  static void in_parent() { pthread_mutex_unlock(&mutex_); }
+  static void in_child() {
+    mutex_ = PTHREAD_MUTEX_INITIALIZER;
+    for (Engine* engine = first_; engine; engine = engine->next) {
+      engine->mutex = PTHREAD_MUTEX_INITIALIZER;
+      engine->pool.forget();
+    }
+  }
+
+  static inline pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
+  static inline Engine* first_ = nullptr;
+  static inline bool watching_ = false;
 };
 
 struct Job {
@@ -109,7 +147,10 @@ EXPORT void* npu_create(const Plan* plan, int threads, const char* isa_name) {
   Engine* engine = static_cast<Engine*>(allocate_lines(sizeof(Engine)));
   if (!engine) return nullptr;
   new (static_cast<void*>(engine)) Engine(*plan, isa, threads);
-  if (engine->complete()) return engine;
+  if (engine->start()) {
+    Engines::add(engine);
+    return engine;
+  }
   engine->~Engine();
   free_lines(engine);
   return nullptr;
@@ -122,6 +163,7 @@ EXPORT void npu_run(void* handle, const float* input, float* const* outputs, int
   Engine& e = *static_cast<Engine*>(handle);
   const StandardFloats mode;
   pthread_mutex_lock(&e.mutex);
+  e.pool.start();
   const Tensor& in = e.plan.tensors[e.plan.input];
   const int64_t image_floats = int64_t(in.height) * in.width * in.channels;
   for (int64_t image = 0; image < batch; ++image) {
@@ -141,6 +183,7 @@ EXPORT void npu_run(void* handle, const float* input, float* const* outputs, int
 
 EXPORT void npu_destroy(void* handle) {
   Engine* engine = static_cast<Engine*>(handle);
+  Engines::remove(engine);
   engine->~Engine();
   free_lines(engine);
 }

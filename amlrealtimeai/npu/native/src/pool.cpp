@@ -28,18 +28,36 @@ inline T read(const T& value) {
 }  // namespace
 
 Pool::Pool(int workers) : workers_(workers) {
-#ifdef __linux__
-  if (pthread_getaffinity_np(pthread_self(), sizeof cpus_, &cpus_)) CPU_ZERO(&cpus_);
-#endif
   shares_ = static_cast<Share*>(allocate_lines(workers * sizeof(Share)));
-  for (int i = 0; i < workers; ++i) shares_[i].word = 0;
   starts_ = static_cast<Start*>(calloc(workers, sizeof(Start)));
   threads_ = static_cast<pthread_t*>(calloc(workers, sizeof(pthread_t)));
-  for (int i = 1; i < workers; ++i) {
-    starts_[i] = {this, i, false};
-    if (pthread_create(&threads_[i], nullptr, main, &starts_[i])) break;
-    ++started_;
+  for (int i = 0; shares_ && i < workers; ++i) shares_[i].word = 0;
+}
+
+bool Pool::start() {
+  if (!tried_) {
+#ifdef __linux__
+    if (pthread_getaffinity_np(pthread_self(), sizeof cpus_, &cpus_)) CPU_ZERO(&cpus_);
+#endif
+    for (int i = 1; i < workers_; ++i) {
+      starts_[i] = {this, i, generation_, false};
+      if (pthread_create(&threads_[i], nullptr, main, &starts_[i])) break;
+      ++started_;
+    }
   }
+  tried_ = true;
+  return started_ == workers_ - 1;
+}
+
+void Pool::forget() {
+  started_ = sleepers_ = 0;
+  tried_ = false;
+  // whoever held or waited for them is not in this process
+  mutex_ = PTHREAD_MUTEX_INITIALIZER;
+  wake_ = PTHREAD_COND_INITIALIZER;
+#ifdef __linux__
+  caller_cpu_ = -1;
+#endif
 }
 
 Pool::~Pool() {
@@ -144,7 +162,7 @@ void* Pool::main(void* start) {
   Pool& pool = *static_cast<Start*>(start)->pool;
   const int worker = static_cast<Start*>(start)->worker;
   const StandardFloats mode;
-  for (uint32_t seen = 0;;) {
+  for (uint32_t seen = static_cast<Start*>(start)->seen;;) {
     const uint32_t generation = pool.wait_for_step(seen);
     if (read(pool.stop_)) return nullptr;
     pool.help(generation, worker);

@@ -1,7 +1,7 @@
 // A pool of threads for steps of a few dozen items each.
 // Every worker starts with its own share (neighbouring items use the same weights) and then helps the others. Waiting is
 // a short spin and then sleep; the caller waits for items, not for workers, so a worker that lost its core delays nothing
-// but the item in its hands.
+// but the item in its hands. Threads are started by the first run that needs them, in each process anew.
 #pragma once
 #include <pthread.h>
 #include <stdint.h>
@@ -17,8 +17,9 @@ class Pool {
   ~Pool();
   Pool(const Pool&) = delete;
 
-  bool complete() const { return started_ == workers_ - 1; }
-  int workers() const { return workers_; }
+  bool complete() const { return shares_ && starts_ && threads_; }
+  bool start();                                   // false where a thread is missing; what there is does all the work
+  void forget();                                  // in a child after fork, which has none of its parent's threads
   void scatter();                                 // before a run: workers will not wake on the caller's CPU
   void gather();                                  // after the last: workers may run anywhere again
   void run(int items, Work work, void* context);  // returns when every item is done; at most 65535 items
@@ -32,6 +33,7 @@ class Pool {
   struct Start {
     Pool* pool;
     int worker;
+    uint32_t seen;   // the generation at its start
     bool scattered;
   };
 
@@ -41,6 +43,7 @@ class Pool {
   uint32_t wait_for_step(uint32_t seen);
 
   int workers_, started_ = 0;
+  bool tried_ = false;  // to start the threads
   Share* shares_;
   Start* starts_;
   pthread_t* threads_;

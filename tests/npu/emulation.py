@@ -1,4 +1,4 @@
-"""The kernel of 64-bit Arm on any computer: cross-compiled to a static program (driver.cpp) that qemu runs."""
+"""The kernel of other CPUs on any computer: cross-compiled to a static program (driver.cpp) that qemu runs."""
 
 import shutil
 import subprocess
@@ -10,23 +10,27 @@ from amlrealtimeai.npu.native import build
 from amlrealtimeai.npu.native.plan import PlanBuilder
 from amlrealtimeai.npu.program import Program
 
-QEMU = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64") or ""
-TARGET = ("-target", "aarch64-linux-musl")
+
+def qemu(machine: str = "aarch64") -> str:
+    """Path of the emulator of that CPU, "" where there is none."""
+    return shutil.which(f"qemu-{machine}-static") or shutil.which(f"qemu-{machine}") or ""
 
 
-def build_driver(folder: Path) -> Path:
-    """Compile the kernel and its driver into `folder`; the path of the program."""
-    assert QEMU, "expected qemu-aarch64-static in PATH; apt-get install qemu-user-static"
-    flags = build._instruction_sets("aarch64")
+def build_driver(folder: Path, machine: str = "aarch64") -> Path:
+    """Compile the kernel and its driver for `machine` into `folder`; the path of the program."""
+    assert qemu(machine), f"expected qemu-{machine}-static in PATH; apt-get install qemu-user-static"
+    flags = build._instruction_sets(machine)
+    target = ("-target", f"{machine}-linux-musl")
     rest = {*build._SOURCES.glob("*.cpp"), Path(__file__).with_name("driver.cpp")}
     parts = []
     for source in rest & {build._SOURCES / name for name in flags}:
         parts.append(str(folder / f"{source.stem}.o"))
-        build._run([*build._FLAGS, *TARGET, flags[source.name], "-c", str(source), "-o", parts[-1]])
+        build._run([*build._FLAGS, *target, flags[source.name], "-c", str(source), "-o", parts[-1]])
         rest.remove(source)
-    arguments = [*build._FLAGS, *TARGET, "-static", f"-I{build._SOURCES}", "-o", str(folder / "driver")]
+    output = folder / f"driver-{machine}"
+    arguments = [*build._FLAGS, *target, flags[""], "-static", f"-I{build._SOURCES}", "-o", str(output)]
     build._run([*arguments, *parts, *sorted(map(str, rest))])
-    return folder / "driver"
+    return output
 
 
 def written(builder: PlanBuilder, image: np.ndarray) -> bytes:
@@ -54,7 +58,8 @@ def run(
     plan, result = driver.with_name("plan"), driver.with_name("result")
     builder = PlanBuilder(program, keep)
     plan.write_bytes(written(builder, program.check_input(image)))
-    command = [QEMU, "-cpu", "max", str(driver), str(plan), isa, str(threads), str(len(image)), str(result)]
+    machine = driver.name.removeprefix("driver-")
+    command = [qemu(machine), "-cpu", "max", str(driver), str(plan), isa, str(threads), str(len(image)), str(result)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == [isa]
     names = [port.tensor for port in program.output_ports] + builder.steps.kept
     values, tensors = np.fromfile(result, np.float32), {}

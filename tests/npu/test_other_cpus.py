@@ -1,4 +1,4 @@
-"""The kernel of 64-bit Arm, cross-compiled and run by qemu: the bits of the reference, layer by layer."""
+"""The kernels of other CPUs, cross-compiled and run by qemu: the bits of the reference, layer by layer."""
 
 import os
 import subprocess
@@ -9,13 +9,13 @@ import pytest
 from amlrealtimeai import npu
 from amlrealtimeai.npu.compare import first_difference
 from tests.npu import resnet50
-from tests.npu.arm import QEMU, build_driver, run
+from tests.npu.emulation import build_driver, qemu, run
 from tests.npu.graphs import model, node
 from tests.npu.random_programs import emulated_difference, random_image, random_program
 from tests.npu.test_native import small_network
 
 pytestmark = pytest.mark.skipif(
-    not QEMU and not os.environ.get("AMLREALTIMEAI_REQUIRE_QEMU"), reason="needs qemu-user-static"
+    not qemu() and not os.environ.get("AMLREALTIMEAI_REQUIRE_QEMU"), reason="needs qemu-user-static"
 )
 
 
@@ -26,7 +26,7 @@ def driver(tmp_path_factory):
 
 @pytest.mark.parametrize(("cpu", "names"), [("max", ["neon", "generic"]), ("cortex-a72", ["generic"])])
 def test_a_cpu_without_dot_products_takes_the_generic_path(driver, cpu, names):
-    result = subprocess.run([QEMU, "-cpu", cpu, str(driver)], capture_output=True, text=True, check=True)
+    result = subprocess.run([qemu(), "-cpu", cpu, str(driver)], capture_output=True, text=True, check=True)
     assert result.stdout.split() == names
 
 
@@ -76,3 +76,15 @@ def test_every_layer_of_resnet50_has_the_bits_of_the_reference(driver):
     program, image = npu.compile(resnet50.onnx_model()), resnet50.sample_image()
     expected = npu.reference.run(program, image, trace=True)
     assert first_difference(program, expected, run(driver, program, image, "neon", threads=2)) is None
+
+
+@pytest.mark.skipif(
+    not qemu("riscv64") and not os.environ.get("AMLREALTIMEAI_REQUIRE_QEMU"), reason="needs qemu-user-static"
+)
+def test_a_cpu_that_nobody_thought_of_runs_plain_cpp(tmp_path):
+    riscv = build_driver(tmp_path, "riscv64")
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        program = random_program(rng)
+        found = emulated_difference(riscv, program, random_image(rng, program), "generic", threads=2)
+        assert found is None, f"seed {seed}: {found}\n{program.listing()}"
