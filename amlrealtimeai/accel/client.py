@@ -1,14 +1,13 @@
 """azureml.accel's PredictionClient: inputs and outputs by name, several services behind one address."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
-from amlrealtimeai.client import ServiceClient, as_batch, read_file, tensor_of, without_batch
+from amlrealtimeai.client import ServiceClient
+from amlrealtimeai.client.arrays import array_of, as_batch, read_file, tensor_of, without_batch
 from amlrealtimeai.errors import DeploymentError, InvalidInputError
 
 Answer = np.ndarray | list[np.ndarray]
@@ -17,64 +16,55 @@ Answer = np.ndarray | list[np.ndarray]
 class PredictionClient(ServiceClient):
     """Scores files, arrays and tensors on a service.
 
-    address           name or IP address; None is a ValueError
-    port              default 80, with use_ssl 443
+    address           name or IP address, perhaps with its port ("host:50051", "http://host:50051/")
+    port              default that of the address, else 80, with use_ssl 443
     service_name      which service of the address; needed where it has several
     root_certificates PEM bytes, or the path of a PEM file, that the server's certificate is checked against
 
     Inputs and outputs are called by their alias or by their TensorFlow tensor name. `outputs`: a name gives one array,
     a list of names a list of arrays in that order; None gives the only output as one array, or all of several as a
-    list in the order of their names. The batch dimension is removed when the batch is one.
+    list in the order of their names. Arrays are whole batches, except the only one that
+    score_file answers with.
     """
-
-    def __init__(
-        self,
-        address: str,
-        port: int | None = None,
-        use_ssl: bool = False,
-        access_token: str = "",
-        service_name: str = "",
-        channel_shutdown_timeout: timedelta = timedelta(minutes=2),
-        root_certificates: bytes | str | Path | None = None,
-    ) -> None:
-        if port is None:
-            port = 443 if use_ssl else 80
-        super().__init__(
-            address, port, use_ssl, access_token, service_name, channel_shutdown_timeout, root_certificates
-        )
 
     def score_file(
         self,
         path: str | Path,
         input_name: str = "images",
         outputs: str | Sequence[str] | None = None,
-        timeout: float = 10.0,
+        timeout: float | None = 10.0,
     ) -> Any:
-        """Send the bytes of one file, for example an image. A missing file is a NotFoundError before any network."""
-        return self._score({input_name: as_batch(read_file(path))}, outputs, timeout)
+        """Send the bytes of one file, for example an image. A missing file is a FileNotFoundError before any network.
+
+        One array comes without its batch dimension, arrays in a list keep it.
+        """
+        answer = self._score({input_name: as_batch(read_file(path))}, outputs, timeout)
+        return answer if isinstance(answer, list) else without_batch(answer)
 
     def score_numpy_arrays(
         self,
         input_map: Mapping[str, np.ndarray],
         outputs: str | Sequence[str] | None = None,
-        timeout: float = 10.0,
+        timeout: float | None = 30.0,
     ) -> Any:
-        """Send arrays by input name, each with its batch dimension."""
-        return self._score({name: np.asarray(array) for name, array in _items(input_map)}, outputs, timeout)
+        """Send arrays by input name, each with its batch dimension, which the answer keeps."""
+        return self._score({name: array_of(array) for name, array in _items(input_map)}, outputs, timeout)
 
     def score_tensors(
         self,
         input_map: Mapping[str, tuple[Any, Sequence[int], Any]],
         outputs: str | Sequence[str] | None = None,
-        timeout: float = 10.0,
+        timeout: float | None = 10.0,
     ) -> Any:
-        """Send tensors by input name, each (content, shape, TensorFlow data type)."""
+        """Send tensors by input name, each (content, shape, TensorFlow data type). The answer keeps its batch."""
         return self._score({name: tensor_of(*tensor) for name, tensor in _items(input_map)}, outputs, timeout)
 
-    def _score(self, inputs: Mapping[str, np.ndarray], outputs: str | Sequence[str] | None, timeout: float) -> Answer:
+    def _score(
+        self, inputs: Mapping[str, np.ndarray], outputs: str | Sequence[str] | None, timeout: float | None
+    ) -> Answer:
         wanted = [outputs] if isinstance(outputs, str) else list(outputs or [])
         answer = self.predict(inputs, wanted, timeout)
-        arrays = [without_batch(answer[name]) for name in wanted or sorted(answer)]
+        arrays = [answer[name] for name in wanted or sorted(answer)]
         single = isinstance(outputs, str) or (outputs is None and len(arrays) == 1)
         return arrays[0] if single else arrays
 
@@ -89,14 +79,10 @@ def client_from_service(service: Any) -> PredictionClient:
         raise DeploymentError(
             f"the service {service.name!r} has no address yet; call wait_for_deployment(show_output=True) first"
         )
-    parts = urlsplit(uri if "://" in uri else f"//{uri}")
-    if not parts.hostname:
-        raise InvalidInputError(f"expected a scoring_uri such as '127.0.0.1:50051' or 'https://host:443/', got {uri!r}")
     keys = service.get_keys() if service.auth_enabled else ()
     return PredictionClient(
-        address=parts.hostname,
-        port=parts.port,
-        use_ssl=parts.scheme == "https" or bool(getattr(service, "ssl_enabled", False)),
+        address=uri,
+        use_ssl=bool(getattr(service, "ssl_enabled", False)),
         access_token=_first_key(keys),
         service_name=service.name,
         root_certificates=getattr(service, "root_certificates", None),

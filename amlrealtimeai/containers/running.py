@@ -200,7 +200,9 @@ def _is_serving(address: str) -> bool:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    with grpc.insecure_channel(address) as channel, suppress(grpc.RpcError):
+    from amlrealtimeai.client.proxy import DIRECT
+
+    with grpc.insecure_channel(address, DIRECT) as channel, suppress(grpc.RpcError):
         answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5.0)
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
     return False

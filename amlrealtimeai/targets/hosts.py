@@ -21,6 +21,7 @@ from typing import Any
 
 import amlrealtimeai
 from amlrealtimeai.artifact.stages import usable_cpus
+from amlrealtimeai.client.proxy import DIRECT
 from amlrealtimeai.errors import DeploymentError
 from amlrealtimeai.serving.ports.address import address_of
 from amlrealtimeai.serving.ports.tls import Tls
@@ -253,7 +254,8 @@ def answers(row: Row, secure: bool) -> bool:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    with grpc.insecure_channel(address_of(row["host"], row["port"])) as channel, contextlib.suppress(grpc.RpcError):
+    address = address_of(row["host"], row["port"])
+    with grpc.insecure_channel(address, DIRECT) as channel, contextlib.suppress(grpc.RpcError):
         reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2.0)
         return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
     return False

@@ -33,25 +33,25 @@ def test_score_file(means_client: PredictionClient, means: ConvertedModel, image
     for options in ({}, {"input_name": "Placeholder:0"}, {"outputs": "output_alias"}, {"outputs": "classifier/mean:0"}):
         np.testing.assert_array_equal(means_client.score_file(image, **options), expected)
     (listed,) = means_client.score_file(image, outputs=["classifier/mean:0"])
-    np.testing.assert_array_equal(listed, expected)
+    np.testing.assert_array_equal(listed, expected[np.newaxis])
 
 
-def test_a_list_of_outputs_keeps_its_order_without_the_batch_dimension(heads_client: PredictionClient) -> None:
+def test_a_list_of_outputs_keeps_its_order_and_the_batch_dimension(heads_client: PredictionClient) -> None:
     got = heads_client.score_numpy_arrays({"x": X}, outputs=["head7:0", "head10:0", "head2:0"])
-    assert [array.tolist() for array in got] == [[8, 9], [11, 12], [3, 4]]
+    assert [array.tolist() for array in got] == [[[8, 9]], [[11, 12]], [[3, 4]]]
 
 
 def test_one_name_is_one_array_and_none_is_all(heads_client: PredictionClient) -> None:
-    assert heads_client.score_numpy_arrays({"x:0": X}, outputs="head3:0").tolist() == [4, 5]
+    assert heads_client.score_numpy_arrays({"x:0": X}, outputs="head3:0").tolist() == [[4, 5]]
     everything = heads_client.score_numpy_arrays({"x": X})
     names = sorted(f"head{i}:0" for i in range(12))
-    assert [array.tolist() for array in everything] == [[1 + int(n[4:-2]), 2 + int(n[4:-2])] for n in names]
+    assert [array.tolist() for array in everything] == [[[1 + int(n[4:-2]), 2 + int(n[4:-2])]] for n in names]
     two = heads_client.score_numpy_arrays({"x": np.repeat(X, 2, axis=0)}, outputs="head0:0")
     assert two.tolist() == [[1, 2], [1, 2]]
 
 
 def test_score_tensors(heads_client: PredictionClient) -> None:
-    assert heads_client.score_tensors({"x": ([3, 4], [1, 2], 1)}, outputs="head1:0").tolist() == [4, 5]
+    assert heads_client.score_tensors({"x": ([3, 4], [1, 2], 1)}, outputs="head1:0").tolist() == [[4, 5]]
 
 
 def test_defaults_and_checks(tmp_path: Path, heads_client: PredictionClient) -> None:
@@ -96,5 +96,5 @@ def test_client_from_service_without_a_scheme(plain: Server, image: Path) -> Non
 def test_client_from_service_needs_an_address() -> None:
     with pytest.raises(DeploymentError, match="wait_for_deployment"):
         client_from_service(service(None, "m"))
-    with pytest.raises(InvalidInputError, match="expected a scoring_uri"):
+    with pytest.raises(InvalidInputError, match="expected an address such as"):
         client_from_service(service("https://", "m"))

@@ -47,7 +47,7 @@ def plain_picture() -> bytes:
 
 
 def score(service: Webservice) -> float:
-    return float(client_from_service(service).score_numpy_arrays({"images": np.array([plain_picture()], object)})[0])
+    return float(client_from_service(service).score_numpy_arrays({"images": np.array([plain_picture()], object)})[0, 0])
 
 
 def eventually(check: Callable[[], bool], seconds: float = 10.0) -> bool:
@@ -227,7 +227,7 @@ def test_a_server_that_is_killed_is_replaced(workspace: Workspace, tmp_path: Pat
 
     def answer(key: str) -> float:
         client = PredictionClient("localhost", port_of(uri), True, key, service.name, root_certificates=authority.pem)
-        return float(client.score_numpy_arrays({"images": np.array([plain_picture()], object)})[0])
+        return float(client.score_numpy_arrays({"images": np.array([plain_picture()], object)})[0, 0])
 
     os.kill(pid, signal.SIGKILL)
     started = time.monotonic()
