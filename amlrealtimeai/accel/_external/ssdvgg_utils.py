@@ -1,5 +1,23 @@
-"""The old path of amlrealtimeai.accel.models.ssdvgg."""
+"""The old path of amlrealtimeai.accel.models.ssdvgg, with the original's form of the anchors."""
 
-from amlrealtimeai.accel.models.ssdvgg import postprocess
+from collections.abc import Sequence
 
-__all__ = ["postprocess"]
+import numpy as np
+
+from amlrealtimeai.accel.models.ssdvgg import IMAGE, anchors, postprocess
+
+__all__ = ["compute_anchors", "postprocess"]
+
+
+def compute_anchors(img_shape: Sequence[int] = (IMAGE, IMAGE)) -> list[tuple[np.ndarray, ...]]:
+    """Of each block: centres y and x, float32 [s, s, 1], heights and widths, float32 [a], in shares of img_shape."""
+    height, width = (np.float32(IMAGE / size) for size in img_shape)
+    return [
+        (
+            block[:, :, :1, 0] * height,
+            block[:, :, :1, 1] * width,
+            block[0, 0, :, 2] * height,
+            block[0, 0, :, 3] * width,
+        )
+        for block in anchors()
+    ]

@@ -1,11 +1,12 @@
 """What SSD-VGG's twelve outputs mean: anchors, boxes, and the few detections that remain; NumPy only.
 
-Anchors, variances and overlaps are those of SSD300 (W. Liu et al. 2016) as published with its code: the smallest boxes
-have 30 pixels, the others 20 to 88 % of the image in even steps.
+The anchors are those of the SDK and of the widely used TensorFlow SSD-300-VGG: sizes from 21 to 315 pixels; variances
+and overlaps are those of SSD300 (W. Liu et al. 2016).
 """
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +19,11 @@ SITES = dict(zip(BLOCKS, (37, 19, 10, 5, 3, 1), strict=True))
 ANCHORS = dict(zip(BLOCKS, (4, 6, 6, 6, 4, 4), strict=True))
 
 _STRIDES = (8, 16, 32, 64, 100, 300)
-_SIZES = (30, 60, 111, 162, 213, 264, 315)
+_SIZES = (21, 45, 99, 153, 207, 261, 315)
 _RATIOS = {4: (2.0, 1 / 2), 6: (2.0, 1 / 2, 3.0, 1 / 3)}
 _CENTRE_VARIANCE, _SIZE_VARIANCE = 0.1, 0.2
 _MOST = 400
-"""Candidates of one class that non-maximum suppression looks at."""
-_KEPT = 200
+"""Candidates of one image that non-maximum suppression looks at."""
 
 
 @cache
@@ -51,10 +51,7 @@ def decode(offsets: np.ndarray, block: int) -> np.ndarray:
     offsets: (x, y, w, h) per anchor, as in the paper: the centre moves by 0.1 * offset of the anchor's size, the size
     is multiplied by exp(0.2 * offset).
     """
-    base = anchors()[block]
-    centre = base[..., :2] + offsets[..., 1::-1] * (_CENTRE_VARIANCE * base[..., 2:])
-    half = base[..., 2:] * np.exp(offsets[..., :1:-1] * _SIZE_VARIANCE) / 2
-    return np.concatenate([centre - half, centre + half], axis=-1)
+    return _boxes(offsets, anchors()[block])
 
 
 def encode(boxes: np.ndarray, block: int) -> np.ndarray:
@@ -67,36 +64,97 @@ def encode(boxes: np.ndarray, block: int) -> np.ndarray:
     return np.concatenate([moved[..., ::-1], grown[..., ::-1]], axis=-1)
 
 
+def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union [n, m] of boxes [n, 4] and [m, 4]; 1 for two boxes without an area."""
+    top, left, bottom, right = boxes.T[:, :, None]
+    tops, lefts, bottoms, rights = others.T[:, None, :]
+    high = np.maximum(np.minimum(bottom, bottoms) - np.maximum(top, tops), 0)
+    wide = np.maximum(np.minimum(right, rights) - np.maximum(left, lefts), 0)
+    shared = high * wide
+    union = (bottom - top) * (right - left) + (bottoms - tops) * (rights - lefts) - shared
+    return np.divide(shared, union, out=np.ones_like(shared), where=union > 0)
+
+
+def suppress(classes: np.ndarray, boxes: np.ndarray, threshold: float) -> np.ndarray:
+    """Which of the boxes [n, 4], best first, remain: bool [n].
+
+    One goes where a better one of its class [n] remains that it overlaps by `threshold` or more.
+    """
+    kept = np.ones(len(boxes), bool)
+    for label in np.unique(classes):
+        group = np.flatnonzero(classes == label)
+        remains = np.ones(len(group), bool)
+        for number, apart in enumerate(overlaps(boxes[group], boxes[group]) < threshold):
+            if remains[number]:
+                remains[number + 1 :] &= apart[number + 1 :]
+        kept[group] = remains
+    return kept
+
+
 def postprocess(
-    result: Sequence[np.ndarray], select_threshold: float = 0.5, nms_threshold: float = 0.45
+    network_output: Sequence[np.ndarray],
+    ssd_anchors: Sequence[Any] | None = None,
+    select_threshold: float | None = 0.5,
+    nms_threshold: float = 0.45,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The objects in one image: classes int64 [k] (1..20), scores float32 [k], boxes float32 [k, 4], best first.
 
-    result: the network's twelve outputs, class scores before the softmax first, with or without a batch axis of one.
-    select_threshold: smallest probability of an object. nms_threshold: of two boxes of a class that overlap by more
-    than this (intersection over union), the less probable one is dropped. Boxes are (y1, x1, y2, x2) in 0..1.
-    At most 200 objects. Raises InvalidInputError for other outputs or thresholds.
+    network_output: the network's twelve outputs, class scores before the softmax first, with or without a batch axis of
+    one. ssd_anchors: of each block, as anchors() gives them or as the original's compute_anchors does, (y, x, height,
+    width); None for the network's own.
+    select_threshold: what the probability of an object exceeds; None or 0: every anchor whose best class is not the
+    background. nms_threshold: of two boxes of a class that overlap by this much or more (intersection over union), the
+    less probable one is dropped; the 400 most probable ones are looked at. Boxes are (y1, x1, y2, x2) in 0..1.
+    Raises InvalidInputError for other outputs, anchors or thresholds.
     """
-    for name, value in (("select_threshold", select_threshold), ("nms_threshold", nms_threshold)):
+    for name, value in (("select_threshold", select_threshold or 0.0), ("nms_threshold", nms_threshold)):
         if not 0 <= value <= 1:
             raise InvalidInputError(f"{name} is a share: expected 0 to 1, got {value}")
-    scores, offsets = _checked(result)
-    probabilities = np.concatenate([_softmax(values).reshape(-1, CLASSES) for values in scores])
-    boxes = np.concatenate([decode(values, i).reshape(-1, 4) for i, values in enumerate(offsets)])
-    boxes = np.clip(boxes, 0, 1)
-    found: list[tuple[float, int, int]] = []
-    for label in range(1, CLASSES):
-        candidates = np.flatnonzero(probabilities[:, label] > select_threshold)
-        order = candidates[np.argsort(-probabilities[candidates, label], kind="stable")][:_MOST]
-        kept = _suppress(boxes[order], nms_threshold)
-        found += [(float(probabilities[i, label]), label, int(i)) for i in order[kept]]
-    found.sort(key=lambda item: -item[0])
-    best = found[:_KEPT]
-    return (
-        np.array([label for _, label, _ in best], np.int64),
-        np.array([score for score, _, _ in best], np.float32),
-        boxes[[i for _, _, i in best]].astype(np.float32).reshape(-1, 4),
-    )
+    scores, offsets = _checked(network_output)
+    powers = np.concatenate([values.reshape(-1, CLASSES).T for values in scores], axis=1)  # classes first: faster
+    powers = np.exp(powers - powers.max(axis=0))
+    sums = powers.sum(axis=0)
+    places, labels = _selected(powers, sums, select_threshold)
+    found = powers[labels, places] / sums[places]
+    best = np.argsort(-found, kind="stable")[:_MOST]
+    places, labels, found = places[best], labels[best], found[best]
+    moves = np.concatenate([values.reshape(-1, 4) for values in offsets])[places]
+    boxes = np.clip(_boxes(moves.astype(np.float64), _flat(ssd_anchors)[places]), 0, 1).astype(np.float32)
+    kept = suppress(labels, boxes, nms_threshold)
+    return labels[kept].astype(np.int64), found[kept], boxes[kept]
+
+
+def _selected(powers: np.ndarray, sums: np.ndarray, threshold: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """Anchors and classes [k] that may be objects. powers / sums: the probabilities [21, n]."""
+    if not threshold:
+        best = powers.argmax(axis=0)
+        places = np.flatnonzero(best)
+        return places, best[places]
+    labels, places = np.nonzero(powers[1:] > np.float32(threshold) * sums)
+    return places, labels + 1
+
+
+def _boxes(offsets: np.ndarray, base: np.ndarray) -> np.ndarray:
+    centre = base[..., :2] + offsets[..., 1::-1] * (_CENTRE_VARIANCE * base[..., 2:])
+    with np.errstate(over="ignore"):  # a box without end is cut at the image's edges
+        half = base[..., 2:] * np.exp(offsets[..., :1:-1] * _SIZE_VARIANCE) / 2
+    return np.concatenate([centre - half, centre + half], axis=-1)
+
+
+def _flat(given: Sequence[Any] | None) -> np.ndarray:
+    """All anchors [8432, 4]."""
+    sizes = [(SITES[block], SITES[block], ANCHORS[block]) for block in BLOCKS]
+    blocks = anchors() if given is None else given
+    try:
+        made = [np.stack(np.broadcast_arrays(*b), axis=-1) if isinstance(b, tuple | list) else b for b in blocks]
+        return np.concatenate(
+            [np.asarray(b).reshape((*size, 4)).reshape(-1, 4) for b, size in zip(made, sizes, strict=True)]
+        )
+    except (ValueError, TypeError) as error:
+        raise InvalidInputError(
+            f"ssd_anchors: expected (y, x, height, width) of each of the {len(BLOCKS)} blocks, as compute_anchors() "
+            f"gives them ({error})"
+        ) from None
 
 
 def _checked(result: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -119,24 +177,3 @@ def _checked(result: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.nd
         arrays.append(array.reshape(size))
     half = len(BLOCKS)
     return arrays[:half], arrays[half:]
-
-
-def _softmax(values: np.ndarray) -> np.ndarray:
-    powers = np.exp(values - values.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
-
-
-def _suppress(boxes: np.ndarray, threshold: float) -> list[int]:
-    """Indices of `boxes`, best first, that overlap no better kept one by more than `threshold`."""
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    kept: list[int] = []
-    for i, box in enumerate(boxes):
-        if kept:
-            rest = boxes[kept]
-            sides = np.minimum(rest[:, 2:], box[2:]) - np.maximum(rest[:, :2], box[:2])
-            shared = np.prod(np.maximum(sides, 0), axis=1)
-            union = areas[kept] + areas[i] - shared
-            if (shared > threshold * union).any():
-                continue
-        kept.append(i)
-    return kept
