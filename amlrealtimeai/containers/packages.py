@@ -15,6 +15,7 @@ ROOTS = (
     "numpy",
     "onnxruntime",
     "pillow",
+    "h11",
     "prometheus-client",
     "protobuf",
 )

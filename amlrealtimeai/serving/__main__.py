@@ -54,6 +54,12 @@ def _parser() -> argparse.ArgumentParser:
         type=command_line.port_or_free,
         help="also serve the REST API, /metrics and /healthz on this port",
     )
+    parser.add_argument(
+        "--admin-port",
+        type=command_line.port_or_free,
+        help="answer /livez, /readyz, /metrics there, without TLS and keys",
+    )
+    parser.add_argument("--admin-host", default="127.0.0.1", help="address of the admin port (default 127.0.0.1)")
     parser.add_argument("--client-ca", type=Path, help="PEM of a CA: only clients with its certificates may connect")
     parser.add_argument("--port-file", type=Path, help="write the port to this file when ready, and that of REST")
     parser.add_argument("--threads", type=command_line.count, help="threads of a model (default: one per usable CPU)")

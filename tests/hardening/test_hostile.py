@@ -76,8 +76,7 @@ class Sleeping:
         return self._stage.run(inputs, outputs)
 
 
-@pytest.mark.parametrize("fast", [True, False], ids=["fast", "pool"])
-def test_twice_the_capacity_loses_no_reply_and_keeps_the_queue_short(tmp_path: object, fast: bool) -> None:
+def test_twice_the_capacity_loses_no_reply_and_keeps_the_queue_short(tmp_path: object) -> None:
     model = ConvertedModel.load(arithmetic_model(tmp_path / "m.accelonnx"), threads=1)
     model.stages[:] = [Sleeping(model.stages[0]), model.stages[1]]
     limits = Limits(workers=2, max_in_flight=8)  # 100 requests a second, at most 3 before one
@@ -85,7 +84,7 @@ def test_twice_the_capacity_loses_no_reply_and_keeps_the_queue_short(tmp_path: o
     codes: Counter[str] = Counter()
     seconds: list[float] = []
     most = 0
-    with Server(limits=limits, fast=fast) as server, channel_to(server) as channel:
+    with Server(limits=limits) as server, channel_to(server) as channel:
         server.add_model("m", model)
         call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
         call(request)

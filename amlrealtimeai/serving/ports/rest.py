@@ -1,27 +1,37 @@
-"""TensorFlow Serving's REST API on a second port, over the same Servicer; and /metrics and /healthz.
+"""TensorFlow Serving's REST API, /metrics and /healthz: paths and JSON over the same requests as gRPC's.
 
-POST /v1/models/NAME[/versions/N]:predict      GET /v1/models/NAME[/versions/N][/metadata]
+POST /v1/models/NAME[/versions/N | /labels/L]:predict      GET /v1/models/NAME[/versions/N | /labels/L][/metadata]
 """
 
+import asyncio
+import contextlib
 import json
 import re
-import ssl
 import threading
 import time
 import zlib
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 
-from amlrealtimeai.serving.ports.address import bind_error
-from amlrealtimeai.serving.ports.tls import Tls
+from amlrealtimeai.artifact.definition import Signature
+from amlrealtimeai.serving.ports.http_port import Exchange, Response
 from amlrealtimeai.serving.protocol import protos, rest_json, tensors
-from amlrealtimeai.serving.request.answers import REQUEST_ID_HEADER, Answer, Call, Record, RequestError, log
-from amlrealtimeai.serving.request.metrics import Metrics
+from amlrealtimeai.serving.request import methods
+from amlrealtimeai.serving.request.answers import REQUEST_ID_HEADER, Answer, RequestError
+from amlrealtimeai.serving.request.auth import check_key
+from amlrealtimeai.serving.request.request import Request
 from amlrealtimeai.serving.request.servicer import Servicer
 
-_PATH = re.compile(r"/v1/models/(?P<model>[^/:]+)(/versions/(?P<version>[0-9]{1,18}))?(?P<what>:predict|/metadata|)")
+_PATH = re.compile(
+    r"/v1/models/(?P<model>[^/:]+)(/versions/(?P<version>[0-9]{1,18})|/labels/(?P<label>[^/:]+))?"
+    r"(?P<what>:predict|/metadata|)"
+)
+_METHODS = {":predict": ("POST", "Predict"), "/metadata": ("GET", "GetModelMetadata"), "": ("GET", "GetModelStatus")}
 _HTTP = {
     "OK": 200,
     "INVALID_ARGUMENT": 400,
@@ -34,264 +44,212 @@ _HTTP = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
-_MAX_CONNECTIONS = 64
-_IDLE_SECONDS = 15.0
-_CHUNK = 1 << 16
+_PIECE = 1 << 20  # decompressed at once, so that other connections get their turn
+_MAX_MEMBERS = 64  # of a gzip body: real ones have one, or one for each part that was appended
+_SPARE_THREADS = 2
 
 
-class RestServer:
-    """The HTTP port of a server; every connection has a thread, and at most 64 are open."""
+class RestApi:
+    """Handles the exchanges of the REST port.
 
-    def __init__(self, servicer: Servicer, metrics: Metrics, host: str, port: int, tls: Tls | None) -> None:
-        self._context = None if tls is None else tls.context()
-        try:
-            self._http = _Http((host, port), servicer, metrics, self._context)
-        except OSError:
-            raise bind_error(host, port) from None
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True, name="rest")
+    pages: other paths, each a function that gives the Response to a GET of a known caller or of a stranger.
+    """
 
-    @property
-    def port(self) -> int:
-        """The port that was bound."""
-        return int(self._http.server_address[1])
+    def __init__(self, servicer: Servicer, pages: dict[str, Callable[[], Response]]) -> None:
+        self._servicer = servicer
+        self._pages = pages
+        self._parsing = threading.Lock()  # JSON of one request at a time: parsing holds the GIL, and memory, anyway
+        count = servicer.limits.worker_count + _SPARE_THREADS
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="rest-worker")
 
-    def start(self) -> None:
-        """Answer."""
-        self._thread.start()
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown()
 
-    def stop(self) -> None:
-        """Close the port; whoever still talks gets `Connection: close`."""
-        self._http.shutdown()
-        self._http.server_close()
-
-    def replace_tls(self, tls: Tls) -> None:
-        """Use this certificate from the next handshake on."""
-        assert self._context is not None
-        tls.load_into(self._context)
-
-
-class _Http(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def __init__(
-        self, address: tuple[str, int], servicer: Servicer, metrics: Metrics, context: ssl.SSLContext | None
-    ) -> None:
-        self.servicer = servicer
-        self.metrics = metrics
-        self.context = context
-        self.parsing = threading.Lock()  # JSON of one request at a time: parsing holds the GIL, and memory, anyway
-        self._room = threading.BoundedSemaphore(_MAX_CONNECTIONS)
-        super().__init__(address, _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """A thread for a connection, if there is room."""
-        if not self._room.acquire(blocking=False):
-            self.shutdown_request(request)
+    async def handle(self, exchange: Exchange) -> None:
+        """Answer one exchange."""
+        if exchange.path in self._pages:
+            await self._page(exchange)
             return
-        super().process_request(request, client_address)
+        match = _PATH.fullmatch(exchange.path)
+        wanted, method = _METHODS[match["what"]] if match else ("", "")
+        if match is None or exchange.method != wanted:
+            await self._pause(exchange)
+            text = f"Malformed request: {exchange.method} {exchange.path:.100}; see /v1/models/NAME:predict"
+            await exchange.answer(_error(404 if exchange.method in ("GET", "POST", "HEAD") else 501, text))
+            return
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[Answer] = loop.create_future()
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """The whole connection; the TLS handshake is made here, where it holds up nobody else."""
-        try:
-            request.settimeout(_IDLE_SECONDS)
-            if self.context is not None:
-                request = self.context.wrap_socket(request, server_side=True)
-            super().process_request_thread(request, client_address)
-        except OSError:
-            self.shutdown_request(request)
-        finally:
-            self._room.release()
+        def deliver(answer: Answer) -> None:
+            if not answered.done():
+                answered.set_result(answer)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that broke is no event for the log."""
-        log.debug("a REST connection broke", exc_info=True)
+        def send(answer: Answer) -> None:
+            with contextlib.suppress(RuntimeError):  # the port was closed in the meantime
+                loop.call_soon_threadsafe(deliver, answer)
 
+        with Request(self._servicer, method, exchange.headers, None, send) as request:
+            if request.admit():
+                exchange.accept()
+                await self._run(request, exchange, match)
+            answer = await answered
+            if answer.code is grpc.StatusCode.UNAUTHENTICATED:
+                await self._pause(exchange)
+            await exchange.answer(_response(answer, request))
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server_version = "amlrealtimeai"
-    sys_version = ""
-    timeout = _IDLE_SECONDS
-    server: _Http
-    _held = 0
-
-    def do_GET(self) -> None:
-        """Status, metadata, metrics, health."""
-        if self.path in ("/metrics", "/monitoring/prometheus/metrics"):
-            self._send(200, self.server.metrics.text(), "text/plain; version=0.0.4; charset=utf-8")
-        elif self.path == "/healthz":
-            draining = self.server.servicer.draining
-            self._send(503 if draining else 200, b"draining\n" if draining else b"ok\n", "text/plain")
+    async def _page(self, exchange: Exchange) -> None:
+        await self._pause(exchange)
+        if exchange.method in ("GET", "HEAD"):
+            await exchange.answer(self._pages[exchange.path]())
         else:
-            self._answer(b"")
+            await exchange.answer(_error(405, f"expected GET {exchange.path}"))
 
-    def do_POST(self) -> None:
-        """Predict."""
-        try:
-            self._answer(self._body())
-        except RequestError as error:
-            self.close_connection = True  # the rest of the body is still on its way
-            self._fail(413 if "max_rest_bytes" in error.text else _HTTP[error.code.name], error.text)
-        finally:
-            self.server.servicer.admission.drop(self._held)
-            self._held = 0
+    async def _pause(self, exchange: Exchange) -> None:
+        if self._servicer.is_stranger(exchange.headers):
+            await asyncio.sleep(self._servicer.strangers.delay())
 
-    def _answer(self, body: bytes) -> None:
-        match = _PATH.fullmatch(self.path)
-        if match is None or (match["what"] == ":predict") != (self.command == "POST"):
-            self._fail(404, f"Malformed request: {self.command} {self.path:.100}; see /v1/models/NAME:predict")
-            return
-        servicer = self.server.servicer
-        metadata = [(name.lower(), value) for name, value in self.headers.items()]
-        call = Call(metadata, None, servicer.limits.max_seconds)
-        counted = servicer.begin()
-        try:
-            exchange = _Exchange(self.server, match["model"], match["version"], call)
-            work = {":predict": lambda: exchange.predict(body), "/metadata": exchange.metadata, "": exchange.status}
+    async def _run(self, request: Request, exchange: Exchange, match: re.Match[str]) -> None:
+        """Receive the body, if there should be one, and have the request run; a request that fails is replied to."""
+        work = partial(_WORK[match["what"]], request, partial(_fill, match))
+        if match["what"] == ":predict":
+            parts: list[bytes] = []
             try:
-                answer, record = work[match["what"]]()
-            except Exception as error:  # of the JSON side; the rest is answered inside
-                record = Record("Predict", model=match["model"], size=len(body))
-                answer = servicer.failed(error, record)
-                servicer.note(record)
-            if answer.data is None:
-                self._fail(_HTTP.get(answer.code.name, 500), answer.text, record.request_id)
-            else:
-                self._send(200, answer.data, "application/json", record.request_id)
-        finally:
-            servicer.end(counted)
+                async with asyncio.timeout(request.seconds_left):
+                    async for part in _body(exchange, self._servicer.limits.max_rest_bytes):
+                        if not request.receive(len(part)):
+                            return
+                        parts.append(part)
+            except TimeoutError:
+                limit = self._servicer.limits.max_seconds
+                text = f"the body did not come in time (max_seconds = {limit:g})"
+                request.fail(RequestError(grpc.StatusCode.DEADLINE_EXCEEDED, text))
+                return
+            except (RequestError, ValueError) as error:
+                request.fail(_refusal(error))
+                return
+            work = partial(work, b"".join(parts), self._parsing)
+        self._threads.submit(request.run, work)
 
-    def _body(self) -> bytes:
-        """The decompressed body, never more than the limit."""
-        limit = self.server.servicer.limits.max_rest_bytes
-        length = self.headers.get("Content-Length", "")
-        encoding = self.headers.get("Content-Encoding", "identity").lower()
-        if not length.isascii() or not length.isdigit() or "Transfer-Encoding" in self.headers:
-            raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, "expected a Content-Length header")
-        if encoding not in ("identity", "gzip"):
-            raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, "expected Content-Encoding gzip or none")
-        if int(length) > limit:
+
+async def _body(exchange: Exchange, limit: int) -> AsyncIterator[bytes]:
+    """The decompressed parts of the body, together never more than the limit; raises RequestError or ValueError."""
+    length, encoding = exchange.header("content-length"), exchange.header("content-encoding").lower()
+    if encoding not in ("", "identity", "gzip"):
+        raise ValueError(f"expected Content-Encoding gzip or none, got {encoding:.40}")
+    if length and int(length) > limit:
+        raise _too_large(limit)
+    parts = exchange.body() if encoding != "gzip" else _unzipped(exchange.body(), limit)
+    size = 0
+    async for part in parts:
+        size += len(part)
+        if size > limit:
             raise _too_large(limit)
-        left, size, parts = int(length), 0, []
-        unpacked = zlib.decompressobj(31) if encoding == "gzip" else None
-        end = time.monotonic() + self.server.servicer.limits.max_seconds
-        while left:
-            part = self.rfile.read(min(left, _CHUNK))
-            if not part or time.monotonic() > end:
-                raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, "the body ended early or came too slowly")
-            left -= len(part)
-            if unpacked is not None:
-                part = _unpack(unpacked, part, limit - size + 1)
+        yield part
+
+
+async def _unzipped(packed: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
+    """The content of a gzip file of one member or several, each with its checksum; nothing may follow."""
+    members, unpacked, size = 1, zlib.decompressobj(31), 0
+    try:
+        async for part in packed:
             size += len(part)
             if size > limit:
                 raise _too_large(limit)
-            self.server.servicer.admission.hold(len(part))
-            self._held += len(part)
-            parts.append(part)
-        return b"".join(parts)
-
-    def _fail(self, status: int, text: str, request_id: str = "") -> None:
-        self._send(status, json.dumps({"error": text}).encode(), "application/json", request_id)
-
-    def _send(self, status: int, body: bytes, kind: str, request_id: str = "") -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        if request_id:
-            self.send_header(REQUEST_ID_HEADER, request_id)
-        if self.close_connection or self.server.servicer.draining:
-            self.send_header("Connection", "close")
-            self.close_connection = True
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """The servicer logs every request."""
+            while part:
+                if unpacked.eof:
+                    members, unpacked = members + 1, zlib.decompressobj(31)
+                    if members > _MAX_MEMBERS:
+                        raise ValueError(f"the gzip body has more than {_MAX_MEMBERS} members")
+                yield unpacked.decompress(part, _PIECE)
+                part = unpacked.unused_data if unpacked.eof else unpacked.unconsumed_tail
+                await asyncio.sleep(0)
+    except zlib.error:
+        raise ValueError("the body is not gzip, or something else follows it") from None
+    if not unpacked.eof:
+        raise ValueError("the gzip body is cut off")
 
 
-class _Exchange:
-    """One REST request, translated to the gRPC method of the same meaning."""
+Fill = Callable[[Any], None]  # writes into a ModelSpec which model the path names
 
-    def __init__(self, server: _Http, model: str, version: str | None, call: Call) -> None:
-        self._server = server
-        self._servicer = server.servicer
-        self._model = model
-        self._version = version
-        self._call = call
 
-    def predict(self, body: bytes) -> tuple[Answer, Record]:
-        """From JSON to Predict, and its answer back to JSON."""
-        request = protos.PredictRequest()
-        self._fill(request.model_spec)
-        served = self._servicer.table.get(self._model)
-        rows = True
-        if served is not None:  # else Predict says so
-            self._servicer.check(served, self._call)
-            with self._server.parsing:
-                limits = self._servicer.limits
-                reader = rest_json.RequestReader(
-                    served.model.signature,
-                    limits.max_json_depth,
-                    limits.max_elements,
-                    limits.max_strings,
-                    self._call.check,
-                    limits.check_batch,
-                )
-                parsed = reader.read(body)
-            request.model_spec.signature_name = parsed.signature_name
-            rows = parsed.rows
-            for name, array in parsed.inputs.items():
-                tensors.fill_proto(request.inputs[name], array)
-        answer, record = self._servicer.respond("Predict", request.SerializeToString(), self._call)
-        if answer.data is not None:
-            response = protos.PredictResponse.FromString(answer.data)
-            outputs = {name: tensors.from_proto(proto) for name, proto in sorted(response.outputs.items())}
-            answer = Answer(data=rest_json.outputs_text(outputs, rows))
-        return answer, record
+def _predict(request: Request, fill: Fill, body: bytes, parsing: threading.Lock) -> bytes:
+    """From JSON to Predict, and its answer back to JSON."""
+    message = protos.PredictRequest()
+    fill(message.model_spec)
+    servicer = request.servicer
+    served = servicer.table.get(message.model_spec.name)
+    check_key(servicer.keys_of(message.model_spec.name), request.metadata)  # before its signature is used
+    rows = True
+    if served is not None:  # else predict says so
+        request.record.model = served.name
+        with parsing:
+            parsed = _read(request, served.model.signature, body)
+        message.model_spec.signature_name = parsed.signature_name
+        rows = parsed.rows
+        for name, array in parsed.inputs.items():
+            tensors.fill_proto(message.inputs[name], array)
+    _, outputs = methods.predict(request, message)
+    start = time.perf_counter()
+    text = rest_json.outputs_text(dict(sorted(outputs.items())), rows)
+    request.record.timings["build"] = time.perf_counter() - start
+    return text
 
-    def status(self) -> tuple[Answer, Record]:
-        """GetModelStatus as JSON."""
-        request = protos.GetModelStatusRequest()
-        self._fill(request.model_spec)
-        answer, record = self._servicer.respond("GetModelStatus", request.SerializeToString(), self._call)
-        if answer.data is not None:
-            states = protos.GetModelStatusResponse.FromString(answer.data).model_version_status
-            names = protos.GetModelStatusResponse.DESCRIPTOR.file.message_types_by_name["ModelVersionStatus"]
-            known = names.enum_types_by_name["State"].values_by_number
-            plain = [
-                {
-                    "version": str(status.version),
-                    "state": known[status.state].name,
-                    "status": {
-                        "error_code": "UNKNOWN" if status.status.error_message else "OK",
-                        "error_message": status.status.error_message,
-                    },
-                }
-                for status in states
-            ]
-            answer = Answer(data=json.dumps({"model_version_status": plain}, indent=1).encode())
-        return answer, record
 
-    def metadata(self) -> tuple[Answer, Record]:
-        """GetModelMetadata as JSON."""
-        request = protos.GetModelMetadataRequest(metadata_field=["signature_def"])
-        self._fill(request.model_spec)
-        answer, record = self._servicer.respond("GetModelMetadata", request.SerializeToString(), self._call)
-        if answer.data is not None:
-            response = protos.GetModelMetadataResponse.FromString(answer.data)
-            found = protos.SignatureDefMap.FromString(response.metadata["signature_def"].value)
-            definitions = {name: _signature(value) for name, value in found.signature_def.items()}
-            spec = {"name": response.model_spec.name, "version": str(response.model_spec.version.value)}
-            plain = {"model_spec": spec, "metadata": {"signature_def": {"signature_def": definitions}}}
-            answer = Answer(data=json.dumps(plain, indent=1).encode())
-        return answer, record
+def _read(request: Request, signature: Signature, body: bytes) -> rest_json.JsonRequest:
+    limits = request.servicer.limits
+    reader = rest_json.RequestReader(
+        signature,
+        limits.max_json_depth,
+        limits.max_elements,
+        limits.max_strings,
+        request.check,
+        limits.check_batch,
+    )
+    return reader.read(body)
 
-    def _fill(self, spec: Any) -> None:
-        spec.name = self._model
-        if self._version is not None:
-            spec.version.value = int(self._version)
+
+def _status(request: Request, fill: Fill) -> bytes:
+    """GetModelStatus as JSON."""
+    message = protos.GetModelStatusRequest()
+    fill(message.model_spec)
+    names = protos.GetModelStatusResponse.DESCRIPTOR.file.message_types_by_name["ModelVersionStatus"]
+    known = names.enum_types_by_name["State"].values_by_number
+    plain = [
+        {
+            "version": str(status.version),
+            "state": known[status.state].name,
+            "status": {
+                "error_code": "UNKNOWN" if status.status.error_message else "OK",
+                "error_message": status.status.error_message,
+            },
+        }
+        for status in methods.status(request, message).model_version_status
+    ]
+    return json.dumps({"model_version_status": plain}, indent=1).encode()
+
+
+def _metadata(request: Request, fill: Fill) -> bytes:
+    """GetModelMetadata as JSON."""
+    message = protos.GetModelMetadataRequest(metadata_field=["signature_def"])
+    fill(message.model_spec)
+    response = methods.metadata(request, message)
+    found = protos.SignatureDefMap.FromString(response.metadata["signature_def"].value)
+    definitions = {name: _signature(value) for name, value in found.signature_def.items()}
+    spec = {"name": response.model_spec.name, "version": str(response.model_spec.version.value)}
+    plain = {"model_spec": spec, "metadata": {"signature_def": {"signature_def": definitions}}}
+    return json.dumps(plain, indent=1).encode()
+
+
+_WORK: dict[str, Callable[..., bytes]] = {":predict": _predict, "/metadata": _metadata, "": _status}
+
+
+def _fill(match: re.Match[str], spec: Any) -> None:
+    spec.name = unquote(match["model"])
+    if match["version"] is not None:
+        spec.version.value = int(match["version"])
+    elif match["label"] is not None:
+        spec.version_label = unquote(match["label"])
 
 
 def _signature(value: Any) -> dict[str, Any]:
@@ -308,15 +266,21 @@ def _tensor_info(info: Any) -> dict[str, Any]:
     return {"dtype": kind, "tensor_shape": {"dim": sizes, "unknown_rank": False}, "name": info.name}
 
 
+def _response(answer: Answer, request: Request) -> Response:
+    headers = ((REQUEST_ID_HEADER, request.record.request_id),)
+    if answer.data is not None:
+        return Response(200, answer.data, headers=headers)
+    status = 413 if "max_rest_bytes" in answer.text else _HTTP.get(answer.code.name, 500)
+    return _error(status, answer.text, headers)
+
+
+def _error(status: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
+    return Response(status, json.dumps({"error": text}).encode(), headers=headers)
+
+
 def _too_large(limit: int) -> RequestError:
     return RequestError(grpc.StatusCode.RESOURCE_EXHAUSTED, f"the body is too large (max_rest_bytes = {limit})")
 
 
-def _unpack(unpacked: Any, part: bytes, limit: int) -> bytes:
-    try:
-        data: bytes = unpacked.decompress(part, limit)
-    except zlib.error:
-        raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, "the body is not gzip") from None
-    if unpacked.unconsumed_tail:  # more would come out than is allowed
-        data += b"\0" * (limit - len(data))
-    return data
+def _refusal(error: Exception) -> RequestError:
+    return error if isinstance(error, RequestError) else RequestError(grpc.StatusCode.INVALID_ARGUMENT, str(error))

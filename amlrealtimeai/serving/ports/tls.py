@@ -5,6 +5,8 @@ import os
 import ssl
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,18 +40,14 @@ class Tls:
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Let the context use this certificate from the next handshake on; raises ssl.SSLError or ValueError."""
-        descriptor, name = tempfile.mkstemp(prefix="amlrealtimeai-")  # readable by the owner only; ssl reads only files
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(self.key.rstrip() + b"\n" + self.certificate)
-            context.load_cert_chain(name, password=_no_password)
-        finally:
-            Path(name).unlink()
+        with _nameless(self.certificate) as certificate, _nameless(self.key) as key:
+            context.load_cert_chain(certificate, key, password=_no_password)
 
     def context(self) -> ssl.SSLContext:
         """For servers other than gRPC: TLS 1.2 at least, and client certificates if they are asked for."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
         self.load_into(context)
         if self.client_ca is not None:
             context.load_verify_locations(cadata=self.client_ca.decode())
@@ -104,6 +102,37 @@ class Credentials:
 
 def _configuration(tls: Tls) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration([(tls.key, tls.certificate)], root_certificates=tls.client_ca)
+
+
+@contextmanager
+def _nameless(data: bytes) -> Iterator[str]:
+    """A path under which OpenSSL, which reads nothing but files, finds the data, and nobody after a crash.
+
+    On Linux the data stay in memory. On Windows, where no file is without a name, it is a temporary one.
+    """
+    if not Path("/dev/fd").is_dir():
+        with tempfile.TemporaryDirectory(prefix="amlrealtimeai-") as folder:
+            path = Path(folder) / "tls.pem"
+            path.write_bytes(data)
+            yield str(path)
+        return
+    descriptor = _memory() if hasattr(os, "memfd_create") else _unlinked()
+    try:
+        os.write(descriptor, data)
+        os.lseek(descriptor, 0, os.SEEK_SET)  # on macOS the path shares the position
+        yield f"/dev/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def _memory() -> int:
+    return os.memfd_create("tls", os.MFD_CLOEXEC)
+
+
+def _unlinked() -> int:
+    descriptor, name = tempfile.mkstemp(prefix="amlrealtimeai-")
+    Path(name).unlink()
+    return descriptor
 
 
 def _no_password() -> bytes:

@@ -23,17 +23,32 @@ from amlrealtimeai.serving.server import Server
 def run(options: argparse.Namespace) -> None:
     """Serve until SIGTERM."""
     allocator.give_large_blocks_back()
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
-    _serve(options, stop)
+    _serve(options)
 
 
-def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
+class _Signals:
+    """SIGTERM and SIGINT: until `take`, when there is nothing to lose yet, they end the process; then they are waited
+    for.
+    """
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self._taken = False
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+
+    def take(self) -> None:
+        """From here on `stop` is set instead."""
+        self._taken = True
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.stop.set()
+        if not self._taken:
+            raise SystemExit(0)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    signals = _Signals()
     if not options.model and not options.watch:
         raise ConfigError("nothing to serve: give a MODEL.accelonnx, or --watch FILE.json; --help says more")
     if options.port and options.port == options.rest_port:
@@ -48,6 +63,8 @@ def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
         keys=_keys(options.key_file),
         limits=Limits.from_texts(options.limit),
         rest_port=options.rest_port,
+        admin_port=options.admin_port,
+        admin_host=options.admin_host,
     )
     if options.model:
         model = ConvertedModel.load(options.model, options.threads, server.limits.max_pixels)
@@ -56,15 +73,17 @@ def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
     watcher = Watcher(server, options.watch, options.threads, tls_files)
     watcher.start()  # before the port is open: who comes back to a replaced server must not hear of a missing model
     server.start()
+    signals.take()
     try:
         if options.port_file:
             _write_ports(options.port_file, server)
         gc.collect()
         gc.freeze()  # what is here now stays; collections need not walk through it
         _say_ready(server)
-        _wait(stop, options.with_parent, server, None if options.heartbeat is None else Heart(options.heartbeat))
+        heart = None if options.heartbeat is None else Heart(options.heartbeat)
+        _wait(signals.stop, options.with_parent, server, heart)
     finally:
-        watcher.stop()
+        watcher.stop(0)  # in its own time: what it is loading nobody will use
         server.stop(options.grace)
 
 
@@ -73,13 +92,17 @@ def _say_ready(server: Server) -> None:
         print(f"ready on {server.address}", flush=True)
         if server.rest_port:
             print(f"REST API on port {server.rest_port}", flush=True)
+        if server.admin_port:
+            print(f"probes on port {server.admin_port}", flush=True)
     except BrokenPipeError:  # whoever started it does not listen any more; its clients do
         stop_printing()
 
 
 def _write_ports(path: Path, server: Server) -> None:
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(f"{server.port}\n" + (f"{server.rest_port}\n" if server.rest_port else ""))
+    rest, admin = server.rest_port, server.admin_port
+    lines = [f"{server.port}", *([f"rest={rest}"] if rest else []), *([f"admin={admin}"] if admin else [])]
+    temporary.write_text("\n".join(lines) + "\n")
     temporary.replace(path)
 
 

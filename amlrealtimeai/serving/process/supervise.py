@@ -73,8 +73,9 @@ class _Supervisor:
 
     def _ports(self) -> list[str]:
         """What makes the next child listen where the last one did."""
-        values = self._port_file.read_text().split()
-        return [word for pair in zip(("--port", "--rest-port"), values, strict=False) for word in pair]
+        port, *others = self._port_file.read_text().split()
+        named = [other.partition("=") for other in others]
+        return ["--port", port, *(word for name, _, value in named for word in (f"--{name}-port", value))]
 
     def _run_child(self, ports: list[str]) -> int:
         """Start a child and wait for its end; below zero also for one that hung."""

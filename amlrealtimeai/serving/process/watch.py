@@ -29,6 +29,7 @@ from amlrealtimeai.serving.server import Server
 
 POLL_SECONDS = 0.1
 _STATES = {AVAILABLE: "AVAILABLE", LOADING: "LOADING", END: "END"}
+_FAILED = "this version could not be loaded; the server's log says why"  # for clients: without paths
 _Mark = tuple[int, int, int]
 
 
@@ -49,6 +50,7 @@ class Watcher:
         self._mark = _mark(path) if path else None
         self._tls_marks = [_mark(file) for file in tls_files or ()]
         self._applied: dict[str, dict[str, Any]] = {}
+        self._errors: dict[str, tuple[int, str]] = {}  # version and what is wrong with it
         self._marks: dict[int, _Mark | None] = {}  # which state of its file a model was loaded from
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="amlrealtimeai-watch", daemon=True)
@@ -58,11 +60,11 @@ class Watcher:
         self.apply()
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread; a model that is being loaded is waited for."""
+    def stop(self, seconds: float | None = None) -> None:
+        """Load nothing more, and end the thread; a model that is being loaded is waited for, at most so long."""
         self._stopped.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(seconds)
 
     def apply(self) -> None:
         """Make the server's models those of the file, and write FILE.status; an unusable file changes nothing."""
@@ -77,8 +79,11 @@ class Watcher:
         else:
             for name in [name for name in self._applied if name not in services]:
                 self._server.remove_model(name)
+                self._errors.pop(name, None)
                 del self._applied[name]
             for name, service in services.items():
+                if self._stopped.is_set():
+                    return
                 self._apply_one(name, service)
         _write_status(self._path, {"generation": generation, "error": error, "services": self._states()})
 
@@ -88,19 +93,30 @@ class Watcher:
             return
         version, keys = service.get("version", 1), service.get("keys")
         try:
+            self._check_keys(name, version, keys)
             served = self._server.table.get(name)
             if before and served and before["model"] == service["model"] and served.version == version:
                 model = served.model
             else:
-                self._server.note_loading(name, version)
+                self._server.note_loading(name, version, keys)
                 model = self._loaded(service["model"]) or self._load(service["model"])
             self._server.add_model(name, model, version, keys)
             self._applied[name] = service
+            self._errors.pop(name, None)
         except Exception as error:  # whatever is wrong with one model, the others go on
             expected = isinstance(error, AmlRealtimeAiError)
             log.error("cannot serve %r version %s: %s", name, version, error, exc_info=None if expected else error)
-            self._server.note_failed(name, version, str(error) if expected else "it failed unexpectedly; see the log")
+            self._errors[name] = (version, str(error) if expected else "it failed unexpectedly; see the log")
+            self._server.note_failed(name, version, _FAILED, keys)
             self._applied.setdefault(name, {"model": None})
+
+    def _check_keys(self, name: str, version: int, keys: Any) -> None:
+        """Raise ConfigError for keys that cannot be asked for; what is served without them is closed, not left open."""
+        try:
+            self._server.check_keys(keys)
+        except ConfigError:
+            self._server.close_model(name, version, _FAILED)
+            raise
 
     def _loaded(self, path: str) -> ConvertedModel | None:
         """The model of another service with the very same file; both may use it at once."""
@@ -121,8 +137,12 @@ class Watcher:
     def _states(self) -> dict[str, dict[str, Any]]:
         states = {}
         for name in self._applied:
-            for version, (state, text) in self._server.table.states(name).items():
-                states[name] = {"version": version, "state": _STATES[state], "error": text}
+            if name in self._errors:
+                version, text = self._errors[name]
+                states[name] = {"version": version, "state": "END", "error": text}
+                continue
+            for version, (state, _) in self._server.table.states(name).items():
+                states[name] = {"version": version, "state": _STATES[state], "error": ""}
                 break
         return states
 

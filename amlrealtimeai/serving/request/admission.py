@@ -7,37 +7,15 @@ to the next in the queue within the same lock, so nobody can overtake.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import grpc
 
-from amlrealtimeai.serving.request.answers import Call, RequestError
+from amlrealtimeai.serving.request.answers import RequestError
 from amlrealtimeai.serving.request.limits import Limits
 
-
-class Ticket:
-    """A place in the queue: `start` is called when it has a worker, `fail` when it waited too long.
-
-    inline: start() does the whole work, else it wakes a thread that does.
-    """
-
-    __slots__ = ("call", "expires", "fail", "inline", "start")
-
-    def __init__(
-        self,
-        call: Call,
-        start: Callable[[], None],
-        fail: Callable[[RequestError], None],
-        inline: bool,
-        patience: float,
-    ) -> None:
-        self.call = call
-        self.start = start
-        self.fail = fail
-        self.inline = inline
-        self.expires = time.monotonic() + patience
-        if call.deadline is not None:
-            self.expires = min(self.expires, call.deadline)
+if TYPE_CHECKING:
+    from amlrealtimeai.serving.request.request import Request
 
 
 class Admission:
@@ -47,7 +25,7 @@ class Admission:
         self._limits = limits
         self._lock = threading.Lock()
         self._free = limits.worker_count
-        self._queue: deque[Ticket] = deque()
+        self._queue: deque[Request] = deque()
         self._in_flight = 0
         self._bytes = 0
         self._moved = time.monotonic()  # when a worker was last taken or given back
@@ -72,7 +50,7 @@ class Admission:
         """For how long all workers have been busy with the same requests; without the lock, which may be what hangs."""
         return 0.0 if self._free else time.monotonic() - self._moved
 
-    def enter(self) -> None:
+    def enter(self, request: "Request") -> None:
         """Take a place among the requests in flight, or raise RESOURCE_EXHAUSTED at once."""
         with self._lock:
             if self._in_flight >= self._limits.max_in_flight:
@@ -80,37 +58,35 @@ class Admission:
             if self._bytes >= self._limits.max_bytes_in_flight:
                 self._refuse_bytes()
             self._in_flight += 1
+            request.placed = True
 
-    def hold(self, size: int) -> None:
-        """Count the request's bytes, or raise RESOURCE_EXHAUSTED; `leave` with the same size gives them back."""
+    def hold(self, request: "Request", size: int) -> None:
+        """Count more of the request's bytes, or raise RESOURCE_EXHAUSTED."""
         with self._lock:
             if self._bytes + size > self._limits.max_bytes_in_flight:
                 self._refuse_bytes()
             self._bytes += size
+            request.held += size
 
-    def drop(self, size: int) -> None:
-        """Give back the bytes alone."""
+    def leave(self, request: "Request") -> None:
+        """Give back the place and the bytes, if it has any."""
         with self._lock:
-            self._bytes -= size
+            self._in_flight -= request.placed
+            self._bytes -= request.held
+            request.placed, request.held = False, 0
 
-    def leave(self, size: int) -> None:
-        """Give back the place and the bytes."""
-        with self._lock:
-            self._in_flight -= 1
-            self._bytes -= size
-
-    def take(self, ticket: Ticket) -> bool:
+    def take(self, request: "Request") -> bool:
         """True: it has a worker now. False: it waits, and `start` will be called."""
         with self._lock:
             if self._free:
                 self._free -= 1
                 self._moved = time.monotonic()
                 return True
-            self._queue.append(ticket)
+            self._queue.append(request)
             return False
 
-    def done(self) -> Ticket | None:
-        """Give the worker back, or on to the ticket that is returned, which has to be started."""
+    def done(self) -> "Request | None":
+        """Give the worker back, or on to the request that is returned, which has to be started."""
         with self._lock:
             self._moved = time.monotonic()
             if self._queue:
@@ -118,32 +94,23 @@ class Admission:
             self._free += 1
             return None
 
-    def withdraw(self, ticket: Ticket) -> bool:
-        """Leave the queue; False if it has a worker already."""
+    def withdraw(self, request: "Request") -> bool:
+        """Leave the queue; False if it is not there."""
         with self._lock:
             try:
-                self._queue.remove(ticket)
+                self._queue.remove(request)
             except ValueError:
                 return False
             return True
 
-    def expired(self) -> list[Ticket]:
+    def expired(self) -> "list[Request]":
         """Take those out of the queue whose patience has ended."""
         now = time.monotonic()
         with self._lock:
-            late = [ticket for ticket in self._queue if ticket.expires <= now]
-            for ticket in late:
-                self._queue.remove(ticket)
+            late = [request for request in self._queue if request.expires <= now]
+            for request in late:
+                self._queue.remove(request)
             return late
-
-    def too_late(self, ticket: Ticket) -> RequestError:
-        """The answer for a ticket that waited in vain."""
-        deadline = ticket.call.deadline
-        whose = "the request's deadline passed" if deadline == ticket.expires else "waited too long"
-        return RequestError(
-            grpc.StatusCode.DEADLINE_EXCEEDED,
-            f"{whose} before a worker was free (max_wait_seconds = {self._limits.max_wait_seconds:g})",
-        )
 
     def _refuse(self, what: str, setting: str, value: int) -> None:
         raise RequestError(

@@ -2,10 +2,8 @@
 
 import itertools
 import logging
-import math
 import secrets
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import grpc
@@ -28,39 +26,6 @@ class RequestError(Exception):
         super().__init__(text)
         self.code = code
         self.text = text
-
-
-class Call:
-    """One request on its way, whichever port it came through.
-
-    deadline: the client's, on time.monotonic(), None or infinite for none. cancelled: the client no longer waits.
-    limit: seconds that the server allows.
-    """
-
-    __slots__ = ("_ends", "_limit", "cancelled", "deadline", "metadata")
-
-    def __init__(
-        self, metadata: Sequence[tuple[str, str | bytes]] = (), deadline: float | None = None, limit: float = math.inf
-    ) -> None:
-        self.metadata = metadata
-        self.deadline = deadline
-        self.cancelled = False
-        self._limit = limit
-        self._ends = time.monotonic() + limit
-
-    def check(self) -> None:
-        """Raise RequestError when nobody waits for the answer: it is not computed then."""
-        now = time.monotonic()
-        if self.deadline is not None and now >= self.deadline:
-            raise RequestError(
-                grpc.StatusCode.DEADLINE_EXCEEDED, "the request's deadline passed before it was computed"
-            )
-        if now >= self._ends:
-            raise RequestError(
-                grpc.StatusCode.DEADLINE_EXCEEDED, f"the request took too long (max_seconds = {self._limit:g})"
-            )
-        if self.cancelled:
-            raise RequestError(grpc.StatusCode.CANCELLED, "the client did not wait for the answer")
 
 
 @dataclass
@@ -102,13 +67,11 @@ class Answer:
     data: bytes | None = None
 
 
-def answer_of(error: BaseException, request_id: str) -> RequestError:
+def answer_of(error: BaseException, request_id: str) -> Answer:
     """The answer for any exception. Unexpected ones are logged with their trace; the client gets the request's id."""
     if isinstance(error, RequestError):
-        return RequestError(error.code, error.text[:_LONGEST])
+        return Answer(error.code, error.text[:_LONGEST])
     if isinstance(error, InvalidInputError):
-        return RequestError(grpc.StatusCode.INVALID_ARGUMENT, str(error)[:_LONGEST])
+        return Answer(grpc.StatusCode.INVALID_ARGUMENT, str(error)[:_LONGEST])
     log.error("request=%s failed unexpectedly", request_id, exc_info=error)
-    return RequestError(
-        grpc.StatusCode.INTERNAL, f"internal error {request_id}; the server's log says more under this id"
-    )
+    return Answer(grpc.StatusCode.INTERNAL, f"internal error {request_id}; the server's log says more under this id")

@@ -31,7 +31,13 @@ class Limits:
     max_wait_seconds: float = 10.0  # for a worker
     max_seconds: float = 60.0  # for a whole request, if its client does not set less
     max_streams: int = 128  # HTTP/2 streams of one connection
+    max_standing_streams: int = 256  # Health.Watch and reflection, of all connections; the oldest makes room
     max_connections: int = 1024  # of the gRPC port
+    max_rest_connections: int = 128  # of the REST port; the one that has been idle for longest makes room
+    max_header_bytes: int = 16 << 10  # of one request; of gRPC its metadata
+    max_header_seconds: float = 10.0  # for the handshakes of a connection, and again for the header of a REST request
+    max_idle_seconds: float = 60.0  # that a connection may stay open between requests
+    max_strangers_per_second: int = 100  # answers to callers without a key; those beyond wait for up to 0.5 s
     max_json_depth: int = 100  # of a REST body
     max_rest_bytes: int = 64 << 20  # of a REST body, decompressed
 

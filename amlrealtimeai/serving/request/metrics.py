@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
+from prometheus_client.samples import Sample
 
 from amlrealtimeai.serving.request.answers import Record
 from amlrealtimeai.serving.request.servicer import Servicer
@@ -66,9 +67,27 @@ class Metrics:
                 if stage in record.timings:
                     self._seconds.labels(known, stage).observe(record.timings[stage])
 
-    def text(self) -> bytes:
-        """The exposition text, format 0.0.4."""
-        return generate_latest(self._registry)
+    def text(self, names: bool = True) -> bytes:
+        """The exposition text, format 0.0.4; names False: the models are added up."""
+        return generate_latest(self._registry if names else _Nameless(self._registry))
+
+
+class _Nameless:
+    """A registry whose samples have no model."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        """One metric after another, as prometheus-client asks for them."""
+        for metric in self._registry.collect():
+            sums: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+            for sample in metric.samples:
+                if not sample.name.endswith("_created"):
+                    key = sample.name, tuple((k, v) for k, v in sample.labels.items() if k != "model")
+                    sums[key] = sums.get(key, 0.0) + sample.value
+            metric.samples = [Sample(name, dict(labels), value) for (name, labels), value in sums.items()]
+            yield metric
 
 
 class _Gauges:

@@ -37,6 +37,7 @@ class ModelTable:
         self._lock = threading.Lock()
         self._served: dict[str, Served] = {}
         self._states: dict[str, dict[int, tuple[int, str]]] = {}
+        self._noted_keys: dict[str, tuple[str, ...]] = {}  # of what is loading or failed to load
 
     def put(self, served: Served) -> None:
         """Serve this version from now on; the previous one ends when its requests have finished."""
@@ -47,19 +48,32 @@ class ModelTable:
                     states[version] = (END, "")
             states[served.version] = (AVAILABLE, "")
             self._served[served.name] = served
+            self._noted_keys.pop(served.name, None)
 
     def remove(self, name: str) -> bool:
         """Forget a model; False when there is none of this name."""
         with self._lock:
             self._states.pop(name, None)
+            self._noted_keys.pop(name, None)
             return self._served.pop(name, None) is not None
 
-    def note(self, name: str, version: int, state: int, text: str = "") -> None:
-        """Record that a version is loading, or that it failed and why; the served version stays."""
+    def note(self, name: str, version: int, state: int, text: str = "", keys: tuple[str, ...] = ()) -> None:
+        """Record that a version is loading, or that it failed and why; the served version stays.
+
+        keys: who may ask about it, as long as no version is served.
+        """
         with self._lock:
             served = self._served.get(name)
             if served is None or served.version != version:
                 self._states.setdefault(name, {})[version] = (state, text)
+            if served is None:
+                self._noted_keys[name] = keys
+
+    def close(self, name: str, version: int, text: str) -> None:
+        """Serve a model no longer, and say why."""
+        with self._lock:
+            self._served.pop(name, None)
+            self._states[name] = {version: (END, text)}
 
     def names(self) -> list[str]:
         """The names that are served."""
@@ -73,14 +87,24 @@ class ModelTable:
 
     def gate_keys(self, default: tuple[str, ...]) -> tuple[str, ...]:
         """Every key that opens some model, or none if some model is open: who has none of them need not wait."""
-        keys: list[str] = []
         with self._lock:
-            for served in self._served.values():
-                own = served.keys or default
-                if not own:
-                    return ()
-                keys.extend(own)
-        return tuple(keys) or default
+            own = [served.keys or default for served in self._served.values()]
+        if not own:
+            return default
+        return tuple(key for keys in own for key in keys) if all(own) else ()
+
+    def all_keys(self, default: tuple[str, ...]) -> tuple[str, ...]:
+        """Every key that opens something here."""
+        with self._lock:
+            own = [*(served.keys for served in self._served.values()), *self._noted_keys.values(), default]
+        return tuple(dict.fromkeys(key for keys in own for key in keys))
+
+    def keys_of(self, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        """Who may ask about this name. A name that is unknown here needs a key, too, if any name does."""
+        with self._lock:
+            served = self._served.get(name)
+            keys = served.keys if served else self._noted_keys.get(name)
+        return self.all_keys(default) if keys is None else keys or default
 
     def states(self, name: str) -> dict[int, tuple[int, str]]:
         """State and error text of every known version, newest first."""
@@ -88,16 +112,21 @@ class ModelTable:
             return dict(sorted(self._states.get(name, {}).items(), reverse=True))
 
     def name_of(self, spec: Any, metadata: Iterable[tuple[str, str | bytes]]) -> str:
-        """Whom a request is for: the route header, else model_spec.name, else the only model."""
-        for key, value in metadata:
-            if key == ROUTE_HEADER:
-                text = value if isinstance(value, str) else value.decode("latin-1")
-                return text.removeprefix(ROUTE_PREFIX).strip("/").split("/")[0]
+        """Whom a request is for: the route header, else model_spec.name, else the only model.
+
+        Old clients always send the header, with any name or none: where there is only one model, it is for that one
+        unless model_spec says otherwise.
+        """
+        names = self.names()
+        routed = _routed(metadata)
+        if routed and (routed in names or len(names) > 1):
+            return routed
         if spec.name:
             return str(spec.name)
-        names = self.names()
         if len(names) == 1:
             return names[0]
+        if routed:
+            return routed
         if not names:
             raise RequestError(grpc.StatusCode.NOT_FOUND, "Servable not found for request: this server has no model")
         raise RequestError(
@@ -105,9 +134,8 @@ class ModelTable:
             f"this server has {len(names)} models: say which one, in model_spec.name or as service_name of the client",
         )
 
-    def find(self, spec: Any, metadata: Iterable[tuple[str, str | bytes]]) -> Served:
-        """The model, or RequestError in TensorFlow Serving's words."""
-        name = self.name_of(spec, metadata)
+    def find(self, name: str, spec: Any) -> Served:
+        """The model, in the version that is asked for, or RequestError in TensorFlow Serving's words."""
         served = self.get(name)
         if spec.WhichOneof("version_choice") == "version_label":
             raise RequestError(
@@ -119,3 +147,11 @@ class ModelTable:
             wanted = f"Specific({name:.100}, {spec.version.value})" if specific else f"Latest({name:.100})"
             raise RequestError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {wanted}")
         return served
+
+
+def _routed(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    for key, value in metadata:
+        if key == ROUTE_HEADER:
+            text = value if isinstance(value, str) else value.decode("latin-1")
+            return text.removeprefix(ROUTE_PREFIX).strip("/").split("/")[0]
+    return ""

@@ -321,7 +321,7 @@ def test_observers_and_log_get_every_request(
     models: dict[str, ConvertedModel], caplog: pytest.LogCaptureFixture
 ) -> None:
     records: list[Record] = []
-    with Server() as server, channel_to(server) as channel, caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO), Server() as server, channel_to(server) as channel:
         server.add_observer(records.append)
         server.add_model("means", models["means"])
         predict(channel, request_of(images=IMAGES))

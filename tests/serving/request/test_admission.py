@@ -1,4 +1,4 @@
-"""Limits on requests in flight, deadlines and cancellation, on both ways through the server."""
+"""Limits on requests in flight, deadlines and cancellation."""
 
 import gc
 import threading
@@ -45,12 +45,12 @@ class Gate:
 class Gated:
     """A server whose only model waits at a gate before its first stage; the second one is counted, too."""
 
-    def __init__(self, path: Path, fast: bool, **limits: float) -> None:
+    def __init__(self, path: Path, **limits: float) -> None:
         model = ConvertedModel.load(arithmetic_model(path / "m.accelonnx"), threads=1)
         self.first, self.second = Gate(model.stages[0]), Gate(model.stages[1])
         self.second.open.set()
         model.stages[:] = [self.first, self.second]
-        self.server = Server(limits=Limits(**limits), fast=fast).start()
+        self.server = Server(limits=Limits(**limits)).start()
         self.server.add_model("m", model)
         self.channel = channel_to(self.server)
         self.threads = ThreadPoolExecutor(16)
@@ -70,12 +70,12 @@ class Gated:
         return self.server._servicer.admission
 
 
-@pytest.fixture(params=[True, False], ids=["fast", "pool"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[object]:
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[object]:
     made: list[Gated] = []
 
     def build(**limits: float) -> Gated:
-        made.append(Gated(tmp_path, request.param, **limits))
+        made.append(Gated(tmp_path, **limits))
         return made[-1]
 
     yield build
