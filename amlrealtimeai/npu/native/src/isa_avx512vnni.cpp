@@ -8,20 +8,27 @@ namespace {
 
 inline __m512i load(const void* p) { return _mm512_loadu_si512(p); }
 
-// Inline assembly keeps the accumulators where they are; with the intrinsic, compilers reorder and spill.
+// Volatile assembly keeps these instructions in the order in which they are written. Left to themselves, compilers move
+// the broadcasts to the front, which takes the registers of the float accumulators: they would be spilled in every block.
 inline void dot_product(__m512i& total, __m512i activations, __m512i weights) {
-  __asm__("vpdpbusd %2, %1, %0" : "+v"(total) : "v"(activations), "v"(weights));
+  __asm__ volatile("vpdpbusd %2, %1, %0" : "+v"(total) : "v"(activations), "v"(weights));
 }
 
 inline __m512i broadcast_quad(const uint8_t* p) {
-  int32_t quad;
-  __builtin_memcpy(&quad, p, 4);
-  return _mm512_set1_epi32(quad);
+  __m512i quads;
+  __asm__ volatile("vpbroadcastd %1, %0" : "=v"(quads) : "m"(*reinterpret_cast<const uint8_t(*)[4]>(p)));
+  return quads;
+}
+
+inline __m512i zero() {
+  __m512i zeros;
+  __asm__ volatile("vpxord %0, %0, %0" : "=v"(zeros));
+  return zeros;
 }
 
 // Quads: multiples of four mantissas in a block, known at compile time where it pays; 0: read from the tile.
 template <int Pixels, int Quads, bool Signed>
-void tile_of(const Tile& t) {
+__attribute__((noinline)) void tile_of(const Tile& t) {
   constexpr int kHeader = (Signed ? 2 : 1) * kPanel * int(sizeof(int32_t));
   const int quads = Quads ? Quads : t.length / 4;
   __m512 total[Pixels][2];
@@ -33,8 +40,8 @@ void tile_of(const Tile& t) {
     for (int b = 0; b < t.blocks; ++b) {
       __m512i dot[Pixels][2];
       for (auto& pixel : dot) {
-        pixel[0] = Signed ? load(block + 128) : _mm512_setzero_si512();
-        pixel[1] = Signed ? load(block + 192) : _mm512_setzero_si512();
+        pixel[0] = Signed ? load(block + 128) : zero();
+        pixel[1] = Signed ? load(block + 192) : zero();
       }
       const uint8_t* weights = block + kHeader;
 #pragma clang loop unroll_count(4)
