@@ -12,7 +12,6 @@ from amlrealtimeai.npu.native import build
 _STACK = r"\(%r[sb]p\b.*%[xyz]mm|%[xyz]mm.*\(%r[sb]p\b"
 KERNELS = {
     "avxvnni": ("isa_avxvnni.cpp", "x86_64", "vpdpbusd", _STACK),
-    "avx2": ("isa_avx2.cpp", "x86_64", "vpmaddubsw", _STACK),
     "neon": ("isa_neon.cpp", "aarch64", "sdot", r"\b(ldr|str|ldp|stp)\s+q\d.*\[(sp|x29)\b"),
 }
 
@@ -65,7 +64,7 @@ def test_loops_over_a_block_keep_everything_in_registers(isa, tmp_path):
 
 
 def test_no_accumulator_of_avx512_leaves_its_register(tmp_path):
-    """There are registers for all of a tile: 14 integer and 14 float accumulators, two for weights, one to broadcast."""
+    """There are registers for all of a tile: 14 integer and 14 float accumulators, two weights, one broadcast."""
     seen = 0
     for name, lines in functions(assembly("isa_avx512vnni.cpp", "x86_64", tmp_path)).items():
         products = sum("vpdpbusd" in line for line in lines)
