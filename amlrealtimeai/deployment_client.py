@@ -56,7 +56,8 @@ class DeploymentClient:
     """Registers models and runs services on this computer.
 
     subscription_id, resource_group and model_management_account name the workspace, which is made on first use; it is
-    one of those that `Workspace.list()` shows. location and service_principal_params mean nothing without a cloud.
+    one of those that `Workspace.list()` shows. location and service_principal_params mean nothing without a cloud; old
+    code may pass the principal fourth.
     run_in (ours): "notebook" serves from this process, "process" from a child process; keep_running: the child goes on
     when this process ends, until the service is deleted.
     """
@@ -66,7 +67,7 @@ class DeploymentClient:
         subscription_id: str,
         resource_group: str,
         model_management_account: str,
-        location: str | None = None,
+        location: Any = None,
         service_principal_params: Any = None,
         *,
         run_in: str = NOTEBOOK,
@@ -85,7 +86,7 @@ class DeploymentClient:
             model_management_account,
             subscription_id=subscription_id,
             resource_group=resource_group,
-            location=location or "local",
+            location=location if isinstance(location, str) else "local",
             exist_ok=True,
         )
         self._run_in = run_in
@@ -298,6 +299,10 @@ class DeploymentClient:
             key=tls[1] if tls else None,
         )
         return ComputeTarget.create(self._workspace, name, settings)
+
+
+def store_refresh_token(*token: Any) -> None:
+    """The original kept a login to the cloud for later. There is none here: nothing is kept."""
 
 
 def _tls(enabled: bool, certificate: str | None, key: str | None) -> tuple[str, str] | None:

@@ -5,16 +5,20 @@ Names load on first use, so that a client starts without TensorFlow.
 
 from typing import TYPE_CHECKING
 
+from amlrealtimeai import __version__ as VERSION
 from amlrealtimeai import lazy
 
 if TYPE_CHECKING:
     from amlrealtimeai.accel.client import PredictionClient, client_from_service
-    from amlrealtimeai.accel.container_image import AccelContainerImage
+    from amlrealtimeai.accel.container_image import AccelContainerImage, AccelImageConfiguration
     from amlrealtimeai.accel.converter import AccelOnnxConverter
     from amlrealtimeai.accel.inference_config import AccelInferenceConfig
 
+__version__ = VERSION
 __all__ = [
+    "VERSION",
     "AccelContainerImage",
+    "AccelImageConfiguration",
     "AccelInferenceConfig",
     "AccelOnnxConverter",
     "PredictionClient",
@@ -25,6 +29,7 @@ __getattr__ = lazy.attributes(
     __name__,
     {
         "AccelContainerImage": "container_image",
+        "AccelImageConfiguration": "container_image",
         "AccelInferenceConfig": "inference_config",
         "AccelOnnxConverter": "converter",
         "PredictionClient": "client",

@@ -48,7 +48,7 @@ class AccelOnnxConverter:
     @known_keywords
     def convert_tf_model(
         workspace: Workspace,
-        source_model: Model,
+        source_model: Model | str,
         input_node: str | Sequence[str],
         outputs_nodes: str | Sequence[str],
         require_fpga_conversion: bool = True,
@@ -56,9 +56,13 @@ class AccelOnnxConverter:
     ) -> ConversionRequest:
         """Convert a registered SavedModel folder; the result is registered as "<name>.<version>.accelonnx".
 
+        source_model: a Model, its id "name:version", or its name for the latest version.
         outputs_nodes: a name, a comma-separated text, or a list. require_fpga_conversion=False lets a network that the
         NPU cannot run be served by the host. number_format (ours): name of an npu format, default the one of the graph.
         """
+        if isinstance(source_model, str):
+            which = {"id" if ":" in source_model else "name": source_model}
+            source_model = Model(workspace, **which)  # type: ignore[arg-type]
         if source_model.is_converted:
             raise InvalidInputError(f"the model {source_model.id!r} is a converted one already. Deploy it as it is.")
         if not source_model.is_folder:

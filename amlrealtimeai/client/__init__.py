@@ -10,9 +10,18 @@ from amlrealtimeai import lazy
 from amlrealtimeai.client.prediction import PredictionClient, ServiceClient
 
 if TYPE_CHECKING:
-    from amlrealtimeai.client.arrays import read_file
+    from amlrealtimeai.client.arrays import as_batch, read_file, tensor_of, without_batch
     from amlrealtimeai.client.errors import ServiceError
 
-__all__ = ["PredictionClient", "ServiceClient", "ServiceError", "read_file"]
+__all__ = [
+    "PredictionClient",
+    "ServiceClient",
+    "ServiceError",
+    "as_batch",
+    "read_file",
+    "tensor_of",
+    "without_batch",
+]
 
-__getattr__ = lazy.attributes(__name__, {"ServiceError": "errors", "read_file": "arrays"})
+_ARRAYS = ("as_batch", "read_file", "tensor_of", "without_batch")
+__getattr__ = lazy.attributes(__name__, {"ServiceError": "errors", **dict.fromkeys(_ARRAYS, "arrays")})

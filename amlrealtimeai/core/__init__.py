@@ -5,6 +5,7 @@ Everything is kept in the workspace's store; names load on first use, so that im
 
 from typing import TYPE_CHECKING
 
+from amlrealtimeai import __version__ as VERSION
 from amlrealtimeai import lazy
 
 if TYPE_CHECKING:
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from amlrealtimeai.core.webservice import AksWebservice, Webservice
     from amlrealtimeai.core.workspace import Workspace
 
+__version__ = VERSION
 __all__ = [
+    "VERSION",
     "AksCompute",
     "AksWebservice",
     "ComputeTarget",

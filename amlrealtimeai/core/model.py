@@ -39,7 +39,10 @@ class Model(Versioned):
         tags: Any = None,
         properties: Any = None,
         version: int | None = None,
+        run_id: str | None = None,
+        model_framework: str | None = None,
     ) -> None:
+        warn_without_meaning("Model", run_id=run_id, model_framework=model_framework)
         self.workspace = workspace
         self._row = self._find(workspace, name, id, tags, properties, version)
 
@@ -56,6 +59,9 @@ class Model(Versioned):
         model_framework: str | None = None,
         model_framework_version: str | None = None,
         child_paths: Any = None,
+        sample_input_dataset: Any = None,
+        sample_output_dataset: Any = None,
+        resource_configuration: Any = None,
         parent_id: str | None = None,
     ) -> "Model":
         """Store a copy of the file or folder as the next version of `model_name`.
@@ -63,7 +69,14 @@ class Model(Versioned):
         `parent_id` (ours) is the id of the model that this one was made from. Raises NotFoundError when there is
         nothing at `model_path`, StoreError when the disk is full.
         """
-        warn_without_meaning("Model.register", datasets=datasets, child_paths=child_paths)
+        warn_without_meaning(
+            "Model.register",
+            datasets=datasets,
+            child_paths=child_paths,
+            sample_input_dataset=sample_input_dataset,
+            sample_output_dataset=sample_output_dataset,
+            resource_configuration=resource_configuration,
+        )
         check_name("model_name", model_name, _NAME, "letters, digits, '.', '_' and '-', with a letter or digit first")
         path = Path(model_path).expanduser()
         row: Row = {
@@ -85,9 +98,15 @@ class Model(Versioned):
     @staticmethod
     @known_keywords
     def list(
-        workspace: Workspace, name: str | None = None, tags: Any = None, properties: Any = None, latest: bool = False
+        workspace: Workspace,
+        name: str | None = None,
+        tags: Any = None,
+        properties: Any = None,
+        run_id: str | None = None,
+        latest: bool = False,
     ) -> "Sequence[Model]":
         """Registered models, newest first; `latest` keeps one version of each name."""
+        warn_without_meaning("Model.list", run_id=run_id)
         rows = Model._rows(workspace, tags, properties, name=name)[::-1]
         if latest:
             newest: dict[str, Row] = {}
@@ -138,12 +157,12 @@ class Model(Versioned):
         return self._row["filename"]
 
     @known_keywords
-    def download(self, target_dir: str | Path = ".", exist_ok: bool = False) -> str:
+    def download(self, target_dir: str | Path = ".", exist_ok: bool = False, exists_ok: bool = False) -> str:
         """Copy the file or folder into `target_dir` and return its path; its digest is checked on the way."""
         folder = Path(target_dir).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / self.filename
-        if target.exists() and not exist_ok:
+        if target.exists() and not (exist_ok or exists_ok):
             raise InvalidInputError(f"{target} exists already. Choose another target_dir, or pass exist_ok=True.")
         self.workspace.store.export(self._row["blob"], target, is_folder=self.is_folder)
         return str(target)
@@ -164,9 +183,18 @@ class Model(Versioned):
         self,
         tags: dict[str, str] | None = None,
         description: str | None = None,
+        sample_input_dataset: Any = None,
+        sample_output_dataset: Any = None,
+        resource_configuration: Any = None,
         properties: dict[str, str] | None = None,
     ) -> None:
-        """Replace the tags or the description, add properties."""
+        """Replace the tags or the description, add properties (ours)."""
+        warn_without_meaning(
+            "Model.update",
+            sample_input_dataset=sample_input_dataset,
+            sample_output_dataset=sample_output_dataset,
+            resource_configuration=resource_configuration,
+        )
         self._describe(tags, properties, description)
 
     @staticmethod

@@ -40,7 +40,17 @@ class Workspace(Shown):
     _facts: dict[str, str]
 
     @known_keywords
-    def __init__(self, subscription_id: str, resource_group: str, workspace_name: str, auth: Any = None) -> None:
+    def __init__(
+        self,
+        subscription_id: str,
+        resource_group: str,
+        workspace_name: str,
+        auth: Any = None,
+        _location: str | None = None,
+        _disable_service_check: bool = False,
+        _workspace_id: str | None = None,
+        sku: str | None = None,
+    ) -> None:
         warn_without_meaning("Workspace", auth=auth)
         identity = (subscription_id, resource_group, workspace_name)
         opened = _opened(*identity)
@@ -65,11 +75,30 @@ class Workspace(Shown):
         sku: str | None = None,
         tags: dict[str, str] | None = None,
         friendly_name: str | None = None,
+        storage_account: str | None = None,
+        key_vault: str | None = None,
+        app_insights: str | None = None,
+        container_registry: str | None = None,
+        default_cpu_compute_target: Any = None,
+        default_gpu_compute_target: Any = None,
         exist_ok: bool = False,
         show_output: bool = False,
     ) -> "Workspace":
-        """Create the workspace; with exist_ok an existing one is returned, else it is an InvalidInputError."""
-        warn_without_meaning("Workspace.create", auth=auth, sku=sku)
+        """Create the workspace; with exist_ok an existing one is returned, else it is an InvalidInputError.
+
+        Keywords about a cloud's resources mean nothing here: one warning names them.
+        """
+        warn_without_meaning(
+            "Workspace.create",
+            auth=auth,
+            sku=sku,
+            storage_account=storage_account,
+            key_vault=key_vault,
+            app_insights=app_insights,
+            container_registry=container_registry,
+            default_cpu_compute_target=default_cpu_compute_target,
+            default_gpu_compute_target=default_gpu_compute_target,
+        )
         path = _path(subscription_id, resource_group, name)
         store = Store(path)
         if "name" not in store.facts():
@@ -126,7 +155,9 @@ class Workspace(Shown):
 
     @staticmethod
     @known_keywords
-    def from_config(path: str | Path | None = None, auth: Any = None, _file_name: str | None = None) -> "Workspace":
+    def from_config(
+        path: str | Path | None = None, auth: Any = None, _logger: Any = None, _file_name: str | None = None
+    ) -> "Workspace":
         """The workspace that config.json names: `path`, or the nearest one here or above.
 
         A workspace that is not on this machine (the file of a cloud's portal, for example) is made, empty, and said so.

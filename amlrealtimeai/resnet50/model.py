@@ -1,7 +1,7 @@
 """The first edition's ResNet-50: a frozen quantised graph in this process, or a featurizer in a service."""
 
 import os
-import uuid
+import zlib
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,13 +37,20 @@ class LocalQuantizedResNet50:
 
     model_base_path: as for accel.models.Resnet50. Images are BGR (resnet50.utils.preprocess_array). weights (ours): as
     for accel.models.Resnet50.
+
+    Tensors of the latest import, None before: featurizer_input [n, 224, 224, 3], featurizer_output float32
+    [n, 1, 1, 2048], classifier_input (a placeholder, or the featurizer's output), classifier_output [n, 1000].
     """
 
     def __init__(
         self, model_base_path: str | os.PathLike[str], *, weights: str | os.PathLike[str] | None = None
     ) -> None:
         self._model = _Bgr(model_base_path, is_frozen=True, weights=weights)
-        self._tensors: dict[str, Any] = {}
+        # of the latest import; None for what it did not include, and before
+        self.featurizer_input: Any = None
+        self.featurizer_output: Any = None
+        self.classifier_input: Any = None
+        self.classifier_output: Any = None
 
     @property
     def version(self) -> str:
@@ -62,48 +69,28 @@ class LocalQuantizedResNet50:
         """Dimensions of the features: [1, 1, 2048]."""
         return list(RESNET50.output_dims[0])
 
-    @property
-    def featurizer_input(self) -> Any:
-        """Images, float32 [n, 224, 224, 3], of the latest import."""
-        return self._tensor("featurizer_input", "include_featurizer=True")
-
-    @property
-    def featurizer_output(self) -> Any:
-        """Features, float32 [n, 1, 1, 2048], of the latest import."""
-        return self._tensor("featurizer_output", "include_featurizer=True")
-
-    @property
-    def classifier_input(self) -> Any:
-        """Features that the classifier reads: a placeholder, or the featurizer's output."""
-        return self._tensor("classifier_input", "include_top=True")
-
-    @property
-    def classifier_output(self) -> Any:
-        """Probabilities, float32 [n, 1000]."""
-        return self._tensor("classifier_output", "include_top=True")
-
     def import_graph_def(
         self, include_featurizer: bool = True, include_top: bool = True, input_tensor: Any = None
     ) -> None:
         """Add featurizer and classifier (top) to the default graph, with constant weights.
 
-        input_tensor: images for the featurizer, or features for the classifier alone; None adds a placeholder.
+        input_tensor: images for the featurizer (numbers of any type), or features for the classifier alone; None adds
+        a placeholder.
         Raises InvalidInputError when nothing is included or the input does not fit.
         """
         if not include_featurizer and not include_top:
             raise InvalidInputError("import_graph_def: expected include_featurizer or include_top, got neither")
-        found: dict[str, Any] = {}
-        features = input_tensor
+        images = features = output = None
         if include_featurizer:
             images = self._images(input_tensor)
-            features = self._featurize(images)
-            found |= {"featurizer_input": images, "featurizer_output": features}
+            features = self._featurize(tf.cast(images, tf.float32))
+        top = input_tensor if features is None else features
         if include_top:
-            if features is None:
-                features = tf.placeholder(tf.float32, [None, *self.output_dims()], name="InputFeatures")
-            output = self._model.get_default_classifier(features)
-            found |= {"classifier_input": features, "classifier_output": output}
-        self._tensors = found
+            if top is None:
+                top = tf.placeholder(tf.float32, [None, *self.output_dims()], name="InputFeatures")
+            output = self._model.get_default_classifier(top)
+        self.featurizer_input, self.featurizer_output = images, features
+        self.classifier_input, self.classifier_output = top if include_top else None, output
 
     def convert_featurizer(self, path: Path) -> None:
         """Write the featurizer alone, for the NPU, as a converted model."""
@@ -117,9 +104,10 @@ class LocalQuantizedResNet50:
         shape = self._model.get_input_dims()
         if tensor is None:
             return tf.placeholder(tf.float32, shape, name=_INPUT)
-        if tensor.dtype != tf.float32 or not tf.TensorShape(shape).is_compatible_with(tensor.shape):
+        number = tensor.dtype.is_floating or tensor.dtype.is_integer
+        if not number or not tf.TensorShape(shape).is_compatible_with(tensor.shape):
             raise InvalidInputError(
-                f"expected images float32 {shape}, got {tensor.dtype.name} {tensor.shape}. Prepare them with "
+                f"expected images, numbers {shape}, got {tensor.dtype.name} {tensor.shape}. Prepare them with "
                 "amlrealtimeai.resnet50.utils.preprocess_array"
             )
         return tensor
@@ -133,18 +121,13 @@ class LocalQuantizedResNet50:
         (output,) = tf.import_graph_def(frozen.graph.as_graph_def(), {inner.name: images}, frozen.outputs, name="")
         return output
 
-    def _tensor(self, name: str, option: str) -> Any:
-        if name not in self._tensors:
-            raise InvalidInputError(f"{name} is not in the graph: call import_graph_def({option}) first")
-        return self._tensors[name]
-
 
 class RemoteQuantizedResNet50(LocalQuantizedResNet50):
     """The same, with the featurizer in a service that is made on the first import, or that exists already.
 
-    subscription_id, resource_group, model_management_account: as for DeploymentClient. remote_service_name: of a
-    service that takes images and gives features; None makes one with a name of its own. cleanup_remote_service deletes
-    a service that this object made.
+    subscription_id, resource_group, model_management_account, service_principal_params: as for DeploymentClient.
+    remote_service_name: of a service that takes images and gives features; None names one after the network and its
+    weights. Objects with the same service name share the service.
     """
 
     def __init__(
@@ -154,22 +137,28 @@ class RemoteQuantizedResNet50(LocalQuantizedResNet50):
         model_management_account: str,
         model_base_path: str | os.PathLike[str],
         remote_service_name: str | None = None,
+        service_principal_params: Any = None,
         *,
         weights: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(model_base_path, weights=weights)
-        self._deployment = DeploymentClient(subscription_id, resource_group, model_management_account)
-        self._service_name = remote_service_name or f"featurizer-{uuid.uuid4().hex[:8]}"
-        self._made: tuple[str, str] | None = None
+        self._deployment = DeploymentClient(
+            subscription_id,
+            resource_group,
+            model_management_account,
+            service_principal_params=service_principal_params,
+        )
+        source = f"{self.model_ref()}-{self.version}-{self._model.weights}"
+        self._service_name = remote_service_name or f"featurizer-service-{zlib.crc32(source.encode()):08x}"
         self._client: PredictionClient | None = None
 
     def cleanup_remote_service(self) -> None:
-        """Delete the service that this object made, and its model; nothing where it made none."""
-        if self._made is not None:
-            service, model = self._made
-            self._deployment.delete_service(service)
-            self._deployment.delete_model(model)
-            self._made = self._client = None
+        """Delete the service and its model; a service that no object of this class made stays, and so does none."""
+        service = self._deployment.get_service_by_name(self._service_name)
+        if service is not None and service.modelId.rpartition(":")[0] == self._service_name:
+            self._deployment.delete_service(service.id)
+            self._deployment.delete_model(service.modelId)
+        self._client = None
 
     def _featurize(self, images: Any) -> Any:
         self._connect()
@@ -200,9 +189,10 @@ class RemoteQuantizedResNet50(LocalQuantizedResNet50):
             self.convert_featurizer(folder / "featurizer.zip")
             model = self._deployment.register_model(self._service_name, folder / "featurizer.zip")
         try:
-            service = self._deployment.create_service(self._service_name, model)
-        except BaseException:
+            return self._deployment.create_service(self._service_name, model)
+        except BaseException as error:
             self._deployment.delete_model(model)
+            other = self._deployment.get_service_by_name(self._service_name)  # made by another object meanwhile
+            if isinstance(error, InvalidInputError) and other is not None:
+                return other
             raise
-        self._made = (service.id, model)
-        return service

@@ -39,7 +39,7 @@ def test_a_registered_model_becomes_a_converted_one(
     assert (request.get_status(), converted.id) == ("Succeeded", "small.2.accelonnx:1")
     assert converted.is_converted and converted.parent_id == "small:2" and converted.filename == "small.accelonnx"
     assert "compared with TensorFlow on a sample" in str(converted.description)
-    again = AccelOnnxConverter.convert_tf_model(workspace, source, "Placeholder:0", [OUTPUT])
+    again = AccelOnnxConverter.convert_tf_model(workspace, source.id, "Placeholder:0", [OUTPUT])
     assert again.wait_for_completion() and again.result.id == "small.2.accelonnx:2"
     assert again.result.url == converted.url  # the same bytes
     assert list(workspace.store.blobs.temporary.iterdir()) == []

@@ -36,8 +36,7 @@ def test_a_definition_is_saved_registered_served_and_scored(home):
         model = LocalQuantizedResNet50(home / "models")
         model.import_graph_def(include_featurizer=False)
         assert model.classifier_input.shape.as_list() == [None, 1, 1, 2048]
-        with pytest.raises(InvalidInputError, match="featurizer_output is not in the graph"):
-            _ = model.featurizer_output
+        assert model.featurizer_input is model.featurizer_output is None
         stages = [
             TensorflowStage(session, encoded, images, name="decode"),
             BrainWaveStage(model),

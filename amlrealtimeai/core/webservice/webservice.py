@@ -87,7 +87,7 @@ class Webservice(Stored):
     ) -> "Webservice":
         """Like deploy_from_image, for a converted model; an image is built first if `image_config` is given."""
         model = deployment.model_of(workspace, None, models)
-        image = Image.create(name, model, image_config, workspace) if image_config is not None else None
+        image = Image.create(workspace, name, model, image_config) if image_config is not None else None
         if image is not None:
             image.wait_for_creation()
         return _deploy(workspace, name, model, image, deployment_config, deployment_target, overwrite)

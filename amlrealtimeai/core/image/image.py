@@ -29,7 +29,7 @@ class Image(Versioned):
 
     _table = "images"
     _not_found = ImageNotFoundError
-    _creation = "Create one: Image.create(name, [model], image_config, workspace)."
+    _creation = "Create one: Image.create(workspace, name, [model], image_config)."
     _operation: "Operation[Row] | None" = None
     _flavors: ClassVar[dict[str, type["Image"]]] = {}
 
@@ -67,13 +67,15 @@ class Image(Versioned):
     @staticmethod
     @known_keywords
     def create(
-        name: str, models: "Model | str | Iterable[Model | str]", image_config: ImageConfiguration, workspace: Workspace
+        workspace: Workspace, name: str, models: "Model | str | Iterable[Model | str]", image_config: ImageConfiguration
     ) -> "Image":
         """Begin to build an image with one converted model (a Model, or its id); wait_for_creation waits for the end.
 
-        The image is listed when it is whole. Raises InvalidInputError for a name that is not lower case, for more than
-        one model, or for one that was not converted.
+        The workspace may come last, too. The image is listed when it is whole. Raises InvalidInputError for a name that
+        is not lower case, for more than one model, or for one that was not converted.
         """
+        if isinstance(image_config, Workspace):
+            workspace, name, models, image_config = image_config, workspace, name, models
         model = _only_model(workspace, models)
         _check_name(name)
         if not model.is_converted:
@@ -124,6 +126,10 @@ class Image(Versioned):
         if not succeeded:
             error = self._operation.error
             raise ContainerError(f"the image {self.id!r} could not be built: {error} The log: {self._log}") from error
+        self._settle()
+
+    def update_creation_state(self) -> None:
+        """Take notice of a build that has ended; the attributes do that by themselves."""
         self._settle()
 
     @property

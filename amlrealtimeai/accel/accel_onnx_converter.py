@@ -1,0 +1,5 @@
+"""The old path of amlrealtimeai.accel.converter."""
+
+from amlrealtimeai.accel.converter import AccelOnnxConverter
+
+__all__ = ["AccelOnnxConverter"]

@@ -1,0 +1,5 @@
+"""The old path of amlrealtimeai.pipeline.stages."""
+
+from amlrealtimeai.pipeline.stages import KerasStage
+
+__all__ = ["KerasStage"]
