@@ -35,6 +35,7 @@ class _Writer:
         self.chains: list[Chain] = []
         self.matrices: dict[str, Matrix] = {}
         self.vectors: dict[str, np.ndarray] = {}
+        self.indices: dict[str, np.ndarray] = {}
         size = (int(rng.integers(1, 12)), int(rng.integers(1, 12)))
         self.input = self.names.pop()
         self.tensors[self.input] = (*size, int(rng.choice([1, 3, 4, 5, 6, 20, 36])))
@@ -55,10 +56,14 @@ class _Writer:
         self.shape = (*size, sum(self.tensors[name][2] for name in reads))
         if self.chance(0.3):
             self.add_pointwise()
-        if self.chance(0.75):
+        if self.chance(0.6):
             self.add_product()
-        elif self.chance(0.5):
+        elif self.chance(0.3):
             self.add_pool()
+        elif self.chance(0.4):
+            self.add_filter()
+        elif self.chance(0.6):
+            self.add_move()
         for _ in range(int(self.rng.integers(0, 5))):
             self.add_pointwise()
         name = self.names.pop()
@@ -66,16 +71,88 @@ class _Writer:
         self.tensors[name] = self.shape
 
     def add_pointwise(self) -> None:
-        same = [name for name, shape in self.tensors.items() if shape == self.shape]
-        if same and self.chance(0.7):
+        spread = [
+            name
+            for name, shape in self.tensors.items()
+            if all(size in (1, whole) for size, whole in zip(shape, self.shape, strict=True))
+        ]
+        same = [name for name in spread if self.tensors[name] == self.shape]
+        if same and self.chance(0.5):
             self.steps.append(Instruction("vv_add", (self.pick(same),)))
-        elif self.chance(0.4):
+        elif spread and self.chance(0.4):
+            # a gate first, so that products do not grow without end
+            self.steps.append(self.pick([Instruction("v_sigmoid"), Instruction("v_clip", (), None, (-1, 1))]))
+            self.steps.append(Instruction(self.pick(["vv_add", "vv_mul"]), (self.pick(spread),)))
+        elif self.chance(0.3):
             self.steps.append(Instruction("v_relu"))
+        elif self.chance(0.6):
+            self.add_activation()
         else:
             op = self.pick(["vv_add", "vv_mul"])
             values = self.rng.normal(0, 1, self.shape[2]).astype(np.float32)
             values[self.rng.random(len(values)) < 0.1] = self.pick([0.0, -0.0, 1e-40])
             self.steps.append(Instruction(op, (self.constant(values),)))
+
+    def add_activation(self) -> None:
+        values = tuple(float(v) for v in np.sort(self.rng.normal(0, 1, 2)).astype(np.float32))
+        slopes = self.rng.normal(0, 1, self.shape[2]).astype(np.float32)
+        size = int(self.rng.integers(1, 8))
+        self.steps.append(
+            self.pick(
+                [
+                    Instruction("v_prelu", (self.constant(slopes),)),
+                    Instruction("v_clip", (), None, values),
+                    Instruction("v_clip", (), None, (0, self.pick([6, np.inf]))),
+                    Instruction("v_threshold", (), None, values[:1]),
+                    Instruction("v_sigmoid"),
+                    Instruction("v_silu"),
+                    Instruction("v_hsigmoid", (), None, values),
+                    Instruction("v_hswish", (), None, (float(np.float32(1 / 6)), 0.5)),
+                    Instruction("v_lrn", (), None, (size, abs(values[1]) + 0.1, self.pick([0.5, 0.75, 1.0]), 1.5)),
+                ]
+            )
+        )
+
+    def add_filter(self) -> None:
+        window = self.window(pads=True)
+        outputs = self.shape[2] * self.pick([1, 1, 1, 2, 3])
+        filters = self.rng.normal(0, 1, (*window.kernel, outputs)).astype(np.float32)
+        self.steps.append(Instruction("v_filter", (self.constant(filters),), window))
+        self.shape = (*window.output_size(*self.shape[:2]), outputs)
+
+    def add_move(self) -> None:
+        height, width, channels = self.shape
+        kind = self.pick(["pick", "blend", "shape"])
+        if kind == "pick":
+            sizes = [self.pick([size, size, 1, 2 * size, int(self.rng.integers(1, 9))]) for size in self.shape]
+            names = [
+                self.positions(whole, size, -1) if self.chance(0.6) else ""
+                for whole, size in zip(self.shape, sizes, strict=True)
+            ]
+            sizes = [size if name else whole for size, whole, name in zip(sizes, self.shape, names, strict=True)]
+            self.steps.append(Instruction("v_pick", tuple(names), None, (self.pick([0.0, 1.5, -2.0]),)))
+            self.shape = (sizes[0], sizes[1], sizes[2])
+        elif kind == "blend":
+            axis, count = int(self.rng.integers(2)), int(self.rng.integers(1, 12))
+            lists = [self.positions(self.shape[axis], count, 0) for _ in range(2)]
+            weights = self.constant(self.rng.random(count).astype(np.float32))
+            self.steps.append(Instruction("v_blend", (*lists, weights), None, (axis,)))
+            self.shape = (count, width, channels) if axis == 0 else (height, count, channels)
+        else:
+            self.shape = self.pick(
+                [
+                    (1, 1, height * width * channels),
+                    (width, height, channels),
+                    (channels, 1, height * width),
+                    (height * width, 1, channels),
+                ]
+            )
+            self.steps.append(Instruction("v_shape", (), None, self.shape))
+
+    def positions(self, size: int, count: int, lowest: int) -> str:
+        name = f"positions {len(self.indices)}"
+        self.indices[name] = self.rng.integers(lowest, size, count).astype(np.int32)
+        return name
 
     def constant(self, values: np.ndarray) -> str:
         name = f"constant {len(self.vectors)}"
@@ -87,7 +164,9 @@ class _Writer:
         window = self.window(pads=True)
         outputs = self.pick([*_CHANNELS, *(shape[2] for shape in self.tensors.values())])
         channels = self.shape[2]
-        by_rows = channels <= 4 and window.dilations == (1, 1) and self.chance(0.5)
+        groups = self.pick([n for n in range(1, channels + 1) if channels % n == 0]) if self.chance(0.3) else 1
+        channels, outputs = channels // groups, -(-outputs // groups) * groups
+        by_rows = channels <= 4 and groups == 1 and window.dilations == (1, 1) and self.chance(0.5)
         name = f"matrix {len(self.matrices)}"
         empty = np.zeros(0)
         made = Matrix(empty, empty, window.kernel, channels, "rows" if by_rows else "channels")
@@ -98,7 +177,7 @@ class _Writer:
         exponents = rng.integers(low, high, shape[:3], endpoint=True).astype(np.int32)
         used = channels * (window.kernel[1] if by_rows else 1)
         mantissas.reshape(*shape[:2], -1)[:, :, used:] = 0
-        self.matrices[name] = Matrix(mantissas, exponents, window.kernel, channels, made.blocking)
+        self.matrices[name] = Matrix(mantissas, exponents, window.kernel, channels, made.blocking, groups)
         self.steps.append(Instruction("mv_mul", (name,), window))
         self.shape = (*window.output_size(*self.shape[:2]), outputs)
         if self.chance(0.5):
@@ -107,8 +186,12 @@ class _Writer:
 
     def add_pool(self) -> None:
         op = self.pick(["v_max", "v_avg"])
-        window = self.window(pads=op == "v_max", pool=True)
-        self.steps.append(Instruction(op, (), window))
+        window = self.window(pads=True, pool=True)
+        counted = tuple(float(n) for n in window.pads) if op == "v_avg" and self.chance(0.5) else ()
+        counts = window.positions_counted(self.shape[0], self.shape[1], counted)
+        if op == "v_avg" and min(int(count.min()) for count in counts) < 1:
+            counted = tuple(float(n) for n in window.pads)
+        self.steps.append(Instruction(op, (), window, counted))
         self.shape = (*window.output_size(*self.shape[:2]), self.shape[2])
 
     def window(self, pads: bool, pool: bool = False) -> Window:
@@ -145,6 +228,7 @@ def random_program(rng: np.random.Generator) -> Program:
         tuple(writer.chains),
         writer.matrices,
         writer.vectors,
+        writer.indices,
     )
 
 

@@ -7,9 +7,10 @@ from functools import cache
 from amlrealtimeai.errors import UnsupportedError
 from amlrealtimeai.npu.native.build import library_path
 
-INTERFACE_VERSION = 2
-CONV, MAX_POOL, AVG_POOL, POINTWISE, QUANTIZE_WHOLE = range(5)
-COPY, MULTIPLY, ADD, ADD_TENSOR, RELU = range(5)
+INTERFACE_VERSION = 3
+CONV, MAX_POOL, AVG_POOL, POINTWISE, QUANTIZE_WHOLE, FILTER, PICK, BLEND, SHAPE = range(9)
+COPY, MULTIPLY, ADD, ADD_TENSOR, RELU, MULTIPLY_TENSOR, PRELU, CLIP, THRESHOLD, SIGMOID, SILU = range(11)
+HARD_SIGMOID, HARD_SWISH, NORMALIZE = range(11, 14)
 
 
 def _int32(names: str) -> list[tuple[str, type]]:
@@ -33,9 +34,14 @@ class Step(ctypes.Structure):
     _fields_ = (
         *_int32("kind source destination residual relu kernel_h kernel_w stride_h stride_w dilation_h dilation_w"),
         *_int32("pad_top pad_left taps blocks length group_channels groups first_operation operations"),
+        ("counted", c_int32 * 4),
+        ("axis", c_int32),
+        ("fill", c_float),
         ("group_bytes", c_int64),
         ("weights", c_void_p),
         ("bias", c_void_p),
+        ("lists", c_void_p * 3),
+        ("factors", c_void_p),
         ("tap_bytes", c_void_p),
         ("tap_steps", c_void_p),
     )
@@ -44,7 +50,7 @@ class Step(ctypes.Structure):
 class Operation(ctypes.Structure):
     """struct Operation."""
 
-    _fields_ = (*_int32("kind tensor channel"), ("constant", c_void_p))
+    _fields_ = (*_int32("kind tensor channel"), ("numbers", c_float * 4), ("constant", c_void_p))
 
 
 class Plan(ctypes.Structure):
@@ -76,8 +82,8 @@ _EXPECTED = {
     "step_bytes": sizeof(Step),
     "operation_bytes": sizeof(Operation),
     "plan_bytes": sizeof(Plan),
-    "step_kinds": QUANTIZE_WHOLE + 1,
-    "operation_kinds": RELU + 1,
+    "step_kinds": SHAPE + 1,
+    "operation_kinds": NORMALIZE + 1,
 }
 
 

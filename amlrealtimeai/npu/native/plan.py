@@ -1,10 +1,10 @@
 """The plan of src/plan.h for one program: what `steps` found, with addresses."""
 
-from ctypes import c_int32
+from ctypes import c_float, c_int32
 
 import numpy as np
 
-from amlrealtimeai.npu.formats import block_length
+from amlrealtimeai.npu.formats import block_length, pad_last
 from amlrealtimeai.npu.native import layout
 from amlrealtimeai.npu.native.packing import group_channels, lanes_of, pack_weights, place
 from amlrealtimeai.npu.native.steps import NONE, Node, Steps, Stored, intervals
@@ -108,15 +108,23 @@ class PlanBuilder:
             pad_left=window.pads[1],
             first_operation=len(self._operations),
             operations=len(node.operations),
+            counted=node.counted,
+            axis=node.axis,
+            fill=node.fill,
         )
+        for i, positions in enumerate(node.lists):
+            step.lists[i] = None if positions is None else self._keep(np.ascontiguousarray(positions))
+        if node.factors is not None:
+            step.factors = self._keep(_in_sixteens(node.factors))
         lanes = self._tensors[node.destination].lanes
         if node.kind == layout.CONV:
             self._add_weights(node, step)
         else:
-            self._scratch = max(self._scratch, self._sizes.pixels * (lanes + -lanes % 16))
+            self._scratch = max(self._scratch, self._sizes.pixels * (lanes + -lanes % 16) + node.work)
         for one in node.operations:
             constant = None if one.constant is None else self._constant(one.constant, lanes)
-            self._operations.append(layout.Operation(one.kind, one.tensor, one.channel, constant))
+            numbers = (c_float * 4)(*one.numbers)
+            self._operations.append(layout.Operation(one.kind, one.tensor, one.channel, numbers, constant))
         return step
 
     def _add_weights(self, node: Node, step: layout.Step) -> None:
@@ -146,11 +154,17 @@ class PlanBuilder:
         step.tap_steps = self._keep(pixels * (0 if source.whole else source.blocks))
 
     def _constant(self, vector: np.ndarray, lanes: int) -> int:
-        return self._keep(np.pad(vector, (0, lanes - len(vector))))
+        # a group of channels may begin anywhere and is read in sixteens
+        return self._keep(_in_sixteens(np.pad(vector, (0, lanes + 16 - len(vector)))))
 
     def _keep(self, array: np.ndarray) -> int:
         self.alive.append(array)
         return array.ctypes.data
+
+
+def _in_sixteens(values: np.ndarray) -> np.ndarray:
+    """float32 [..., n] with zeros up to a multiple of 16, the width of the vector functions."""
+    return np.ascontiguousarray(pad_last(values, 16))
 
 
 def _pixels(tensor: layout.Tensor) -> int:

@@ -4,32 +4,43 @@ Tensors have numbers here: those of the program, and more for what passes betwee
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from amlrealtimeai.errors import UnsupportedError
 from amlrealtimeai.npu.native import layout
 from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Program, Shape, Window
 
 NONE = -1
-_KNOWN = ("v_rd", "v_wr", "mv_mul", "vv_mul", "vv_add", "v_relu", "v_max", "v_avg")
+_ACTIVATIONS = {
+    "v_relu": layout.RELU,
+    "v_prelu": layout.PRELU,
+    "v_clip": layout.CLIP,
+    "v_threshold": layout.THRESHOLD,
+    "v_sigmoid": layout.SIGMOID,
+    "v_silu": layout.SILU,
+    "v_hsigmoid": layout.HARD_SIGMOID,
+    "v_hswish": layout.HARD_SWISH,
+    "v_lrn": layout.NORMALIZE,
+}
+_BY_VALUE = ("vv_mul", "vv_add", *_ACTIVATIONS)
 _POOLS = {"v_max": layout.MAX_POOL, "v_avg": layout.AVG_POOL}
 
 
 @dataclass
 class Operation:
-    """One operation of a pointwise step; a copy fills the channels from `channel` on."""
+    """One operation on the values of a step; a copy fills the channels from `channel` on."""
 
     kind: int
     tensor: int = NONE
     channel: int = 0
     constant: np.ndarray | None = None
+    numbers: tuple[float, ...] = ()
 
 
 @dataclass
 class Node:
-    """One step before addresses exist."""
+    """One step before addresses exist; `shape` is that of its result."""
 
     name: str
     kind: int
@@ -41,6 +52,18 @@ class Node:
     residual: int = NONE
     relu: bool = False
     operations: list[Operation] = field(default_factory=list)
+    shape: Shape | None = None
+    lists: tuple[np.ndarray | None, ...] = ()
+    factors: np.ndarray | None = None
+    counted: tuple[int, ...] = ()
+    axis: int = 0
+    fill: float = 0.0
+
+    @property
+    def work(self) -> int:
+        """Floats that its operations need beside its values: squares of channels and zeros around them."""
+        sizes = [int(one.numbers[0]) for one in self.operations if one.kind == layout.NORMALIZE]
+        return max(sizes) + (self.shape[2] if self.shape else 0) + 32 if sizes else 0
 
 
 @dataclass
@@ -88,7 +111,6 @@ class Steps:
         return len(self.stored) - 1
 
     def _lower(self, chain: Chain) -> None:
-        _require_known(self._program, chain)
         sources = [self.numbers[name] for name in chain.reads]
         rest = list(chain.instructions[1:-1])
         result = self._step(chain, sources, rest)
@@ -98,64 +120,122 @@ class Steps:
 
     def _step(self, chain: Chain, sources: list[int], rest: list[Instruction]) -> int:
         """Add one step that takes as many instructions from the front of `rest` as it can do; what it writes."""
-        single = len(sources) == 1
-        if rest and rest[0].op == "mv_mul" and single:
-            node = self._convolution(chain, sources[0], rest)
-        elif rest and rest[0].op in _POOLS and single:
-            pool = rest.pop(0)
-            node = Node(chain.name, _POOLS[pool.op], sources, NONE, pool.window or Window((1, 1)))
-        else:
-            node = self._pointwise(chain, sources, rest)
+        if len(sources) > 1 or not rest or rest[0].op in _BY_VALUE:
+            return self._pointwise(chain, sources, rest)
+        if rest[0].op == "mv_mul":
+            return self._convolution(chain, sources[0], rest)
+        node = self._moving(chain, sources[0], rest.pop(0))
+        self._take_operations(node, rest)
         return self._add(node)
 
+    def _moving(self, chain: Chain, source: int, instruction: Instruction) -> Node:
+        """A step of the vector units with a window, or one that moves values."""
+        program, window = self._program, instruction.window or Window((1, 1))
+        height, width, channels = self.stored[source].shape
+        values = tuple(int(v) for v in instruction.values) if instruction.op != "v_pick" else ()
+        lists = tuple(program.indices.get(name) for name in instruction.operands)
+        match instruction.op:
+            case "v_max" | "v_avg":
+                shape = (*window.output_size(height, width), channels)
+                return Node(chain.name, _POOLS[instruction.op], [source], NONE, window, shape=shape, counted=values)
+            case "v_filter":
+                filters = program.vectors[instruction.operands[0]]
+                shape = (*window.output_size(height, width), filters.shape[2])
+                source = self._with_lanes(source)
+                return Node(chain.name, layout.FILTER, [source], NONE, window, shape=shape, factors=filters)
+            case "v_pick":
+                sizes = zip(lists, (height, width, channels), strict=True)
+                rows, columns, kept = (size if positions is None else len(positions) for positions, size in sizes)
+                fill = instruction.values[0]
+                return Node(
+                    chain.name, layout.PICK, [source], NONE, shape=(rows, columns, kept), lists=lists, fill=fill
+                )
+            case "v_blend":
+                weights = program.vectors[instruction.operands[2]]
+                shape = (len(weights), width, channels) if values[0] == 0 else (height, len(weights), channels)
+                pair = lists[:2]
+                return Node(
+                    chain.name, layout.BLEND, [source], NONE, shape=shape, lists=pair, factors=weights, axis=values[0]
+                )
+            case "v_shape":
+                return Node(chain.name, layout.SHAPE, [source], NONE, shape=(values[0], values[1], values[2]))
+        raise AssertionError(f"a checked program has no {instruction}")
+
+    def _take_operations(self, node: Node, rest: list[Instruction], crossing: bool = True) -> None:
+        """Move what works value by value from the front of `rest` to the node; crossing: also what mixes channels."""
+        while rest and rest[0].op in _BY_VALUE and (crossing or rest[0].op != "v_lrn"):
+            node.operations.append(self._operation(rest.pop(0)))
+
     def _add(self, node: Node) -> int:
-        rows, columns, channels = self.stored[node.sources[0]].shape
-        if node.kind == layout.POINTWISE:
-            channels = sum(self.stored[number].shape[2] for number in node.sources)
-        elif node.kind != layout.QUANTIZE_WHOLE:
-            rows, columns = node.window.output_size(rows, columns)
-        if node.matrix:
-            channels = node.matrix.outputs
-        added = [one.tensor for one in node.operations if one.kind == layout.ADD_TENSOR] + [node.residual]
-        if any(self.stored[one].shape != (rows, columns, channels) for one in added if one != NONE):
-            raise UnsupportedError(f"chain {node.name}: the native kernel adds no tensor of another size")
+        assert node.shape is not None
         whole = node.kind == layout.QUANTIZE_WHOLE
-        node.destination = self._tensor(Stored((rows, columns, channels), whole=whole, made=len(self.nodes)))
+        node.destination = self._tensor(Stored(node.shape, whole=whole, made=len(self.nodes)))
         self.nodes.append(node)
         return node.destination
 
-    def _pointwise(self, chain: Chain, sources: list[int], rest: list[Instruction]) -> Node:
-        node = Node(chain.name, layout.POINTWISE, sources, NONE)
+    def _pointwise(self, chain: Chain, sources: list[int], rest: list[Instruction]) -> int:
+        shapes = [self.stored[number].shape for number in sources]
+        shape = (*shapes[0][:2], sum(shape[2] for shape in shapes))
+        node = Node(chain.name, layout.POINTWISE, sources, NONE, shape=shape)
         channel = 0
         for number in sources:
             node.operations.append(Operation(layout.COPY, number, channel))
             channel += self.stored[number].shape[2]
-        while rest and rest[0].op in ("vv_mul", "vv_add", "v_relu"):
-            node.operations.append(self._operation(rest.pop(0)))
-        return node
+        self._take_operations(node, rest)
+        return self._add(node)
 
     def _operation(self, instruction: Instruction) -> Operation:
-        if instruction.op == "v_relu":
-            return Operation(layout.RELU)
-        constant = self._program.vectors.get(instruction.operands[0])
+        name = instruction.operands[0] if instruction.operands else ""
+        constant = self._program.vectors.get(name)
+        if instruction.op == "v_lrn":
+            size, alpha, beta, bias = instruction.values
+            return Operation(layout.NORMALIZE, numbers=(size, alpha / size, 4 * beta, bias))
+        if instruction.op in _ACTIVATIONS:
+            return Operation(_ACTIVATIONS[instruction.op], constant=constant, numbers=instruction.values)
+        multiply = instruction.op == "vv_mul"
         if constant is None:
-            return Operation(layout.ADD_TENSOR, self.numbers[instruction.operands[0]])
-        return Operation(layout.MULTIPLY if instruction.op == "vv_mul" else layout.ADD, constant=constant)
+            return Operation(layout.MULTIPLY_TENSOR if multiply else layout.ADD_TENSOR, self.numbers[name])
+        return Operation(layout.MULTIPLY if multiply else layout.ADD, constant=constant)
 
-    def _convolution(self, chain: Chain, source: int, rest: list[Instruction]) -> Node:
+    def _convolution(self, chain: Chain, source: int, rest: list[Instruction]) -> int:
         multiply = rest.pop(0)
-        matrix = self._program.matrices[multiply.operands[0]]
+        matrix, window = self._program.matrices[multiply.operands[0]], multiply.window or Window((1, 1))
+        if matrix.groups > 1:
+            return self._grouped(chain, source, matrix, window, rest)
+        node = self._product(chain, source, matrix, window)
+        self._take_operations(node, rest, crossing=False)
+        self._fuse(node)
+        return self._add(node)
+
+    def _product(self, chain: Chain, source: int, matrix: Matrix, window: Window) -> Node:
         source = self._whole(source) if matrix.blocking == "rows" else self._with_lanes(source)
-        node = Node(chain.name, layout.CONV, [source], NONE, multiply.window or Window((1, 1)), matrix)
-        vectors = self._program.vectors
-        if rest and rest[0].op == "vv_add" and rest[0].operands[0] in vectors:
-            node.bias = vectors[rest.pop(0).operands[0]]
-        if rest and rest[0].op == "vv_add" and rest[0].operands[0] not in vectors:
-            node.residual = self._with_lanes(self.numbers[rest.pop(0).operands[0]])
-        if rest and rest[0].op == "v_relu":
-            rest.pop(0)
-            node.relu = True
-        return node
+        shape = (*window.output_size(*self.stored[source].shape[:2]), matrix.outputs)
+        return Node(chain.name, layout.CONV, [source], NONE, window, matrix, shape=shape)
+
+    def _fuse(self, node: Node) -> None:
+        """Leave a bias, a residual of the same size and ReLU to the kernel's own finish, if there is nothing else."""
+        rest = list(node.operations)
+        bias = rest.pop(0).constant if rest and rest[0].kind == layout.ADD else None
+        residual = NONE
+        if rest and rest[0].kind == layout.ADD_TENSOR and self.stored[rest[0].tensor].shape == node.shape:
+            residual = rest.pop(0).tensor
+        relu = bool(rest) and rest[0].kind == layout.RELU
+        if len(rest) == relu:
+            node.operations, node.bias, node.relu = [], bias, relu
+            node.residual = NONE if residual == NONE else self._with_lanes(residual)
+
+    def _grouped(self, chain: Chain, source: int, matrix: Matrix, window: Window, rest: list[Instruction]) -> int:
+        """Each group's channels by themselves, and their results side by side."""
+        height, width, _ = self.stored[source].shape
+        outputs, parts = matrix.outputs // matrix.groups, []
+        for group in range(matrix.groups):
+            channels = np.arange(group * matrix.channels, (group + 1) * matrix.channels, dtype=np.int32)
+            shape = (height, width, matrix.channels)
+            pick = Node(chain.name, layout.PICK, [source], NONE, shape=shape, lists=(None, None, channels))
+            own = slice(group * outputs, (group + 1) * outputs)
+            part = replace(matrix, mantissas=matrix.mantissas[own], exponents=matrix.exponents[own], groups=1)
+            parts.append(self._add(self._product(chain, self._add(pick), part, window)))
+        return self._pointwise(chain, parts, rest)
 
     def _with_lanes(self, number: int) -> int:
         """The tensor; for the caller's array, which has no padding lanes, a copy that has."""
@@ -163,15 +243,17 @@ class Steps:
             return number
         if number not in self._copies:
             copy = Operation(layout.COPY, number)
+            shape = self.stored[number].shape
             self._copies[number] = self._add(
-                Node("copy the image", layout.POINTWISE, [number], NONE, operations=[copy])
+                Node("copy the image", layout.POINTWISE, [number], NONE, operations=[copy], shape=shape)
             )
         return self._copies[number]
 
     def _whole(self, number: int) -> int:
         """The tensor's mantissas with one exponent for all of them."""
         if number not in self._wholes:
-            node = Node("quantize the image", layout.QUANTIZE_WHOLE, [number], NONE)
+            shape = self.stored[number].shape
+            node = Node("quantize the image", layout.QUANTIZE_WHOLE, [number], NONE, shape=shape)
             self._wholes[number] = self._add(node)
         return self._wholes[number]
 
@@ -203,21 +285,16 @@ class Steps:
                 target.floats_in = node.residual if residual.floats_in == NONE else residual.floats_in
 
     def _never_negative(self, node: Node) -> bool:
+        """Whether its result is never below 0 and never -0."""
+        last = node.operations[-1] if node.operations else None
+        if last and last.kind in (layout.RELU, layout.SIGMOID, layout.HARD_SIGMOID):
+            return True
+        if last and last.kind in (layout.CLIP, layout.THRESHOLD):
+            return last.numbers[0] >= 0
         if node.kind == layout.CONV:
             return node.relu
-        if node.operations and node.operations[-1].kind == layout.RELU:
-            return True
-        only_moves = all(operation.kind == layout.COPY for operation in node.operations)
+        only_moves = node.kind == layout.POINTWISE and all(one.kind == layout.COPY for one in node.operations)
         return only_moves and not any(self.stored[number].is_signed for number in node.sources)
-
-
-def _require_known(program: Program, chain: Chain) -> None:
-    for i in chain.instructions:
-        grouped = i.op == "mv_mul" and program.matrices[i.operands[0]].groups > 1
-        padded = i.op == "v_avg" and i.window is not None and any(i.window.pads)
-        by_tensor = i.op == "vv_mul" and i.operands[0] not in program.vectors
-        if i.op not in _KNOWN or grouped or padded or by_tensor:
-            raise UnsupportedError(f"chain {chain.name}: the native kernel has no {i}; npu.reference runs it")
 
 
 def _widen_halo(stored: Stored, window: Window) -> None:

@@ -128,7 +128,7 @@ void copy_out(const Context& context, int tensor, int64_t image, float* to) {
 #define EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 
-EXPORT const Layout npu_layout = {2,          sizeof(Tensor), sizeof(Step),     sizeof(Operation),
+EXPORT const Layout npu_layout = {3,          sizeof(Tensor), sizeof(Step),     sizeof(Operation),
                                   sizeof(Plan), kStepKinds,     kOperationKinds, kPanel,
                                   kPixels,    kRunPixels,     kSlack};
 

@@ -50,6 +50,15 @@ struct Finish {
   int mantissa_bits, lowest_exponent, highest_exponent;
 };
 
+// One pixel of a depthwise filter: the taps inside the image, 16 channels at a time (what lies behind is overwritten).
+struct Filter {
+  const float* from;                // the first tap's pixel
+  const float* weights;             // the first tap's filters
+  ptrdiff_t row, column, weight_row, weight_column;  // to the next tap
+  int rows, columns, channels;
+  float* values;
+};
+
 struct Isa {
   const char* name;
   bool (*available)();
@@ -58,6 +67,9 @@ struct Isa {
   void (*maximum)(float* best, const float* candidate, int count);  // best = candidate > best ? candidate : best
   void (*add)(float* total, const float* term, int count);
   void (*multiply)(float* values, const float* factors, int count);
+  void (*activate)(int kind, float* values, const float* constant, const float* numbers, int count);
+  void (*normalize)(float* values, const float* numbers, float* work, int count);
+  void (*filter)(const Filter&);
   void (*group)(const Group&);  // null: `tile` does all the work, kPixels at a time
   int shortest;                 // block length from which `group` works
 };

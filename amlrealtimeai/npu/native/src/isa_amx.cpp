@@ -5,6 +5,7 @@
 #if defined(__x86_64__)
 #include "lanes16.h"
 #include "loops.h"
+#include "vectors.h"
 #if defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -164,7 +165,7 @@ bool available() {
 }  // namespace
 
 const Isa& amx_isa() {
-  static const Isa isa{"amx", available, avx512vnni_isa().tile, finish, maximum, add, multiply, group, kShortest};
+  static const Isa isa{"amx", available, avx512vnni_isa().tile, finish, maximum, add, multiply, activate, normalize, filter, group, kShortest};
   return isa;
 }
 #endif

@@ -3,6 +3,7 @@
 #if defined(__x86_64__)
 #include "lanes16.h"
 #include "loops.h"
+#include "vectors.h"
 
 namespace {
 
@@ -99,7 +100,7 @@ void tile(const Tile& t, int pixels) {
 }  // namespace
 
 const Isa& avx512vnni_isa() {
-  static const Isa isa{"avx512vnni", has_avx512vnni, tile, finish, maximum, add, multiply};
+  static const Isa isa{"avx512vnni", has_avx512vnni, tile, finish, maximum, add, multiply, activate, normalize, filter};
   return isa;
 }
 #endif

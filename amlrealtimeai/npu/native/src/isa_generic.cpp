@@ -1,6 +1,7 @@
 // Plain C++ for every CPU: the same packed data and the same order as the reference.
 #include "isa.h"
 #include "loops.h"
+#include "vectors.h"
 
 namespace {
 
@@ -80,6 +81,6 @@ bool available() { return true; }
 }  // namespace
 
 const Isa& generic_isa() {
-  static const Isa isa{"generic", available, tile, finish, maximum, add, multiply};
+  static const Isa isa{"generic", available, tile, finish, maximum, add, multiply, activate, normalize, filter};
   return isa;
 }

@@ -11,6 +11,7 @@
 
 #include "isa.h"
 #include "loops.h"
+#include "vectors.h"
 
 namespace {
 
@@ -183,7 +184,7 @@ bool available() {
 }  // namespace
 
 const Isa& neon_isa() {
-  static const Isa isa{"neon", available, tile, finish, maximum, add, multiply};
+  static const Isa isa{"neon", available, tile, finish, maximum, add, multiply, activate, normalize, filter};
   return isa;
 }
 #endif

@@ -130,6 +130,10 @@ void convolve(const Context& context, const Step& step, int item, float* scratch
         const Run& run = group_work.runs[r];
         for (int p = 0; panels * kPanel < lanes && p < run.pixels; ++p)
           __builtin_memset(run.totals + p * stride + panels * kPanel, 0, (lanes - panels * kPanel) * sizeof(float));
+        const int channels = least(lanes, out.channels - channel);
+        for (int p = 0; step.operations && p < run.pixels; ++p)
+          operate(context, step, step.operations, places[r].y, places[r].x + p, channel, channels,
+                  run.totals + p * stride, nullptr);
         Finish f = finish_for(context, to, places[r].y, places[r].x, run.pixels, channel, lanes);
         f.values = run.totals;
         f.value_stride = stride;
@@ -146,27 +150,7 @@ void convolve(const Context& context, const Step& step, int item, float* scratch
   }
 }
 
-// Pools one output pixel into `values`.
-void pool_pixel(const Context& context, const Step& step, const View& from, int y, int x, float* values) {
-  const Tensor& in = *from.tensor;
-  const bool maximum = step.kind == kMaxPool;
-  const int channels = in.channels;
-  for (int c = 0; c < channels; ++c) values[c] = maximum ? -__builtin_inff() : 0.0f;
-  for (int ky = 0; ky < step.kernel_h; ++ky) {
-    const int row = y * step.stride_h - step.pad_top + ky * step.dilation_h;
-    if (row < 0 || row >= in.height) continue;
-    for (int kx = 0; kx < step.kernel_w; ++kx) {
-      const int column = x * step.stride_w - step.pad_left + kx * step.dilation_w;
-      if (column < 0 || column >= in.width) continue;
-      (maximum ? context.isa->maximum : context.isa->add)(values, from.floats_at(row, column), channels);
-    }
-  }
-  if (maximum) return;
-  const float reciprocal = 1.0f / float(step.kernel_h * step.kernel_w);
-  for (int c = 0; c < channels; ++c) values[c] *= reciprocal;
-}
-
-// The last operations of a pointwise step, as far as a finish can do them: a multiplication, an addition, ReLU.
+// The last operations of a step, as far as a finish can do them: a multiplication, an addition, ReLU.
 struct Tail {
   const float *gain = nullptr, *bias = nullptr;
   bool relu = false;
@@ -184,27 +168,6 @@ struct Tail {
   }
 };
 
-// Applies the first `operations` operations of a pointwise step to the channels (not to the padding lanes) of one pixel.
-void compute_pixel(const Context& context, const Step& step, int operations, int y, int x, float* values, int channels) {
-  for (int i = 0; i < operations; ++i) {
-    const Operation& o = context.plan->operations[step.first_operation + i];
-    const View* other = nullptr;
-    const View tensor(context, o.tensor < 0 ? step.destination : o.tensor);
-    if (o.tensor >= 0) other = &tensor;
-    switch (o.kind) {
-      case kCopy:
-        __builtin_memcpy(values + o.channel, other->floats_at(y, x), other->tensor->channels * sizeof(float));
-        break;
-      case kMultiply: context.isa->multiply(values, o.constant, channels); break;
-      case kAdd: context.isa->add(values, o.constant, channels); break;
-      case kAddTensor: context.isa->add(values, other->floats_at(y, x), channels); break;
-      case kRelu:
-        for (int c = 0; c < channels; ++c) values[c] = values[c] > 0.0f ? values[c] : 0.0f;
-        break;
-    }
-  }
-}
-
 void run_rows(const Context& context, const Step& step, int item, float* scratch) {
   const View from(context, step.source), to(context, step.destination);
   const Tensor& out = *to.tensor;
@@ -217,8 +180,8 @@ void run_rows(const Context& context, const Step& step, int item, float* scratch
       const int pixels = least(kPixels, out.width - x);
       for (int p = 0; p < pixels; ++p) {
         float* values = scratch + p * stride;
-        if (step.kind == kPointwise) compute_pixel(context, step, tail.operations, y, x + p, values, out.channels);
-        else pool_pixel(context, step, from, y, x + p, values);
+        start_pixel(context, step, from, y, x + p, values, out.channels);
+        operate(context, step, tail.operations, y, x + p, 0, out.channels, values, scratch + kPixels * stride);
       }
       Finish f = finish_for(context, to, y, x, pixels, 0, out.lanes);
       f.values = scratch;

@@ -37,7 +37,9 @@ struct Tensor {
   int64_t floats, mantissas, steps;   // byte offsets in the arena; floats < 0: the caller's array, without padding lanes
 };
 
-enum StepKind : int32_t { kConv, kMaxPool, kAvgPool, kPointwise, kQuantizeWhole, kStepKinds };
+enum StepKind : int32_t {
+  kConv, kMaxPool, kAvgPool, kPointwise, kQuantizeWhole, kFilter, kPick, kBlend, kShape, kStepKinds
+};
 
 struct Step {
   int32_t kind, source, destination, residual;  // tensor indices; residual -1: none
@@ -45,18 +47,27 @@ struct Step {
   int32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
   int32_t taps, blocks, length;                 // of the matrix
   int32_t group_channels, groups;               // channels are worked on in groups of whole blocks
-  int32_t first_operation, operations;          // of a pointwise step
+  int32_t first_operation, operations;          // what follows, value by value
+  int32_t counted[4];                           // how far into the padding an average counts: top, left, bottom, right
+  int32_t axis;                                 // of a blend: 0 rows, 1 columns
+  float fill;                                   // of a pick: what stands at the position -1
   int64_t group_bytes;
   const uint8_t* weights;  // [group][panel][tap][block]: 32 steps, 32 starts if signed, [length / 4][32][4] mantissas
   const float* bias;       // [lanes of the destination]
+  const int32_t* lists[3];  // of a pick: rows, columns and channels, null for all; of a blend: both positions
+  const float* factors;     // of a filter: [tap][outputs, up to a multiple of 16]; of a blend: the second's weights
   const int64_t *tap_bytes, *tap_steps;  // where each tap's mantissas and steps lie, from those of the window's corner on
 };
 
-enum OperationKind : int32_t { kCopy, kMultiply, kAdd, kAddTensor, kRelu, kOperationKinds };
+enum OperationKind : int32_t {
+  kCopy, kMultiply, kAdd, kAddTensor, kRelu, kMultiplyTensor, kPrelu, kClip, kThreshold, kSigmoid, kSilu, kHardSigmoid,
+  kHardSwish, kNormalize, kOperationKinds
+};
 
-struct Operation {        // of a pointwise step, in order; copies come first and fill the channels from `channel` on
+struct Operation {        // in order; copies come first and fill the channels from `channel` on
   int32_t kind, tensor, channel;
-  const float* constant;  // [lanes of the destination]
+  float numbers[4];
+  const float* constant;  // [lanes of the destination, up to a multiple of 16]
 };
 
 struct Plan {

@@ -1,0 +1,129 @@
+// The vector units' functions, compiled once for each instruction set: 16 floats at a time in the compiler's own vectors.
+// Every operation is that of npu/vector_math.py (where the sequences are explained) and rounds once; no fused
+// multiply-add (-ffp-contract=off), no mathematical library.
+#pragma once
+#include "isa.h"
+
+namespace {
+
+typedef float Floats __attribute__((vector_size(64)));
+typedef int32_t Ints __attribute__((vector_size(64)));
+constexpr int kFloats = 16;
+
+inline Floats loaded(const float* p) {
+  Floats v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+inline void stored(float* p, Floats v) { __builtin_memcpy(p, &v, sizeof v); }
+inline Floats all(float x) { return x - Floats{}; }
+inline Ints bits(Floats v) { return (Ints)v; }
+inline Floats floats(Ints v) { return (Floats)v; }
+
+inline Floats power(Floats n) { return floats((__builtin_convertvector(n, Ints) + 127) << 23); }
+inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+inline Floats scaled(Floats v, Floats n) {
+  const Floats first = larger(n, all(-100.0f));
+  return (v * power(first)) * power(n - first);
+}
+
+// exp(m) = 2^n * (y + low), and the denominator 1 + exp(m) = s * (1 + k), for m = -min(|x|, 110).
+struct Exponential {
+  Floats m, n, y, low, s, k;
+
+  explicit Exponential(Floats x) {
+    const Floats size = floats(bits(x) & 0x7fffffff);
+    m = -(size < 110.0f ? size : all(110.0f));
+    n = (m * 1.44269504f + 12582912.0f) - 12582912.0f;
+    const Floats r = (m - n * 0.693359375f) - n * -2.12194440e-4f;
+    Floats p = all(0x1.a1531ep-13f);
+    p = p * r + 0x1.6d44bcp-10f;
+    p = p * r + 0x1.1110c6p-7f;
+    p = p * r + 0x1.5554e8p-5f;
+    p = p * r + 0x1.555556p-3f;
+    p = p * r + 0x1p-1f;
+    const Floats q = (r * r) * p + r;
+    y = q + 1.0f;
+    low = (1.0f - y) + q;
+    const Floats t = scaled(y, n);
+    s = t + 1.0f;
+    k = ((t - (s - 1.0f)) + scaled(low, n)) * (1.457f - 0.5f * s);
+  }
+};
+
+inline Floats sigmoid(Floats x) {
+  const Exponential e(x);
+  return (x < 0.0f ? scaled(e.y + (e.low - e.y * e.k), e.n) : 1.0f - e.k) / e.s;
+}
+
+inline Floats silu(Floats x) {
+  const Exponential e(x);
+  const Floats m_high = floats(bits(e.m) & int32_t(0xfffff000)), y_high = floats(bits(e.y) & int32_t(0xfffff000));
+  const Floats a = m_high * y_high;
+  const Floats b = (e.m - m_high) * y_high + e.m * ((e.y - y_high) + e.low);
+  const Floats near = floats(bits(x) & 0x7fffffff) > 110.0f ? Floats{} : x;
+  const Floats found = (x < 0.0f ? scaled(a + (b - a * e.k), e.n) : near - near * e.k) / e.s;
+  return x > 110.0f ? x : found;
+}
+
+inline Floats clipped(Floats x, float low, float high) {
+  const Floats raised = x > low ? x : all(low);
+  return raised < high ? raised : all(high);
+}
+
+inline Floats activated(int kind, Floats x, const float* constant, const float* numbers) {
+  switch (kind) {
+    case kPrelu: return x < 0.0f ? x * loaded(constant) : x;
+    case kClip: return clipped(x, numbers[0], numbers[1]);
+    case kThreshold: return x > numbers[0] ? x : Floats{};
+    case kSigmoid: return sigmoid(x);
+    case kSilu: return silu(x);
+    case kHardSigmoid: return clipped(x * numbers[0] + numbers[1], 0.0f, 1.0f);
+    case kHardSwish: return x * clipped(x * numbers[0] + numbers[1], 0.0f, 1.0f);
+    default: return x > 0.0f ? x : Floats{};
+  }
+}
+
+// In place; the padding behind the last value, up to a multiple of 16, becomes +0.
+void activate(int kind, float* values, const float* constant, const float* numbers, int count) {
+  for (int c = 0; c < count; c += kFloats)
+    stored(values + c, activated(kind, loaded(values + c), constant ? constant + c : nullptr, numbers));
+  for (int c = count; c % kFloats; ++c) values[c] = 0.0f;
+}
+
+// Local response normalisation: numbers are size, alpha / size, 4 * beta, bias; work: count + size + 16 floats.
+void normalize(float* values, const float* numbers, float* work, int count) {
+  const int size = int(numbers[0]), before = (size - 1) / 2;
+  for (int c = 0; c < count + size + kFloats; ++c) work[c] = 0.0f;
+  for (int c = 0; c < count; ++c) work[before + c] = values[c] * values[c];
+  for (int c = 0; c < count; c += kFloats) {
+    Floats total{};
+    for (int i = 0; i < size; ++i) total += loaded(work + c + i);
+    const Floats z = total * numbers[1] + numbers[3], root = __builtin_elementwise_sqrt(z);
+    const Floats divisor = numbers[2] == 4.0f   ? z
+                           : numbers[2] == 2.0f ? root
+                                                : root * __builtin_elementwise_sqrt(root);
+    stored(values + c, loaded(values + c) / divisor);
+  }
+  for (int c = count; c % kFloats; ++c) values[c] = 0.0f;
+}
+
+template <int N>
+inline void filter_part(const Filter& f, int channel) {
+  Floats total[N] = {};
+  for (int y = 0; y < f.rows; ++y)
+    for (int x = 0; x < f.columns; ++x) {
+      const float* from = f.from + y * f.row + x * f.column + channel;
+      const float* weights = f.weights + y * f.weight_row + x * f.weight_column + channel;
+      for (int i = 0; i < N; ++i) total[i] += loaded(from + i * kFloats) * loaded(weights + i * kFloats);
+    }
+  for (int i = 0; i < N; ++i) stored(f.values + channel + i * kFloats, total[i]);
+}
+
+void filter(const Filter& f) {
+  int c = 0;
+  for (; c + 4 * kFloats <= f.channels; c += 4 * kFloats) filter_part<4>(f, c);
+  for (; c < f.channels; c += kFloats) filter_part<1>(f, c);
+}
+
+}  // namespace
