@@ -17,15 +17,23 @@ from onnx import GraphProto, ModelProto, NodeProto
 
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.npu.config import NpuConfig, as_config
-from amlrealtimeai.npu.cuts import BlockedError, Blocker, cut_before
 from amlrealtimeai.npu.formats import BlockFormat, block_exponents, block_length, mantissas_of, pad_last
-from amlrealtimeai.npu.layers import Layer, LayerList
-from amlrealtimeai.npu.lowering import lower
-from amlrealtimeai.npu.onnx_graph import AXES, Graph, Refusal, UnknownValueError, View, label, load_model, normal
+from amlrealtimeai.npu.lowering.blockers import BlockedError, Blocker, cut_before
+from amlrealtimeai.npu.lowering.graph import Graph, Refusal, UnknownValueError, label, load_model
+from amlrealtimeai.npu.lowering.layers import Layer, LayerList, Step
+from amlrealtimeai.npu.lowering.lower import lower
+from amlrealtimeai.npu.lowering.views import BATCH, View, axes_of, extents, joined, reshaped
 from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Port, Program, Shape
 
 _LARGEST_IMAGE_CHANNELS = 4
 _LARGEST_BLOCK = 400
+_PRODUCTS = ("conv", "filter")
+_MOVES = ("v_pick", "v_shape")
+_ACTIVATIONS = (
+    *("v_relu", "v_prelu", "v_clip", "v_threshold"),
+    *("v_sigmoid", "v_silu", "v_hsigmoid", "v_hswish"),
+)
+_SWISHES = {"v_sigmoid": "v_silu", "v_hsigmoid": "v_hswish"}
 
 
 def compile_model(
@@ -77,25 +85,19 @@ def _analyse(document: ModelProto, outputs: Sequence[str] | None) -> tuple[Layer
             pass
         except Refusal as refusal:
             refused.append((graph.maker(name), refusal))
-    if not refused and not any(layer.op == "conv" for layer in found.layers):
+    if not refused and not any(layer.op in _PRODUCTS for layer in found.layers):
         raise InvalidInputError("expected a model with at least one Conv, Gemm or MatMul, got none")
     return found, ports, [_blocker(found, node, refusal) for node, refusal in refused]
 
 
 def _blocker(found: LayerList, node: NodeProto, refusal: Refusal) -> Blocker:
-    cut = cut_before(node, found.graph.nodes, found.graph.input.tensor, lambda name: _is_port(name, found))
+    cut = cut_before(node, found.graph.nodes, found.graph.input, lambda name: _is_port(name, found))
     return Blocker(label(node), node.op_type, refusal.problem, refusal.nearest, cut)
 
 
 def _is_port(name: str, found: LayerList) -> bool:
     """Whether a program can end with that value."""
-    if not found.is_runnable(name):
-        return False
-    try:
-        _port(name, found)
-    except Refusal:
-        return False
-    return True
+    return found.is_runnable(name) and found.views[name].axes[:1] == (BATCH,)
 
 
 class _Compilation:
@@ -103,23 +105,26 @@ class _Compilation:
 
     def __init__(self, config: NpuConfig, found: LayerList, ports: list[Port]) -> None:
         graph = found.graph
-        self.config, self.graph = config, graph
+        self.config, self.entry = config, found.entry
         self.fmt = config.number_format
         self.ports = tuple(ports)
         self.kept = {port.tensor for port in self.ports}
-        self.layers = _fold(found.layers, self.kept)
+        self.layers = _swished(_fold(found.layers, self.kept), self.kept)
         self.users: dict[str, list[Layer]] = {}
         for layer in self.layers:
             for tensor in layer.inputs:
                 self.users.setdefault(tensor, []).append(layer)
         self.chains: list[Chain] = []
-        self.tensors: dict[str, Shape] = {graph.input.tensor: graph.input_shape}
+        self.tensors: dict[str, Shape] = {graph.input: found.entry.shape}
         self.matrices: dict[str, Matrix] = {}
         self.vectors: dict[str, np.ndarray] = {}
+        self.indices: dict[str, np.ndarray] = {}
+        # the image and what is only picked from it: few channels, one exponent for the whole tensor
+        self.images = {graph.input}
         self.taken: set[Layer] = set()
         # tensors that exist only inside a later chain: what it reads and does first
         self.pending: dict[str, tuple[tuple[str, ...], list[Instruction]]] = {}
-        self.names = Counter(found.views.keys())
+        self.names = Counter([*found.graph.names, *found.shapes])
         self.saturated: dict[str, int] = {}
 
     def program(self, name: str) -> Program:
@@ -134,18 +139,26 @@ class _Compilation:
                 f"saturate (most in {worst}: {self.saturated[worst]}); choose a format with 8 exponent bits",
                 stacklevel=3,
             )
-        source = self.graph.input
-        entry = Port(source.tensor, source.tensor, self.graph.input_layout)
         return Program(
-            name, self.config, (entry,), self.ports, self.tensors, tuple(self.chains), self.matrices, self.vectors
+            name,
+            self.config,
+            (self.entry.port,),
+            self.ports,
+            self.tensors,
+            tuple(self.chains),
+            self.matrices,
+            self.vectors,
+            self.indices,
         )
 
     def _emit_conv(self, layer: Layer) -> None:
         reads, steps = self._source(layer.inputs[0])
-        steps.append(self._mv_mul(layer, reads))
+        steps.append(self._v_filter(layer) if layer.op == "filter" else self._mv_mul(layer, reads))
         if layer.bias is not None:
             steps.append(self._constant("vv_add", f"{layer.name}/bias", layer.bias))
         self._write(layer, reads, steps, layer.output)
+
+    _emit_filter = _emit_conv
 
     def _emit_affine(self, layer: Layer) -> None:
         reads, steps = self._source(layer.inputs[0])
@@ -153,25 +166,48 @@ class _Compilation:
             steps.append(self._constant("vv_mul", f"{layer.name}/scale", layer.gain))
         if layer.bias is not None:
             steps.append(self._constant("vv_add", f"{layer.name}/shift", layer.bias))
-        self._defer_or_write(layer, reads, steps, ("conv", "relu"))
+        self._defer_or_write(layer, reads, steps, ("conv", "filter", "vector"))
 
-    def _emit_relu(self, layer: Layer) -> None:
+    def _emit_vector(self, layer: Layer) -> None:
         reads, steps = self._source(layer.inputs[0])
-        self._defer_or_write(layer, reads, [*steps, Instruction("v_relu")], ("conv",))
+        steps += self._instructions(layer)
+        if layer.inputs[0] in self.images and all(step.op in _MOVES for step in layer.steps):
+            self.images.add(layer.output)
+        if _is_activation(layer):
+            self._defer_or_write(layer, reads, steps, ("conv", "filter"))
+        else:
+            self._chain(layer, reads, steps, layer.output)
+
+    def _instructions(self, layer: Layer) -> list[Instruction]:
+        return [self._instruction(layer.name, step) for step in layer.steps]
+
+    def _instruction(self, name: str, step: Step) -> Instruction:
+        operands = []
+        for letter, positions in zip("rck", step.lists, strict=False):
+            operands.append("" if positions is None else self._unused(f"{name}/{letter}"))
+            if positions is not None:
+                self.indices[operands[-1]] = positions
+        if step.vector is not None:
+            operands.append(self._unused(f"{name}/values"))
+            self.vectors[operands[-1]] = np.ascontiguousarray(step.vector)
+        return Instruction(step.op, tuple(operands), None, step.values)
 
     def _emit_add(self, layer: Layer) -> None:
-        steps = [Instruction("vv_add", (layer.inputs[1],))]
+        steps = [Instruction("vv_mul" if layer.op == "mul" else "vv_add", (layer.inputs[1],))]
         self._write(layer, (layer.inputs[0],), steps, layer.output)
+
+    _emit_mul = _emit_add
 
     def _emit_max(self, layer: Layer) -> None:
         reads, steps = self._source(layer.inputs[0])
-        self._chain(layer, reads, [*steps, Instruction(f"v_{layer.op}", (), layer.window)], layer.output)
+        pool = Instruction(f"v_{layer.op}", (), layer.window, tuple(float(n) for n in layer.counted))
+        self._chain(layer, reads, [*steps, pool], layer.output)
 
     _emit_avg = _emit_max
 
     def _emit_concat(self, layer: Layer) -> None:
         reads = tuple(name for tensor in layer.inputs for name in self._source(tensor)[0])
-        whole = layer.output in self.kept or any(user.op == "add" for user in self.users.get(layer.output, []))
+        whole = layer.output in self.kept or any(user.op in ("add", "mul") for user in self.users.get(layer.output, []))
         if whole:
             self._chain(layer, reads, [], layer.output)
         else:
@@ -198,15 +234,15 @@ class _Compilation:
     def _write(self, layer: Layer, reads: tuple[str, ...], steps: list[Instruction], result: str) -> None:
         """End a chain, taking in the residual addition and the ReLU that follow where nothing else needs the value."""
         user = self._only_user(result)
-        if layer.op == "conv" and user is not None and user.op == "add":
+        if layer.op in _PRODUCTS and user is not None and user.op == "add" and user.shape == layer.shape:
             other = user.inputs[1] if user.inputs[0] == result else user.inputs[0]
             if other in self.tensors:
                 steps.append(Instruction("vv_add", (other,)))
                 self.taken.add(user)
                 result = user.output
                 user = self._only_user(result)
-        if user is not None and user.op == "relu":
-            steps.append(Instruction("v_relu"))
+        if user is not None and _is_activation(user):
+            steps += self._instructions(user)
             self.taken.add(user)
             result = user.output
         self._chain(layer, reads, steps, result)
@@ -232,29 +268,40 @@ class _Compilation:
     def _mv_mul(self, layer: Layer, reads: tuple[str, ...]) -> Instruction:
         assert layer.weights is not None and layer.window is not None
         _, height, width, channels = layer.weights.shape
-        from_image = reads == (self.graph.input.tensor,) and channels <= _LARGEST_IMAGE_CHANNELS
-        by_rows = from_image and layer.window.dilations == (1, 1) and width * channels <= _LARGEST_BLOCK
+        from_image = len(reads) == 1 and reads[0] in self.images and channels <= _LARGEST_IMAGE_CHANNELS
+        by_rows = (
+            from_image and layer.groups == 1 and layer.window.dilations == (1, 1) and width * channels <= _LARGEST_BLOCK
+        )
         blocking = "rows" if by_rows else "channels"
         name = self._unused(layer.name)
         mantissas, exponents, saturated = _quantise(layer, blocking, self.fmt)
-        self.matrices[name] = Matrix(mantissas, exponents, (height, width), channels, blocking)
+        self.matrices[name] = Matrix(mantissas, exponents, (height, width), channels, blocking, layer.groups)
         if saturated:
             self.saturated[layer.name] = saturated
         return Instruction("mv_mul", (name,), layer.window)
 
+    def _v_filter(self, layer: Layer) -> Instruction:
+        """Depthwise: float32 filters [kernel height, kernel width, outputs] for the vector unit."""
+        name = self._unused(layer.name)
+        self.vectors[name] = np.ascontiguousarray(_scaled_weights(layer)[..., 0].transpose(1, 2, 0))
+        return Instruction("v_filter", (name,), layer.window)
+
+
+def _scaled_weights(layer: Layer) -> np.ndarray:
+    """The weights times the gain, multiplied in float64 and rounded to float32 once."""
+    assert layer.weights is not None
+    if layer.gain is None:
+        return layer.weights
+    with np.errstate(over="ignore"):
+        weights = (layer.weights * layer.gain[:, None, None, None]).astype(np.float32)
+    if not np.isfinite(weights).all():
+        raise InvalidInputError(f"the weights of {layer.name} do not fit float32 after folding its scale")
+    return weights
+
 
 def _quantise(layer: Layer, blocking: str, fmt: BlockFormat) -> tuple[np.ndarray, np.ndarray, int]:
-    """Mantissas int8 [outputs, taps, blocks, length], exponents int32 [outputs, taps, blocks], how many saturate.
-
-    The gain is multiplied in float64 and the product rounded to float32 once, before quantising.
-    """
-    assert layer.weights is not None
-    weights = layer.weights
-    if layer.gain is not None:
-        with np.errstate(over="ignore"):
-            weights = (weights * layer.gain[:, None, None, None]).astype(np.float32)
-        if not np.isfinite(weights).all():
-            raise InvalidInputError(f"the weights of {layer.name} do not fit float32 after folding its scale")
+    """Mantissas int8 [outputs, taps, blocks, length], exponents int32 [outputs, taps, blocks], how many saturate."""
+    weights = _scaled_weights(layer)
     outputs, height, width, channels = weights.shape
     if blocking == "rows":
         taps = weights.reshape(outputs, height, width * channels)
@@ -273,21 +320,54 @@ def _quantise(layer: Layer, blocking: str, fmt: BlockFormat) -> tuple[np.ndarray
 
 
 def _port(name: str, found: LayerList) -> Port:
-    """The output port of an ONNX value, in the layout that its axes have."""
+    """The output port of an ONNX value, in the layout that its axes have; values in no such order are rearranged."""
     view: View | None = found.views.get(name)
     if view is None and found.is_behind_blockers(name):
         raise UnknownValueError
     if view is None:
         raise InvalidInputError(f"output {name} does not depend on the input, or nothing writes it")
+    if view.axes[:1] != (BATCH,):
+        raise Refusal(f"output {name} does not have the batch as its first axis", "outputs with the batch first")
+    maker = found.graph.maker(name)
+    view = found.padded(maker, view)
+    if view.tensor == found.graph.input:
+        view = View(found.add_steps(maker, view, [], found.shapes[view.tensor], "copy"), view.axes)
     shape = found.shapes[view.tensor]
-    for layout, axes in AXES.items():
-        flat = layout != "nc" or shape[:2] == (1, 1)
-        if len(axes) == len(view.axes) and normal(axes, shape) == view.axes and flat and not any(view.pads):
+    for layout in ("nhwc", "nchw", "nc"):
+        if view.axes == axes_of(layout, shape) and (layout != "nc" or shape[:2] == (1, 1)):
             return Port(name, view.tensor, layout)
-    raise Refusal(
-        f"output {name} has the axes {list(view.axes)} (padding {view.pads})",
-        "NHWC, NCHW, [n, channels]; end the model before its last Reshape, Transpose or Pad",
-    )
+    sizes = tuple(extents(view.axes)[1:])
+    letters = "".join(part[0] for part in joined([part for axis in view.axes[1:] for part in axis]))
+    if len(set(letters)) < len(letters):
+        flat = reshaped(view.axes, [1, -1])
+        assert flat is not None
+        return Port(name, found.rearranged(maker, replace(view, axes=flat)).tensor, "nhwc", sizes)
+    missing = "".join(letter for letter in "hwc" if letter not in letters)
+    return Port(name, view.tensor, f"n{missing}{letters}", sizes)
+
+
+def _is_activation(layer: Layer) -> bool:
+    return layer.op == "vector" and len(layer.steps) == 1 and layer.steps[0].op in _ACTIVATIONS
+
+
+def _swished(layers: list[Layer], kept: set[str]) -> list[Layer]:
+    """`layers` with x * sigmoid(x) and x * hard_sigmoid(x) as one function of x."""
+    uses = Counter(tensor for layer in layers for tensor in layer.inputs)
+    uses.update(kept)
+    gates = {
+        layer.output: layer
+        for layer in layers
+        if layer.op == "vector" and len(layer.steps) == 1 and layer.steps[0].op in _SWISHES and uses[layer.output] == 1
+    }
+    found: list[Layer] = []
+    for layer in layers:
+        gate = next((gates[name] for name in layer.inputs if name in gates), None) if layer.op == "mul" else None
+        if gate is not None and gate.inputs[0] in layer.inputs:
+            found.remove(gate)
+            step = gate.steps[0]
+            layer = replace(layer, op="vector", inputs=gate.inputs, steps=(replace(step, op=_SWISHES[step.op]),))
+        found.append(layer)
+    return found
 
 
 def _fold(layers: list[Layer], kept: set[str]) -> list[Layer]:
@@ -305,6 +385,6 @@ def _fold(layers: list[Layer], kept: set[str]) -> list[Layer]:
             # an affine that stays becomes x*gain + bias
             alone = replace(layer, gain=None, bias=None, mean=None).then(layer) if layer.op == "affine" else layer
             folded.append(alone)
-        if folded[place].op in ("conv", "affine"):
+        if folded[place].op in (*_PRODUCTS, "affine"):
             makers[folded[place].output] = place
     return folded

@@ -1,13 +1,7 @@
-"""Reads an ONNX graph: its checks, its constants, its one input, and the layout of its values.
-
-Layout operations cost nothing on the NPU, so they become bookkeeping. A `View` says which of the letters n, h, w, c
-each axis of an ONNX value holds: ("n", "c", "h", "w") for NCHW, ("n", "hwc") for a flattened NHWC tensor. Letters of
-size 1 are left out, so that [n, 1, 1, C] is ("n", "", "", "c") however it came about.
-"""
+"""Reads an ONNX graph: its checks, its constants, its one input."""
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,29 +11,11 @@ import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from amlrealtimeai.errors import InvalidInputError, NotFoundError, UnsupportedError
-from amlrealtimeai.npu.program import Shape
+from amlrealtimeai.npu.validation import check_name
 
-AXES = {"nhwc": ("n", "h", "w", "c"), "nchw": ("n", "c", "h", "w"), "nc": ("n", "c")}
-Pads = tuple[int, int, int, int]
-_NO_PADS: Pads = (0, 0, 0, 0)
 _SMALL_CONSTANT = 64  # elements; larger ones are no shapes
-_FOLDED = (
-    *("Identity", "Cast", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Reshape", "Transpose"),
-    *("Add", "Sub", "Mul", "Div", "Sqrt", "Reciprocal", "Neg", "ReduceProd", "ConstantOfShape", "Expand"),
-)
-_PASSING = ("Identity", "Cast", "Pad", "Add", "Sub", "Mul", "Div", "Relu", "Dropout")
-
-
-@dataclass(frozen=True)
-class View:
-    """An ONNX value: the NPU tensor that holds it, the letters on each axis, and zeros still to be added around it.
-
-    pads: (top, left, bottom, right) from a Pad node; the window that reads the value takes them over.
-    """
-
-    tensor: str
-    axes: tuple[str, ...]
-    pads: Pads = _NO_PADS
+_LARGEST_CONSTANT = 2**26  # elements of a constant that is computed here
+_UNREPEATABLE = ("RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout")
 
 
 def load_model(model: ModelProto | GraphProto | Path | str) -> ModelProto:
@@ -87,35 +63,6 @@ def unsupported(node: NodeProto, problem: str, nearest: str) -> Refusal:
     return Refusal(problem, nearest)
 
 
-def normal(axes: Sequence[str], shape: Shape) -> tuple[str, ...]:
-    """`axes` without the letters of size 1."""
-    sizes = dict(zip("hwc", shape, strict=True))
-    return tuple("".join(letter for letter in axis if sizes.get(letter) != 1) for axis in axes)
-
-
-def reshaped(axes: tuple[str, ...], shape: Shape, target: Sequence[int]) -> tuple[str, ...] | None:
-    """`axes` after an ONNX Reshape to `target` (0 keeps an axis, -1 is the rest); None where a letter is split."""
-    sizes = dict(zip("hwc", shape, strict=True))
-    extents = [int(np.prod([sizes[letter] for letter in axis if letter != "n"], dtype=int)) for axis in axes]
-    wanted = [extents[i] if size == 0 and i < len(extents) else size for i, size in enumerate(target)]
-    if not wanted or axes[0] != "n" or wanted[0] not in (-1, 1):
-        return None
-    wanted = wanted[1:]
-    if -1 in wanted:
-        wanted[wanted.index(-1)] = int(np.prod(extents)) // max(1, -int(np.prod(wanted)))
-    letters = [letter for axis in axes[1:] for letter in axis]
-    groups = ["n"]
-    for size in wanted:
-        group, extent = "", 1
-        while extent < size and letters:
-            extent *= sizes[letters[0]]
-            group += letters.pop(0)
-        if extent != size:
-            return None
-        groups.append(group)
-    return None if letters else tuple(groups)
-
-
 class Graph:
     """The part of an ONNX graph that its outputs need: nodes in order, constants, the input."""
 
@@ -133,12 +80,11 @@ class Graph:
         if len(inputs) != 1:
             names = ", ".join(value.name for value in inputs) or "none"
             raise InvalidInputError(f"expected one graph input that the outputs depend on, got {len(inputs)}: {names}")
-        sizes = _input_sizes(inputs[0])
-        self.input_layout = "nc" if len(sizes) == 2 else _input_layout(inputs[0].name, self.nodes)
-        axes = AXES[self.input_layout]
-        by_letter = dict(zip(axes[1:], sizes[1:], strict=True))
-        self.input_shape: Shape = (by_letter.get("h", 1), by_letter.get("w", 1), by_letter["c"])
-        self.input = View(inputs[0].name, normal(axes, self.input_shape))
+        self.input, self.input_sizes = inputs[0].name, _input_sizes(inputs[0])
+        for name in (*needed, *self.outputs, *(label(node) for node in self.nodes)):
+            check_name(name)
+        self.names = {*needed, *(name for node in graph.node for name in node.output), *self.outputs}
+        self.read = needed
 
     def maker(self, name: str) -> NodeProto:
         """The node that writes the value."""
@@ -170,26 +116,45 @@ class Graph:
             array = numpy_helper.to_array(value) if isinstance(value, TensorProto) else np.asarray(value)
             self._constants[node.output[0]] = array.astype(np.float32) if array.dtype == np.float64 else array
             return True
+        if node.output and all(name in self._constants for name in node.output if name):
+            return True
         constants = [self.constant(name) for name in inputs]
         if not inputs or any(constant is None for constant in constants):
             return False
-        if node.op_type not in _FOLDED:
+        subgraphs = any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute)
+        if node.op_type in _UNREPEATABLE or subgraphs:
             raise unsupported(node, "it works on constants only", "constants folded before (onnxsim, tf2onnx)")
+        feeds = {name: value for name, value in zip(inputs, constants, strict=True) if value is not None}
+        for name, result in zip(node.output, self._evaluate(node, feeds), strict=False):
+            self._constants[name] = np.asarray(result)
+        return True
+
+    def _evaluate(self, node: NodeProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """The results of a node on constants, by onnx's reference evaluator."""
         from onnx.reference import ReferenceEvaluator
 
-        model = helper.make_model(
-            helper.make_graph(
-                [node],
-                "constant",
-                [helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(inputs)],
-                [helper.make_empty_tensor_value_info(name) for name in node.output],
-            ),
-            opset_imports=[helper.make_opsetid("", self.opset)],
-        )
-        feeds = dict(zip(inputs, constants, strict=True))
-        results = ReferenceEvaluator(model).run(None, feeds)
-        self._constants.update(zip(node.output, (np.asarray(result) for result in results), strict=True))
-        return True
+        tensors = [numpy_helper.from_array(v, name) for name, v in feeds.items() if v.size <= _SMALL_CONSTANT]
+        inputs = [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
+            for name, v in feeds.items()
+        ]
+        outputs = [helper.make_empty_tensor_value_info(name) for name in node.output if name]
+        imports = [helper.make_opsetid("", self.opset)]
+        graph = helper.make_graph([node], "constant", inputs, outputs, tensors)
+        inferred = onnx.shape_inference.infer_shapes(helper.make_model(graph, opset_imports=imports), data_prop=True)
+        sizes = [[d.dim_value for d in o.type.tensor_type.shape.dim] for o in inferred.graph.output]
+        if any(np.prod(shape, dtype=float) > _LARGEST_CONSTANT for shape in sizes):
+            raise unsupported(node, f"it makes a constant of shape {sizes[0]}", f"at most {_LARGEST_CONSTANT} values")
+        del graph.initializer[:]
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            # onnx evaluates these from opset 19 on, which means the same for what older ones can say
+            imports = [helper.make_opsetid("", max(19, self.opset))]
+        try:
+            with np.errstate(all="ignore"):
+                return list(ReferenceEvaluator(helper.make_model(graph, opset_imports=imports)).run(None, feeds))
+        except Exception as error:  # whatever the operation's implementation raises
+            problem = f"it works on constants only and cannot be evaluated ({type(error).__name__}: {error})"
+            raise unsupported(node, problem, "constants folded before (onnxsim, tf2onnx)") from error
 
     @cached_property
     def inferred_shapes(self) -> dict[str, list[int]]:
@@ -210,12 +175,10 @@ class Graph:
         shaped = [v for v in (*known.value_info, *known.output) if v.type.tensor_type.HasField("shape")]
         return {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in shaped}
 
-    def fold_shape(self, node: NodeProto, axes: tuple[str, ...], shape: Shape) -> None:
-        """Evaluate a Shape node; the batch counts as 1, because a program runs one image at a time."""
-        sizes = dict(zip("hwc", shape, strict=True), n=1)
-        extents = [int(np.prod([sizes[letter] for letter in axis], dtype=int)) for axis in axes]
+    def fold_shape(self, node: NodeProto, sizes: list[int]) -> None:
+        """Evaluate a Shape node of a value of those sizes."""
         given = attributes(node)
-        self._constants[node.output[0]] = np.array(extents, np.int64)[given.get("start", 0) : given.get("end")]
+        self._constants[node.output[0]] = np.array(sizes, np.int64)[given.get("start", 0) : given.get("end")]
 
 
 def _outputs(graph: GraphProto, wanted: Sequence[str] | None) -> list[str]:
@@ -264,8 +227,10 @@ def _input_sizes(value: onnx.ValueInfoProto) -> list[int]:
         )
     shown = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim]
     sizes = [max(0, dim.dim_value) for dim in tensor.shape.dim]
-    if len(sizes) not in (2, 4) or sizes[0] > 1:
-        wanted = "[1 or symbolic, height, width, channels], its NCHW form, or [1 or symbolic, channels]"
+    if not 2 <= len(sizes) <= 4 or sizes[0] > 1:
+        wanted = (
+            "[1 or symbolic, height, width, channels], its NCHW form, [1 or symbolic, height, width] or [., channels]"
+        )
         raise InvalidInputError(f"input {value.name}: expected {wanted}, got {shown}")
     if 0 in sizes[1:]:
         raise InvalidInputError(
@@ -273,15 +238,3 @@ def _input_sizes(value: onnx.ValueInfoProto) -> list[int]:
             "export the model with a fixed height, width and channel count"
         )
     return sizes
-
-
-def _input_layout(name: str, nodes: Sequence[NodeProto]) -> str:
-    """NHWC where the input meets a Transpose to NCHW before anything that needs a layout, else NCHW."""
-    names = {name}
-    for node in nodes:
-        if names.intersection(node.input):
-            if node.op_type == "Transpose":
-                return "nhwc" if attributes(node).get("perm") == [0, 3, 1, 2] else "nchw"
-            if node.op_type in _PASSING:
-                names.update(node.output)
-    return "nchw"

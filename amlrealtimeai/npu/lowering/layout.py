@@ -1,0 +1,388 @@
+"""Nodes that move values: most only change how a tensor is seen, the others pick rows, columns and channels."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+from onnx import NodeProto, TensorProto
+
+from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.npu.instructions import Shape
+from amlrealtimeai.npu.lowering.graph import attributes, label, unsupported
+from amlrealtimeai.npu.lowering.layers import Layer, LayerList, Step
+from amlrealtimeai.npu.lowering.views import (
+    BATCH,
+    Axes,
+    View,
+    axes_of,
+    described,
+    extents,
+    joined,
+    letters_of,
+    reshaped,
+    split,
+)
+
+_PAD_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
+
+
+def pass_on(found: LayerList, node: NodeProto) -> None:
+    """Identity, Dropout at inference, Cast among float32 and wider."""
+    values = attributes(node)
+    if node.op_type == "Cast":
+        wide = values["to"] == TensorProto.DOUBLE and node.output[0] not in found.graph.outputs
+        if values["to"] != TensorProto.FLOAT and not wide:
+            raise unsupported(node, f"it casts to {TensorProto.DataType.Name(values['to'])}", "Cast to FLOAT (a no-op)")
+    if node.op_type == "Dropout":
+        training = found.constant(node, 2)
+        computed = len(node.input) > 2 and node.input[2] and training is None
+        if computed or (training is not None and training.any()):
+            raise unsupported(node, "it is in training mode", "a model exported for inference")
+        if len(node.output) > 1 and node.output[1] in found.graph.read | set(found.graph.outputs):
+            raise unsupported(node, "its mask is used", "Dropout with one output")
+    found.views[node.output[0]] = found.view(node)
+
+
+def transpose(found: LayerList, node: NodeProto) -> None:
+    """Another order of axes."""
+    view = found.view(node)
+    order = attributes(node).get("perm") or list(range(len(view.axes)))[::-1]
+    if sorted(order) != list(range(len(view.axes))):
+        raise InvalidInputError(f"node {label(node)} (Transpose): perm {order} for {len(view.axes)} axes")
+    found.views[node.output[0]] = replace(view, axes=tuple(view.axes[i] for i in order))
+
+
+def _reshape_to(found: LayerList, node: NodeProto, view: View, target: list[int]) -> None:
+    sizes = extents(view.axes)
+    target = [sizes[i] if size == 0 and i < len(sizes) else size for i, size in enumerate(target)]
+    axes = reshaped(view.axes, target)
+    if axes is None:
+        # parts that are cut unevenly: with the values in one sequence any sizes fit
+        flat, axes = reshaped(view.axes, [1, -1]), reshaped(_flat_axes(prod(sizes)), target)
+        if flat is None or axes is None:
+            supported = "reshapes that keep the batch as the first axis"
+            raise unsupported(node, f"it regroups {described(view.axes)} as {target}", supported)
+        view = found.rearranged(node, replace(view, axes=flat))
+    found.views[node.output[0]] = replace(view, axes=axes)
+
+
+def _flat_axes(count: int) -> Axes:
+    return axes_of("nc", (1, 1, count))
+
+
+def reshape(found: LayerList, node: NodeProto) -> None:
+    """Reshape, with the batch as it is."""
+    target = found.integers(node, "shape", 1)
+    if target is None:
+        raise InvalidInputError(f"node {label(node)} (Reshape) has no shape")
+    _reshape_to(found, node, found.plain_view(node), target)
+
+
+def flatten(found: LayerList, node: NodeProto) -> None:
+    """Flatten behind the batch."""
+    view, axis = found.plain_view(node), attributes(node).get("axis", 1)
+    if axis not in (1, 1 - len(view.axes)):
+        raise unsupported(node, f"it flattens from axis {axis}", "Flatten with axis 1")
+    _reshape_to(found, node, view, [0, -1])
+
+
+def squeeze(found: LayerList, node: NodeProto) -> None:
+    """Drop axes of size 1."""
+    view = found.plain_view(node)
+    axes = found.integers(node, "axes", 1)
+    chosen = {i % len(view.axes) for i in axes} if axes is not None else {i for i, a in enumerate(view.axes) if not a}
+    if any(view.axes[i] for i in chosen):
+        raise unsupported(
+            node, f"it drops axes {sorted(chosen)} of {described(view.axes)}", "axes of size 1 after the batch"
+        )
+    found.views[node.output[0]] = replace(view, axes=tuple(a for i, a in enumerate(view.axes) if i not in chosen))
+
+
+def unsqueeze(found: LayerList, node: NodeProto) -> None:
+    """Add axes of size 1."""
+    view = found.plain_view(node)
+    new = found.integers(node, "axes", 1) or []
+    rank = len(view.axes) + len(new)
+    places, old = {i % rank for i in new}, iter(view.axes)
+    found.views[node.output[0]] = replace(view, axes=tuple(() if i in places else next(old) for i in range(rank)))
+
+
+def shape_of(found: LayerList, node: NodeProto) -> None:
+    """A constant: the batch counts as 1."""
+    found.graph.fold_shape(node, extents(found.plain_view(node).axes))
+
+
+def pad(found: LayerList, node: NodeProto) -> None:
+    """Zeros around height and width wait for the window that reads them; other padding is carried out."""
+    view = found.view(node)
+    amounts = found.integers(node, "pads", 1)
+    if amounts is None:
+        amounts = found.integers(node, "paddings", 1) or []
+    chosen = found.integers(node, "axes", 3)
+    mode = attributes(node).get("mode", "constant")
+    value = found.weights(node, 2, "padding value")
+    filler = float(value.reshape(-1)[0]) if value is not None and value.size else attributes(node).get("value", 0.0)
+    rank = len(view.axes)
+    places = [i % rank for i in chosen] if chosen is not None else list(range(rank))
+    if len(amounts) != 2 * len(places) or (mode != "constant" and mode not in _PAD_MODES):
+        raise unsupported(node, f"it has mode {mode} and pads {amounts}", "constant, reflect, edge and wrap")
+    around = {p: (amounts[i], amounts[i + len(places)]) for i, p in enumerate(places)}
+    around = {place: pair for place, pair in around.items() if pair != (0, 0)}
+    letters = letters_of(view.axes, found.shapes[view.tensor])
+    sizes = dict(zip("hwc", found.shapes[view.tensor], strict=True))
+    whole = all(letters[p] in ("h", "w") and view.axes[p] == ((letters[p], sizes[letters[p]], 1),) for p in around)  # type: ignore[index]
+    if whole and mode == "constant" and filler == 0 and all(min(pair) >= 0 for pair in around.values()):
+        by_letter = {letters[place]: pair for place, pair in around.items()}
+        (top, bottom), (left, right) = by_letter.get("h", (0, 0)), by_letter.get("w", (0, 0))
+        sums = (a + b for a, b in zip(view.pads, (top, left, bottom, right), strict=True))
+        pads = (next(sums), next(sums), next(sums), next(sums))
+        found.views[node.output[0]] = replace(view, pads=pads)
+        return
+    view = found.padded(node, view)
+    lists = {place: _around(extents(view.axes)[place], pair, mode) for place, pair in around.items()}
+    if any(len(positions) == 0 for positions in lists.values()):
+        raise unsupported(node, f"nothing is left of {extents(view.axes)} with pads {amounts}", "smaller crops")
+    found.views[node.output[0]] = found.selected(node, view, lists, filler)
+
+
+def _around(size: int, pair: tuple[int, int], mode: str) -> np.ndarray:
+    """The positions of an axis after padding (negative: cropping) its two ends; -1 where the filler stands."""
+    kept = np.arange(size)[max(0, -pair[0]) : size - max(0, -pair[1])]
+    added = (max(0, pair[0]), max(0, pair[1]))
+    if mode == "constant":
+        return np.pad(kept, added, constant_values=-1)
+    return np.pad(kept, added, mode=_PAD_MODES[mode])  # type: ignore[call-overload]
+
+
+def cut(found: LayerList, node: NodeProto) -> None:
+    """Slice with constant bounds."""
+    view = found.plain_view(node)
+    starts, ends = found.integers(node, "starts", 1), found.integers(node, "ends", 2)
+    if starts is None or ends is None:
+        raise InvalidInputError(f"node {label(node)} (Slice) has no bounds")
+    axes = found.integers(node, "axes", 3)
+    axes = list(range(len(starts))) if axes is None else axes
+    steps = found.integers(node, "steps", 4) or [1] * len(starts)
+    lists = {}
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        place = axis % len(view.axes)
+        lists[place] = np.arange(extents(view.axes)[place])[start:end:step]
+    _select(found, node, view, lists)
+
+
+def _select(found: LayerList, node: NodeProto, view: View, lists: dict[int, np.ndarray], output: str = "") -> None:
+    sizes = extents(view.axes)
+    lists = {p: v for p, v in lists.items() if len(v) != sizes[p] or (v != np.arange(sizes[p])).any()}
+    if any(view.axes[place] == BATCH for place in lists):
+        raise unsupported(node, "it selects from the batch", "axes behind the batch")
+    if any(len(v) == 0 for v in lists.values()):
+        raise unsupported(node, f"nothing is left of {sizes}", "a part that is not empty")
+    found.views[output or node.output[0]] = found.selected(node, view, lists) if lists else view
+
+
+def gather(found: LayerList, node: NodeProto) -> None:
+    """Constant positions of one axis; a single number drops the axis."""
+    view, indices = found.plain_view(node), found.constant(node, 1)
+    if indices is None or indices.ndim > 1:
+        raise unsupported(node, "its indices are computed or have several axes", "a constant list of positions")
+    axis = attributes(node).get("axis", 0) % len(view.axes)
+    size = extents(view.axes)[axis]
+    wanted = np.where(indices < 0, indices + size, indices).reshape(-1)
+    if wanted.size and not (wanted.min() >= 0 and wanted.max() < size):
+        raise InvalidInputError(f"node {label(node)} (Gather): positions beyond the {size} that there are")
+    _select(found, node, view, {axis: wanted})
+    if indices.ndim == 0:
+        kept = found.views[node.output[0]]
+        axes = tuple(a for i, a in enumerate(kept.axes) if i != axis)
+        found.views[node.output[0]] = replace(kept, axes=axes)
+
+
+def divide(found: LayerList, node: NodeProto) -> None:
+    """Split: each output is a part of the axis."""
+    view = found.plain_view(node)
+    axis = attributes(node).get("axis", 0) % len(view.axes)
+    size, count = extents(view.axes)[axis], len(node.output)
+    parts = found.integers(node, "split", 1)
+    if parts is None:
+        each = -(-size // count)
+        parts = [each] * (count - 1) + [size - each * (count - 1)]
+    if sum(parts) != size or len(parts) != count or min(parts) < 1:
+        raise InvalidInputError(f"node {label(node)} (Split): parts {parts} of {size} positions")
+    first = 0
+    for name, part in zip(node.output, parts, strict=True):
+        if name:
+            _select(found, node, view, {axis: np.arange(first, first + part)}, name)
+        first += part
+
+
+def expand(found: LayerList, node: NodeProto) -> None:
+    """Expand and Tile: axes that are repeated."""
+    view = found.plain_view(node)
+    given = found.integers(node, "shape" if node.op_type == "Expand" else "repeats", 1) or []
+    rank = max(len(view.axes), len(given))
+    if node.op_type == "Expand":
+        given = [1] * (rank - len(given)) + given
+    sizes = extents(view.axes)
+    if len(given) != len(view.axes):
+        raise unsupported(node, f"it makes {len(given)} axes of {described(view.axes)}", "as many axes as before")
+    if node.op_type == "Tile":
+        lists = {i: np.tile(np.arange(size), given[i]) for i, size in enumerate(sizes)}
+    else:
+        if any(1 not in (size, wanted) and size != wanted for size, wanted in zip(sizes, given, strict=True)):
+            raise InvalidInputError(f"node {label(node)} (Expand): {sizes} cannot become {given}")
+        lists = {i: np.zeros(given[i], np.int64) for i, size in enumerate(sizes) if size == 1 and given[i] > 1}
+    _select(found, node, view, lists)
+
+
+def depth_and_space(found: LayerList, node: NodeProto) -> None:
+    """DepthToSpace and SpaceToDepth: other groups of parts of the letters."""
+    view, size = found.plain_view(node), attributes(node)["blocksize"]
+    _, channels, rows, columns = extents(view.axes)
+    less, more = channels // size**2, channels * size**2
+    if node.op_type == "SpaceToDepth":
+        sizes, order = [channels, rows // size, size, columns // size, size], [2, 4, 0, 1, 3]
+        last = [more, rows // size, columns // size]
+    elif attributes(node).get("mode", "DCR") == "DCR":
+        sizes, order, last = [size, size, less, rows, columns], [2, 3, 0, 4, 1], [less, rows * size, columns * size]
+    else:
+        sizes, order, last = [less, size, size, rows, columns], [0, 3, 1, 4, 2], [less, rows * size, columns * size]
+    parts = split([part for axis in view.axes[1:] for part in axis], sizes)
+    axes = None if parts is None else split([part for i in order for part in parts[i]], last)
+    if axes is None or view.axes[0] != BATCH:
+        raise unsupported(node, f"blocks of {size} do not divide {described(view.axes)}", "sizes that they divide")
+    found.views[node.output[0]] = replace(view, axes=(BATCH, *axes))
+
+
+def concat(found: LayerList, node: NodeProto) -> None:
+    """Along the channels; along another axis where the values of each part lie in one sequence."""
+    if len(node.input) == 1:
+        found.views[node.output[0]] = found.view(node)
+        return
+    constants = [found.graph.constant(name) for name in node.input]
+    if any(value is not None for value in constants):
+        raise unsupported(node, "some of its parts are constants", "parts that depend on the input")
+    views = [found.plain_view(node, i) for i in range(len(node.input))]
+    axis = attributes(node)["axis"] % len(views[0].axes)
+    sizes = [extents(view.axes) for view in views]
+    alike = all(s[:axis] + s[axis + 1 :] == sizes[0][:axis] + sizes[0][axis + 1 :] for s in sizes)
+    if not alike or axis == 0:
+        raise unsupported(node, f"it concatenates axis {axis} of {sizes}", "the channels of tensors of one size")
+    shapes = [found.shapes[view.tensor] for view in views]
+    if not _by_channels(views, shapes, axis):
+        if len(views[0].axes) == 4 and axis == 1:
+            views = [found.rearranged(node, view) for view in views]
+        else:
+            return _concat_flat(found, node, views, axis)
+        shapes = [found.shapes[view.tensor] for view in views]
+    shape = (*shapes[0][:2], sum(shape[2] for shape in shapes))
+    axes = tuple(joined([("c", shape[2], 1)]) if i == axis else a for i, a in enumerate(views[0].axes))
+    _add_concat(found, node, views, shape, axes)
+    return None
+
+
+def _by_channels(views: list[View], shapes: list[Shape], axis: int) -> bool:
+    """Whether the axis is the channels of tensors that are alike otherwise."""
+    rest = {tuple(a for i, a in enumerate(view.axes) if i != axis) for view in views}
+    whole = all(v.axes[axis] == joined([("c", s[2], 1)]) for v, s in zip(views, shapes, strict=True))
+    return whole and len(rest) == 1 and len({shape[:2] for shape in shapes}) == 1
+
+
+def _concat_flat(found: LayerList, node: NodeProto, views: list[View], axis: int) -> None:
+    """Each part as one sequence of values, where no axis of more than one position lies before the axis."""
+    sizes = [extents(view.axes) for view in views]
+    if any(prod(s[:axis]) != 1 for s in sizes):
+        shown = [described(view.axes) for view in views]
+        raise unsupported(node, f"it concatenates axis {axis} of {shown}", "the channels")
+    flat = []
+    for view in views:
+        axes = reshaped(view.axes, [1, -1])
+        if axes is None:
+            raise unsupported(node, f"it concatenates {described(view.axes)}", "values with the batch first")
+        flat.append(found.rearranged(node, replace(view, axes=axes)))
+    total = sum(prod(s) for s in sizes)
+    wanted = [*sizes[0][1:axis], sum(s[axis] for s in sizes), *sizes[0][axis + 1 :]]
+    axes = reshaped(_flat_axes(total), [1, *wanted])
+    assert axes is not None
+    _add_concat(found, node, flat, (1, 1, total), axes)
+
+
+def _add_concat(found: LayerList, node: NodeProto, views: list[View], shape: Shape, axes: Axes) -> None:
+    tensors = tuple(view.tensor for view in views)
+    found.add_layer(Layer("concat", label(node), tensors, node.output[0], shape), axes)
+
+
+def resize(found: LayerList, node: NodeProto) -> None:
+    """Resize and Upsample: nearest picks rows and columns, linear blends two of each."""
+    view, values = found.plain_view(node), attributes(node)
+    mode, sizes = values.get("mode", "nearest"), extents(view.axes)
+    how = "asymmetric" if node.op_type == "Upsample" else values.get("coordinate_transformation_mode", "half_pixel")
+    known = mode in ("nearest", "linear", "bilinear") and not values.get("antialias")
+    stretched = values.get("keep_aspect_ratio_policy", "stretch") == "stretch"
+    if not known or not stretched or how not in _COORDINATES:
+        raise unsupported(node, f"it has mode {mode} with {how}", "nearest and linear, stretched, not antialiased")
+    rounding = "floor" if node.op_type == "Upsample" else values.get("nearest_mode", "round_prefer_floor")
+    for axis, (target, scale) in _resized(found, node, sizes).items():
+        at = _COORDINATES[how](np.arange(target, dtype=np.float64), target, sizes[axis], scale)
+        if mode == "nearest":
+            wanted = np.clip(_ROUNDINGS[rounding](at), 0, sizes[axis] - 1).astype(np.int64)
+            view = found.selected(node, view, {axis: wanted})
+        else:
+            view = _blend(found, node, view, axis, np.clip(at, 0, sizes[axis] - 1))
+    found.views[node.output[0]] = view
+
+
+def _resized(found: LayerList, node: NodeProto, sizes: list[int]) -> dict[int, tuple[int, float]]:
+    """For every axis that changes: its new size and its scale."""
+    axes = attributes(node).get("axes") or list(range(len(sizes)))
+    upsample = node.op_type == "Upsample"
+    targets = None if upsample else found.integers(node, "sizes", 3)
+    given = attributes(node).get("scales")
+    if not targets and given is None:
+        place = 1 if upsample or len(node.input) == 2 else 2
+        constant = found.weights(node, place, "scales")
+        given = [] if constant is None else [float(v) for v in constant.reshape(-1)]
+    if len(targets or given or []) != len(axes):
+        raise InvalidInputError(f"node {label(node)} ({node.op_type}): it has no size or scale for each axis")
+    changed = {}
+    for i, axis in enumerate(axes):
+        size = sizes[axis]
+        target = targets[i] if targets else int(np.floor(np.float32(size) * np.float32(given[i])))  # type: ignore[index]
+        if axis != 0 and target < 1:
+            raise unsupported(node, f"it leaves {target} of {size} positions", "sizes of 1 and more")
+        if axis != 0 and (target != size or (not targets and given[i] != 1)):  # type: ignore[index]
+            changed[axis] = (target, target / size if targets else given[i])  # type: ignore[index]
+    return changed
+
+
+def _blend(found: LayerList, node: NodeProto, view: View, axis: int, at: np.ndarray) -> View:
+    shape = found.shapes[view.tensor]
+    letters, sizes = letters_of(view.axes, shape), dict(zip("hwc", shape, strict=True))
+    letter = str(letters[axis])
+    if letter not in "hw" or view.axes[axis] != joined([(letter, sizes[letter], 1)]):
+        raise unsupported(node, f"it blends axis {axis} of {described(view.axes)}", "height and width")
+    low = np.floor(at).astype(np.int32)
+    high = np.minimum(low + 1, sizes[letter] - 1).astype(np.int32)
+    sizes[letter] = len(at)
+    step = Step("v_blend", (float("hw".index(letter)),), (at - low).astype(np.float32), (low, high))
+    tensor = found.add_steps(node, view, [step], (sizes["h"], sizes["w"], sizes["c"]), "blended")
+    axes = tuple(joined([(letter, len(at), 1)]) if i == axis else a for i, a in enumerate(view.axes))
+    found.views[tensor] = View(tensor, axes)
+    return found.views[tensor]
+
+
+_COORDINATES = {
+    "half_pixel": lambda x, target, size, scale: (x + 0.5) / scale - 0.5,
+    "pytorch_half_pixel": lambda x, target, size, scale: (x + 0.5) / scale - 0.5 if target > 1 else x * 0,
+    "align_corners": lambda x, target, size, scale: x * (size - 1) / max(1, target - 1),
+    "asymmetric": lambda x, target, size, scale: x / scale,
+    "half_pixel_symmetric": lambda x, target, size, scale: (
+        size / 2 * (1 - target / (scale * size)) + (x + 0.5) / scale - 0.5
+    ),
+}
+_ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "round_prefer_floor": lambda at: np.ceil(at - 0.5),
+    "round_prefer_ceil": lambda at: np.floor(at + 0.5),
+    "floor": np.floor,
+    "ceil": np.ceil,
+}

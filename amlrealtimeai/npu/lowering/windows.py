@@ -1,0 +1,294 @@
+"""Nodes with a sliding window or a product: convolutions, dense layers, pools, reductions over the image."""
+
+import numpy as np
+from onnx import NodeProto
+
+from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.npu.instructions import Window
+from amlrealtimeai.npu.lowering.graph import attributes, label, unsupported
+from amlrealtimeai.npu.lowering.layers import Layer, LayerList, Step
+from amlrealtimeai.npu.lowering.views import (
+    BATCH,
+    NO_PADS,
+    Axes,
+    Pads,
+    View,
+    axes_of,
+    described,
+    extents,
+    joined,
+)
+from amlrealtimeai.npu.validation import LRN_EXPONENTS
+
+
+def _sum(first: Pads, second: tuple[int, ...]) -> Pads:
+    top, left, bottom, right = (a + b for a, b in zip(first, second, strict=True))
+    return top, left, bottom, right
+
+
+def _pair(values: list[int] | None, default: int = 1) -> tuple[int, int]:
+    vertical, horizontal = values or (default, default)
+    return vertical, horizontal
+
+
+def _window(found: LayerList, node: NodeProto, view: View, kernel: tuple[int, int]) -> tuple[Window, Pads]:
+    """The node's window with all its pads, and those of them that are its own without what ceil_mode adds."""
+    values = attributes(node)
+    strides, dilations = _pair(values.get("strides")), _pair(values.get("dilations"))
+    own = tuple(values.get("pads") or (0, 0, 0, 0))
+    if min(*strides, *dilations, *kernel) < 1 or len(own) != 4 or min(own) < 0:
+        given = f"strides {strides}, dilations {dilations}, kernel {kernel}, pads {own}"
+        raise unsupported(node, f"it has {given}", "positive strides, dilations and kernel, four pads of 0 or more")
+    automatic = values.get("auto_pad", "NOTSET")
+    shape = found.shapes[view.tensor]
+    begins, ends, extra = [], [], []
+    for axis in range(2):
+        reach = dilations[axis] * (kernel[axis] - 1) + 1
+        size = shape[axis] + view.pads[axis] + view.pads[axis + 2]
+        begin, end = own[axis], own[axis + 2]
+        if automatic in ("SAME_UPPER", "SAME_LOWER"):
+            total = max((-(-size // strides[axis]) - 1) * strides[axis] + reach - size, 0)
+            begin = total // 2 if automatic == "SAME_UPPER" else total - total // 2
+            end = total - begin
+        elif automatic == "VALID":
+            begin = end = 0
+        added = 0
+        if values.get("ceil_mode"):
+            positions = -(-(size + begin + end - reach) // strides[axis]) + 1
+            # a window that would start behind the data does not count
+            positions -= (positions - 1) * strides[axis] >= size + begin
+            added = max(0, (positions - 1) * strides[axis] + reach - size - begin - end)
+        begins.append(begin)
+        ends.append(end)
+        extra.append(added)
+    window = Window(kernel, strides, dilations, _sum(_sum(view.pads, (*begins, *ends)), (0, 0, *extra)))
+    if min(window.output_size(*shape[:2])) < 1:
+        raise InvalidInputError(f"node {label(node)} ({node.op_type}): its window {window} does not fit its input")
+    top, left, bottom, right = (*begins, *ends)
+    return window, (top, left, bottom, right)
+
+
+def conv(found: LayerList, node: NodeProto) -> None:
+    """Conv, also grouped and depthwise."""
+    view = found.image_view(node)
+    weights = found.required(node, 1, "weights")
+    if weights.ndim != 4:
+        raise unsupported(node, f"its weights have {weights.ndim} axes", "two-dimensional Conv with 4")
+    channels, groups = found.shapes[view.tensor][2], attributes(node).get("group", 1)
+    if groups < 1 or weights.shape[1] * groups != channels:
+        taken = weights.shape[1] * groups
+        raise InvalidInputError(f"node {label(node)} (Conv): weights take {taken} channels, not {channels}")
+    if weights.shape[0] % groups:
+        raise InvalidInputError(f"node {label(node)} (Conv): {weights.shape[0]} outputs in {groups} groups")
+    kernel = (weights.shape[2], weights.shape[3])
+    if tuple(attributes(node).get("kernel_shape", kernel)) != kernel:
+        given = attributes(node)["kernel_shape"]
+        raise InvalidInputError(f"node {label(node)} (Conv): its kernel_shape is {given}, its weights are {kernel}")
+    window, _ = _window(found, node, view, kernel)
+    _add_product(found, node, view, weights.transpose(0, 2, 3, 1), window, groups, found.weights(node, 2, "bias"))
+
+
+def _add_product(
+    found: LayerList,
+    node: NodeProto,
+    view: View,
+    weights: np.ndarray,
+    window: Window,
+    groups: int,
+    bias: np.ndarray | None,
+    axes: Axes | None = None,
+) -> None:
+    """A product whose result has NCHW's axes, or `axes`."""
+    if bias is not None:
+        if bias.size not in (1, len(weights)):
+            found_text = f"{bias.size} values for {len(weights)} outputs"
+            raise InvalidInputError(f"node {label(node)} ({node.op_type}): its bias has {found_text}")
+        bias = np.broadcast_to(bias.astype(np.float64).reshape(-1), weights.shape[:1])
+    shape = (*window.output_size(*found.shapes[view.tensor][:2]), weights.shape[0])
+    layer = Layer("conv", label(node), (view.tensor,), node.output[0], shape, window, weights, groups=groups, bias=bias)
+    found.add_layer(layer, axes or axes_of("nchw", shape))
+
+
+def conv_transposed(found: LayerList, node: NodeProto) -> None:
+    """ConvTranspose: zeros between the pixels, then the convolution with turned kernels."""
+    view, values = found.image_view(node, keep_pads=False), attributes(node)
+    weights, bias = found.required(node, 1, "weights"), found.weights(node, 2, "bias")
+    automatic, groups = values.get("auto_pad", "NOTSET"), values.get("group", 1)
+    if weights.ndim != 4 or automatic not in ("NOTSET", "VALID") or values.get("output_shape"):
+        raise unsupported(node, "its weights are not two-dimensional, or it names its output's size", "pads instead")
+    channels = found.shapes[view.tensor][2]
+    if groups < 1 or weights.shape[0] != channels or channels % groups:
+        raise InvalidInputError(f"node {label(node)} (ConvTranspose): its weights do not fit {channels} channels")
+    strides, dilations = _pair(values.get("strides")), _pair(values.get("dilations"))
+    kernel = (weights.shape[2], weights.shape[3])
+    own, added = values.get("pads") or [0] * 4, values.get("output_padding") or [0, 0]
+    lists, pads = {}, [0] * 4
+    for axis in range(2):
+        size, stride = found.shapes[view.tensor][axis], strides[axis]
+        spread = np.full((size, stride), -1)
+        spread[:, 0] = np.arange(size)
+        if stride > 1:
+            lists[axis + 2] = spread.reshape(-1)[: (size - 1) * stride + 1]
+        reach = dilations[axis] * (kernel[axis] - 1)
+        pads[axis], pads[axis + 2] = reach - own[axis], reach - own[axis + 2] + added[axis]
+    if min(pads) < 0 or min(*strides, *dilations) < 1:
+        raise unsupported(node, f"its pads {own} cut more than the kernel {kernel} adds", "smaller pads")
+    if lists:
+        view = found.selected(node, view, lists)
+    each = weights.reshape(groups, channels // groups, *weights.shape[1:])[..., ::-1, ::-1]
+    turned = each.transpose(0, 2, 3, 4, 1).reshape(-1, *kernel, channels // groups)
+    window = Window(kernel, (1, 1), dilations, (pads[0], pads[1], pads[2], pads[3]))
+    if min(window.output_size(*found.shapes[view.tensor][:2])) < 1:
+        raise InvalidInputError(f"node {label(node)} (ConvTranspose): nothing is left of its result")
+    _add_product(found, node, view, turned, window, groups, bias)
+
+
+def dense(found: LayerList, node: NodeProto) -> None:
+    """Gemm and MatMul: a convolution over the full extent of what was flattened, or 1x1 on the channels alone."""
+    view, values = found.plain_view(node), attributes(node)
+    matrix, bias = found.required(node, 1, "weights"), found.weights(node, 2, "bias")
+    while matrix.ndim > 2 and matrix.shape[0] == 1 and matrix.ndim <= len(view.axes):
+        matrix = matrix[0]
+    if matrix.ndim != 2 or values.get("transA"):
+        raise unsupported(node, "it is not x @ weights + bias", "MatMul with one matrix, Gemm with transA = 0")
+    matrix = matrix.T if not values.get("transB") else matrix  # [outputs, inputs]
+    if extents(view.axes)[-1] != matrix.shape[1] or len(view.axes) < 2:
+        factors = f"{described(view.axes)} with {list(matrix.shape[::-1])}"
+        raise InvalidInputError(f"node {label(node)} ({node.op_type}): it multiplies {factors}")
+    view, kept = _flattened(found, node, view)
+    shape = found.shapes[view.tensor]
+    sizes = dict(zip("hwc", shape, strict=True))
+    letters = [letter for letter, _, _ in view.axes[-1]]
+    kernel = (1, 1) if kept else shape[:2]
+    sides = [sizes[letter] for letter in letters]
+    order = [1 + letters.index(letter) for letter in "hwc" if letter in letters]
+    ordered = matrix.reshape(-1, *sides).transpose(0, *order)
+    weights = ordered.reshape(len(matrix), *kernel, shape[2])
+    alpha, beta = values.get("alpha", 1.0), values.get("beta", 1.0)
+    if alpha != 1:
+        weights = (weights * np.float64(alpha)).astype(np.float32)
+    if bias is not None and beta != 1:
+        bias = (bias * np.float64(beta)).astype(np.float32)
+    axes = (*view.axes[:-1], joined([("c", len(matrix), 1)]))
+    _add_product(found, node, view, weights, Window(kernel), 1, bias, axes)
+
+
+def _flattened(found: LayerList, node: NodeProto, view: View) -> tuple[View, bool]:
+    """The view in an order that a product can take, and whether its last axis is the channels alone."""
+    channels = joined([("c", found.shapes[view.tensor][2], 1)])
+    if view.axes[-1] == channels and view.axes[0] == BATCH:
+        return view, True
+    sizes = dict(zip("hwc", found.shapes[view.tensor], strict=True))
+    whole = all(size == sizes.get(letter) for letter, size, _ in view.axes[-1])
+    if not whole or any(view.axes[1:-1]) or view.axes[0] != BATCH:
+        return found.rearranged(node, view), True
+    return view, False
+
+
+def pool(found: LayerList, node: NodeProto) -> None:
+    """MaxPool and AveragePool."""
+    view, values = found.image_view(node), attributes(node)
+    average = node.op_type == "AveragePool"
+    if not average and view.pads != NO_PADS and not found.is_nonnegative(view.tensor):
+        # the maximum's own padding never wins, zeros do
+        view = found.padded(node, view)
+    if len(node.output) > 1 and node.output[1] in found.graph.read | set(found.graph.outputs):
+        raise unsupported(node, "its indices are used", "MaxPool with one output")
+    if values.get("storage_order"):
+        raise unsupported(node, "its storage_order is 1", "MaxPool with one output")
+    kernel = _pair(values.get("kernel_shape"))
+    window, own = _window(found, node, view, kernel)
+    counted = _sum(view.pads, own) if values.get("count_include_pad") else view.pads
+    counts = window.positions_counted(*found.shapes[view.tensor][:2], counted if average else ())
+    if min(int(count.min()) for count in counts) < 1:
+        raise unsupported(node, f"its window {window} can lie in the padding alone", "pads smaller than the window")
+    if not average and any(window.pads):
+        reach = [d * (k - 1) + 1 for k, d in zip(kernel, window.dilations, strict=True)]
+        if window.dilations != (1, 1) or any(p >= reach[i % 2] for i, p in enumerate(window.pads)):
+            raise unsupported(node, f"its window {window} is padded and dilated", "one of the two")
+    _add_pool(found, node, view, "avg" if average else "max", window, counted if average else NO_PADS)
+
+
+def _add_pool(
+    found: LayerList,
+    node: NodeProto,
+    view: View,
+    op: str,
+    window: Window,
+    counted: Pads = NO_PADS,
+    axes: Axes | None = None,
+    output: str = "",
+) -> View:
+    shape = found.shapes[view.tensor]
+    shape = (*window.output_size(*shape[:2]), shape[2])
+    some = counted if any(counted) else ()
+    layer = Layer(op, label(node), (view.tensor,), output or node.output[0], shape, window, counted=some)
+    return found.add_layer(layer, axes or axes_of("nchw", shape))
+
+
+def global_pool(found: LayerList, node: NodeProto) -> None:
+    """GlobalAveragePool and GlobalMaxPool."""
+    view = found.image_view(node, keep_pads=False)
+    op = "max" if node.op_type == "GlobalMaxPool" else "avg"
+    _add_pool(found, node, view, op, Window(found.shapes[view.tensor][:2]))
+
+
+def reduce(found: LayerList, node: NodeProto) -> None:
+    """ReduceMean, ReduceSum, ReduceMax and ReduceMin over height, width or both."""
+    view, values = found.plain_view(node), attributes(node)
+    axes = found.integers(node, "axes", 1)
+    if not axes:
+        if values.get("noop_with_empty_axes") and axes is None:
+            found.views[node.output[0]] = view
+            return
+        axes = list(range(len(view.axes)))
+    reduced = {i % len(view.axes) for i in axes}
+    view = _whole_letters(found, node, view, reduced)
+    shape, letters = found.shapes[view.tensor], {part[0] for i in reduced for part in view.axes[i]}
+    if not letters <= {"h", "w"}:
+        raise unsupported(node, f"it reduces axes {sorted(reduced)} of {described(view.axes)}", "height and width")
+    after = tuple(() if i in reduced else axis for i, axis in enumerate(view.axes))
+    if not values.get("keepdims", 1):
+        after = tuple(axis for i, axis in enumerate(view.axes) if i not in reduced)
+    window = Window((shape[0] if "h" in letters else 1, shape[1] if "w" in letters else 1))
+    if node.op_type == "ReduceSum":
+        ones = np.ones((shape[2], *window.kernel, 1), np.float32)
+        size = (*window.output_size(*shape[:2]), shape[2])
+        layer = Layer("filter", label(node), (view.tensor,), node.output[0], size, window, ones, groups=shape[2])
+        found.add_layer(layer, after)
+    elif node.op_type == "ReduceMin":
+        view = _negative(found, node, view, "negative")
+        pooled = _add_pool(found, node, view, "max", window, axes=after, output=found.unused(f"{node.output[0]}/max"))
+        _negative(found, node, pooled)
+    else:
+        _add_pool(found, node, view, "max" if node.op_type == "ReduceMax" else "avg", window, axes=after)
+
+
+def _whole_letters(found: LayerList, node: NodeProto, view: View, reduced: set[int]) -> View:
+    """The view, rearranged where a letter lies on reduced axes and on others."""
+    inside = {part[0] for i in reduced for part in view.axes[i]}
+    outside = {part[0] for i, axis in enumerate(view.axes) if i not in reduced for part in axis}
+    return found.rearranged(node, view) if inside & outside or ("c" in inside and "c" not in outside) else view
+
+
+def _negative(found: LayerList, node: NodeProto, view: View, what: str = "") -> View:
+    shape = found.shapes[view.tensor]
+    output = found.unused(f"{node.output[0]}/{what}") if what else node.output[0]
+    layer = Layer("affine", label(node), (view.tensor,), output, shape, gain=np.full(shape[2], -1.0))
+    return found.add_layer(layer, view.axes)
+
+
+def lrn(found: LayerList, node: NodeProto) -> None:
+    """LRN with the exponents that square roots give."""
+    view, values = found.image_view(node, keep_pads=False), attributes(node)
+    size, alpha, beta, bias = (
+        values["size"],
+        values.get("alpha", 1e-4),
+        values.get("beta", 0.75),
+        values.get("bias", 1.0),
+    )
+    if beta not in LRN_EXPONENTS or bias <= 0 or alpha <= 0 or size < 1:
+        given = f"size {size}, alpha {alpha}, beta {beta}, bias {bias}"
+        raise unsupported(node, f"it has {given}", f"beta {', '.join(map(str, LRN_EXPONENTS))}, the others positive")
+    step = Step("v_lrn", (float(size), float(alpha), float(beta), float(bias)))
+    found.add_steps(node, view, [step], found.shapes[view.tensor])
