@@ -3,7 +3,7 @@ BIN := .venv/bin
 export ORT_DISABLE_TELEMETRY = 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help setup quickstart lab test test-clients check bench soak lock clean
+.PHONY: help setup quickstart lab test test-clients test-cluster check bench soak lock clean
 
 help:  ## what can be done here
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -17,7 +17,7 @@ lab: .venv/ready  ## open copies of the notebooks, in my-lessons/, in JupyterLab
 	@$(BIN)/python -m amlrealtimeai lab
 
 test: .venv/ready-dev  ## all tests, the notebooks under nbval included
-	$(BIN)/python -m pytest tests --ignore tests/sample_clients
+	$(BIN)/python -m pytest tests --ignore tests/sample_clients --ignore tests/cluster
 	$(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
 
 test-clients: .venv/ready-dev  ## build the clients in Go, JavaScript and C#, and test them against running services
@@ -25,6 +25,12 @@ test-clients: .venv/ready-dev  ## build the clients in Go, JavaScript and C#, an
 	npm --prefix sample-clients/node ci --silent --no-audit --no-fund
 	PYTHON=$(CURDIR)/$(BIN)/python sample-clients/csharp/build.sh
 	AMLREALTIMEAI_REQUIRE_CLIENTS=1 $(BIN)/python -m pytest tests/sample_clients
+
+# Kubernetes itself is built once, into the user's cache.
+KUBERNETES := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/amlrealtimeai/kubernetes-1.20.2
+test-cluster: .venv/ready-dev  ## build a real Kubernetes from Debian's source (once), and run services on it; as root
+	tests/cluster/build_kubernetes.sh $(KUBERNETES)
+	AMLREALTIMEAI_REQUIRE_CLUSTER=1 $(BIN)/python -m pytest tests/cluster
 
 check: .venv/ready-dev  ## lint and type-check
 	$(BIN)/ruff check amlrealtimeai tests benchmarks protos data sample-clients

@@ -1,0 +1,1 @@
+"""Services on a real Kubernetes: `make test-cluster`, which builds one from Debian's source the first time."""
