@@ -14,10 +14,10 @@ from amlrealtimeai.convert import partition, to_onnx
 from amlrealtimeai.convert.checks import check_converted
 from amlrealtimeai.convert.failures import own_errors
 from amlrealtimeai.convert.folders import work_folder
-from amlrealtimeai.convert.graph import Graph, drop_quantisers
+from amlrealtimeai.convert.graph import Graph, drop_quantisers, is_quantiser
 from amlrealtimeai.convert.partition import Cut
 from amlrealtimeai.convert.quiet import quiet
-from amlrealtimeai.convert.report import ConversionReport, StageReport
+from amlrealtimeai.convert.report import Check, ConversionReport, StageReport
 from amlrealtimeai.convert.saved_model import SavedModel, load
 from amlrealtimeai.errors import AmlRealtimeAiError, ConversionError, InvalidInputError
 from amlrealtimeai.npu.formats import BlockFormat, as_format
@@ -35,19 +35,24 @@ class _Stage:
     report: StageReport
 
 
+_Made = tuple[dict[str, Any], bytes | Path | None, str]  # a stage's definition, its file, a word on it
+
+
 @dataclass
 class _Steps:
     """Tells `progress` where the conversion is, and keeps the time of every step."""
 
     progress: Progress | None
     start: float = field(default_factory=time.perf_counter)
+    reached: float = 0.0
     times: list[tuple[str, float]] = field(default_factory=list)
 
     def begin(self, step: str, fraction: float) -> None:
-        """The step before ends here, with `fraction` of the whole done (0..1)."""
+        """The step before ends here, with `fraction` of the whole done (0..1); it never falls."""
         self.times.append((step, time.perf_counter()))
+        self.reached = max(self.reached, fraction)
         if self.progress is not None:
-            self.progress(step, fraction)
+            self.progress(step, self.reached)
 
     def current(self) -> str:
         """The step that has begun last."""
@@ -77,8 +82,10 @@ def convert_saved_model(
     model_dir: a SavedModel folder (tag "serve"). input_node: the image input, a tensor name or a signature alias.
     outputs_nodes: a name, a comma-separated string or a list. name: of the model, stored in the file.
     config: name of an NpuConfig. fmt: number format of the NPU; None takes the one that the graph was quantised with,
-    else the config's. require_fpga: True makes it an error when nothing can run on the NPU; False then runs everything
-    on the host. progress: called as progress(step, fraction) with fraction rising from 0 to 1.
+    else the config's. require_fpga: True makes it an error when a featurizer of accel.models cannot run whole on the
+    NPU, or nothing can; False leaves to the host what the NPU cannot run, all of it if need be. The report names what
+    was left and why; convert.parts says what makes a part for the NPU. progress: called as progress(step, fraction)
+    with fraction rising from 0 to 1.
 
     The result is loaded and compared with TensorFlow on a sample before `out_path` appears. Raises NotFoundError,
     InvalidInputError (arguments) or ConversionError (an op that cannot be converted, a result that differs).
@@ -108,19 +115,23 @@ def _convert(
     require_fpga: bool,
     steps: _Steps,
 ) -> ConversionReport:
+    if config not in npu.configs:
+        raise InvalidInputError(f"unknown NPU configuration {config!r}; presets: {', '.join(npu.configs)}")
     float_graph, _ = drop_quantisers(model.graph, model.outputs)
     with disk(target.parent), work_folder(target) as folder:
-        cuts, stages, reference, quantised = _convert_stages(
-            model, float_graph, config, chosen, require_fpga, steps, folder
-        )
-        steps.begin("write", 0.75)
-        files = {stage.definition["file"]: stage.file for stage in stages if stage.file is not None}
-        write_converted(folder / target.name, _definition(name, model, stages), files)
-        steps.begin("compare", 0.8)
-        checks = check_converted(model, reference, cuts, ConvertedModel.load(folder / target.name), quantised)
+        job = _Job(model, float_graph, name, config, chosen, steps, folder / target.name)
+        steps.begin("plan", 0.1)
+        plan = partition.plan_stages(model, float_graph, require_fpga)
+        try:
+            stages, checks = job.make(plan.cuts)
+        except ConversionError as error:
+            if require_fpga or not any(cut.kind == "npu" for cut in plan.cuts):
+                raise
+            plan = partition.plan_host(model, str(error))
+            stages, checks = job.make(plan.cuts)
         (folder / target.name).replace(target)
     times = steps.finish()
-    formats = [str(cut.details["format"]) for cut in cuts if cut.kind == "npu"]
+    formats = [str(cut.details["format"]) for cut in plan.cuts if cut.kind == "npu"]
     return ConversionReport(
         name=name,
         path=target,
@@ -129,9 +140,78 @@ def _convert(
         seconds=time.perf_counter() - steps.start,
         size=target.stat().st_size,
         number_format=formats[0] if formats else "",
-        listing_head=next((cut.details["listing"] for cut in cuts if cut.kind == "npu"), ""),
+        listing_head=next((cut.details["listing"] for cut in plan.cuts if cut.kind == "npu"), ""),
         steps=times,
+        blocked=tuple(plan.blocked),
     )
+
+
+@dataclass
+class _Job:
+    """One model on its way into the file `path`; other files are made beside it."""
+
+    model: SavedModel
+    float_graph: Graph
+    name: str
+    config: str
+    chosen: BlockFormat | None
+    steps: _Steps
+    path: Path
+
+    def make(self, cuts: list[Cut]) -> tuple[list[_Stage], list[Check]]:
+        """Convert every stage, write the file, and compare it with TensorFlow."""
+        quantised = _choose_formats(cuts, self.config, self.chosen) and not _rounds_on_host(self.model.graph, cuts)
+        stages = [self._convert(index, cuts) for index in range(len(cuts))]
+        for cut in cuts if quantised else ():
+            cut.details.pop("onnx", None)  # only the comparison of an unquantised graph needs it
+        self.steps.begin("write", 0.75)
+        files = {stage.definition["file"]: stage.file for stage in stages if stage.file is not None}
+        write_converted(self.path, _definition(self.name, self.model, stages), files)
+        self.steps.begin("compare", 0.8)
+        reference = self.model.graph if quantised else self.float_graph
+        return stages, check_converted(self.model, reference, cuts, ConvertedModel.load(self.path), quantised)
+
+    def _convert(self, index: int, cuts: list[Cut]) -> _Stage:
+        cut, start = cuts[index], time.perf_counter()
+        self.steps.begin(f"convert {cut.name}", 0.15 + 0.6 * index / len(cuts))
+        makers = {"preprocess": self._preprocess_stage, "onnx": self._host_stage, "npu": self._npu_stage}
+        definition, file, detail = makers[cut.kind](cut)
+        edges = [{tensor: _static(self.model.graph, tensor) for tensor in side} for side in (cut.inputs, cut.outputs)]
+        seconds = time.perf_counter() - start
+        size = file.stat().st_size if isinstance(file, Path) else len(file or b"")
+        report = StageReport(cut.kind, cut.name, edges[0], edges[1], seconds, size, detail)
+        return _Stage({"type": cut.kind, "name": cut.name, **definition}, file, report)
+
+    def _preprocess_stage(self, cut: Cut) -> _Made:
+        wires = {"inputs": {"images": cut.inputs[0]}, "outputs": {"output": cut.outputs[0]}}
+        return {**wires, "parameters": dict(cut.details)}, None, "decode, resize, centre"
+
+    def _host_stage(self, cut: Cut) -> _Made:
+        data, inputs = to_onnx.convert_host(self.float_graph, cut.name, cut.inputs, cut.outputs)
+        outputs = {tensor: tensor for tensor in cut.outputs}
+        return {"file": f"{cut.name}.onnx", "inputs": inputs, "outputs": outputs}, data, "ONNX, float32"
+
+    def _npu_stage(self, cut: Cut) -> _Made:
+        fmt, label = cut.details["format"], str(cut.details.get("model", cut.name))
+        try:
+            program = npu.compile(cut.details["onnx"], config=self.config, fmt=fmt, name=label)
+        except ConversionError:
+            raise
+        except AmlRealtimeAiError as error:
+            raise ConversionError(
+                f"the NPU compiler refused the featurizer {', '.join(cut.outputs)}: {error}"
+            ) from error
+        cut.details["depth"] = sum(node.op_type == "Conv" for node in cut.details["onnx"].graph.node)
+        cut.details["config"] = self.config
+        cut.details["listing"] = "\n".join(program.listing().splitlines()[:12])
+        definition = {
+            "file": f"{cut.name}.npu",
+            "inputs": {port: port for port, _ in program.inputs},
+            "outputs": {port: port for port, _ in program.outputs},
+        }
+        path = self.path.with_name(f"{cut.name}.npu")
+        program.save(path)
+        return definition, path, f"{len(program.chains)} chains, {fmt.name or fmt}"
 
 
 def _checked_target(out_path: str | Path) -> Path:
@@ -141,36 +221,8 @@ def _checked_target(out_path: str | Path) -> Path:
     return target
 
 
-def _convert_stages(
-    model: SavedModel,
-    float_graph: Graph,
-    config: str,
-    chosen: BlockFormat | None,
-    require_fpga: bool,
-    steps: _Steps,
-    folder: Path,
-) -> tuple[list[Cut], list[_Stage], Graph, bool]:
-    """Cuts, converted stages, the graph that they have to equal, and whether it rounds as the NPU does."""
-    try:
-        cuts = partition.plan_stages(model, float_graph, require_fpga)
-        quantised = _choose_formats(cuts, config, chosen)
-        reference = model.graph if quantised else float_graph
-        stages = _convert_all(reference, float_graph, cuts, config, steps, folder)
-        for cut in cuts if quantised else ():
-            cut.details.pop("onnx", None)  # only the comparison of an unquantised graph needs it
-        return cuts, stages, reference, quantised
-    except ConversionError:
-        if require_fpga:
-            raise
-    # Without the NPU there is nothing to quantise: the host runs the float network.
-    cuts = partition.plan_host(model)
-    return cuts, _convert_all(float_graph, float_graph, cuts, config, steps, folder), float_graph, False
-
-
 def _choose_formats(cuts: list[Cut], config: str, chosen: BlockFormat | None) -> bool:
     """Note each NPU stage's format in its cut; True when the graph is quantised with these very formats."""
-    if config not in npu.configs:
-        raise InvalidInputError(f"unknown NPU configuration {config!r}; presets: {', '.join(npu.configs)}")
     exact = True
     for cut in cuts:
         if cut.kind != "npu":
@@ -191,62 +243,14 @@ def _preset(fmt: BlockFormat) -> BlockFormat:
     return next((preset for preset in npu.formats.values() if _numbers(preset) == _numbers(fmt)), fmt)
 
 
-def _convert_all(
-    graph: Graph, float_graph: Graph, cuts: list[Cut], config: str, steps: _Steps, folder: Path
-) -> list[_Stage]:
-    stages = []
-    for index, cut in enumerate(cuts):
-        start = time.perf_counter()
-        convert = {"preprocess": _preprocess_stage, "onnx": _host_stage, "npu": _npu_stage}[cut.kind]
-        steps.begin(f"convert {cut.name}", 0.15 + 0.6 * index / len(cuts))
-        definition, file, detail = convert(graph, float_graph, cut, config, folder)
-        edges = [{tensor: _static(graph, tensor) for tensor in side} for side in (cut.inputs, cut.outputs)]
-        seconds = time.perf_counter() - start
-        size = file.stat().st_size if isinstance(file, Path) else len(file or b"")
-        report = StageReport(cut.kind, cut.name, edges[0], edges[1], seconds, size, detail)
-        stages.append(_Stage({"type": cut.kind, "name": cut.name, **definition}, file, report))
-    return stages
-
-
-def _preprocess_stage(
-    graph: Graph, float_graph: Graph, cut: Cut, config: str, folder: Path
-) -> tuple[dict[str, Any], None, str]:
-    wires = {"inputs": {"images": cut.inputs[0]}, "outputs": {"output": cut.outputs[0]}}
-    return {**wires, "parameters": dict(cut.details)}, None, "decode, resize, centre"
-
-
-def _host_stage(
-    graph: Graph, float_graph: Graph, cut: Cut, config: str, folder: Path
-) -> tuple[dict[str, Any], bytes, str]:
-    data, inputs = to_onnx.convert_host(graph, cut.name, cut.inputs, cut.outputs)
-    outputs = {tensor: tensor for tensor in cut.outputs}
-    return {"file": f"{cut.name}.onnx", "inputs": inputs, "outputs": outputs}, data, "ONNX, float32"
-
-
-def _npu_stage(
-    graph: Graph, float_graph: Graph, cut: Cut, config: str, folder: Path
-) -> tuple[dict[str, Any], Path, str]:
-    partition.check_featurizer(float_graph, cut)
-    onnx_model = to_onnx.convert_featurizer(float_graph, cut.inputs, cut.outputs)
-    cut.details["depth"] = sum(node.op_type == "Conv" for node in onnx_model.graph.node)
-    fmt = cut.details["format"]
-    try:
-        label = str(cut.details.get("model", cut.name))
-        program = npu.compile(onnx_model, config=config, fmt=fmt, name=label)
-    except ConversionError:
-        raise
-    except AmlRealtimeAiError as error:
-        raise ConversionError(f"the NPU compiler refused the featurizer {', '.join(cut.outputs)}: {error}") from error
-    cut.details.update(onnx=onnx_model, config=config)
-    cut.details["listing"] = "\n".join(program.listing().splitlines()[:12])
-    definition = {
-        "file": f"{cut.name}.npu",
-        "inputs": {port: port for port, _ in program.inputs},
-        "outputs": {port: port for port, _ in program.outputs},
-    }
-    path = folder / f"{cut.name}.npu"
-    program.save(path)
-    return definition, path, f"{len(program.chains)} chains, {fmt.name or fmt}"
+def _rounds_on_host(graph: Graph, cuts: list[Cut]) -> bool:
+    """Whether a part of the quantised graph that the host runs, in float32, holds quantisers."""
+    return any(
+        is_quantiser(name)
+        for cut in cuts
+        if cut.kind == "onnx"
+        for name in graph.ancestors(cut.outputs, stop=cut.inputs)
+    )
 
 
 def _static(graph: Graph, tensor: str) -> tuple[int | None, ...] | None:

@@ -246,6 +246,11 @@ def rewire(graph: Graph, target: Callable[[str], str]) -> None:
     graph.changed()
 
 
+def is_quantiser(name: str) -> bool:
+    """Whether the node ends a quantiser of accel.models."""
+    return _QUANTISER_END.match(name) is not None
+
+
 def drop_quantisers(graph: Graph, outputs: Iterable[str]) -> tuple[Graph, int]:
     """What `outputs` need when every "<scope>/bfp_quantize" passes its input through, and how many there were."""
     bypass: dict[str, str] = {}

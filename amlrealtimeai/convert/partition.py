@@ -1,20 +1,18 @@
-"""Where a graph is cut: preprocess, host, NPU, host."""
+"""Where a graph is cut: preprocess, host, NPU, host, and so on in turn."""
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from amlrealtimeai.convert.graph import ALIAS_OPS, Graph, node_name
-from amlrealtimeai.convert.inference import require_inference
-from amlrealtimeai.convert.quiet import tensorflow
+from amlrealtimeai.convert import to_onnx
+from amlrealtimeai.convert.graph import Graph, node_name
+from amlrealtimeai.convert.parts import Part, blocked_nodes, find_parts, refuse_training
+from amlrealtimeai.convert.report import Blocked
 from amlrealtimeai.convert.saved_model import SavedModel
 from amlrealtimeai.errors import ConversionError
 
-# What npu.compile takes, as TensorFlow ops; conditions (groups, axes) are in unsupported().
-_CONVOLUTIONAL = ("Conv2D", "BiasAdd", "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "Relu", "MaxPool")
-_COMBINING = ("AvgPool", "Mean", "Add", "AddV2", "Mul", "ConcatV2", "Pad", "Squeeze", "Const", "IdentityN")
-NPU_OPS = frozenset({*_CONVOLUTIONAL, *_COMBINING}) | ALIAS_OPS
+_SHOWN = 20
 
 
 @dataclass
@@ -28,28 +26,42 @@ class Cut:
     details: dict[str, Any]
 
 
-def plan_stages(model: SavedModel, float_graph: Graph, require_fpga: bool) -> list[Cut]:
-    """Cut the path from the model's inputs to its outputs into stages, in the order they run.
+@dataclass
+class Plan:
+    """The stages in the order they run, and the nodes that keep something from the NPU."""
 
-    `float_graph` is the model's graph without quantisers. Raises ConversionError when nothing can run on the NPU and
-    `require_fpga` is set.
+    cuts: list[Cut]
+    blocked: list[Blocked]
+
+
+def plan_stages(model: SavedModel, float_graph: Graph, require_fpga: bool) -> Plan:
+    """Cut the path from the model's inputs to its outputs into stages.
+
+    `float_graph` is the model's graph without quantisers. What its author noted as a featurizer is for the NPU; where
+    nothing is noted, what parts.find_parts finds. Raises ConversionError, if `require_fpga` is set, when a featurizer
+    cannot run whole on the NPU, or nothing can.
     """
-    needed = _needed(model)
+    needed = {*model.graph.ancestors(model.outputs, stop=model.inputs), *map(node_name, model.inputs)}
     special = _preprocess_cuts(model, needed)
     given = [*model.inputs, *(tensor for cut in special for tensor in cut.outputs)]
-    npu = _featurizer_cuts(model, needed)
-    if not npu:
-        npu = _automatic_cuts(model, float_graph, given, require_fpga)
-    return _join(model, _ordered(model.graph, [*special, *npu]))
+    noted = _noted(model, needed)
+    blocked: list[Blocked] = []
+    for note in noted:
+        cuts, reasons = _featurizer_cuts(float_graph, note, require_fpga)
+        special += cuts
+        blocked += reasons
+    if not noted:
+        parts, blocked = find_parts(float_graph, given, model.outputs)
+        if not parts and require_fpga:
+            raise ConversionError(_nothing_found(blocked))
+        special += [Cut("npu", "featurizer", p.inputs, p.outputs, _details(model, p)) for p in parts]
+    return Plan(_join(model, _ordered(model.graph, special)), blocked)
 
 
-def plan_host(model: SavedModel) -> list[Cut]:
-    """The same with everything behind the preprocessing on the host."""
-    return _join(model, _preprocess_cuts(model, _needed(model)))
-
-
-def _needed(model: SavedModel) -> set[str]:
-    return {*model.graph.ancestors(model.outputs, stop=model.inputs), *map(node_name, model.inputs)}
+def plan_host(model: SavedModel, reason: str) -> Plan:
+    """The same with everything behind the preprocessing on the host, for that reason."""
+    needed = {*model.graph.ancestors(model.outputs, stop=model.inputs), *map(node_name, model.inputs)}
+    return Plan(_join(model, _preprocess_cuts(model, needed)), [Blocked("", "", reason, "")])
 
 
 def _preprocess_cuts(model: SavedModel, needed: set[str]) -> list[Cut]:
@@ -62,159 +74,86 @@ def _preprocess_cuts(model: SavedModel, needed: set[str]) -> list[Cut]:
     return list(cuts.values())
 
 
-def _featurizer_cuts(model: SavedModel, needed: set[str]) -> list[Cut]:
-    cuts: dict[tuple[str, ...], Cut] = {}
+def _noted(model: SavedModel, needed: set[str]) -> list[dict[str, Any]]:
+    """The notes of the featurizers that the outputs need, with those of their outputs that are needed."""
+    notes: dict[tuple[str, ...], dict[str, Any]] = {}
     for note in model.featurizers:
-        outputs = [t for t in note["outputs"] if node_name(t) in needed]
-        if not outputs or not all(node_name(t) in needed for t in note["inputs"]):
-            continue
-        cuts[tuple(outputs)] = Cut("npu", "featurizer", list(note["inputs"]), outputs, dict(note))
-    return list(cuts.values())
+        outputs = [tensor for tensor in note["outputs"] if node_name(tensor) in needed]
+        if outputs and all(node_name(tensor) in needed for tensor in note["inputs"]):
+            notes[tuple(outputs)] = {**note, "outputs": outputs}
+    return list(notes.values())
 
 
-def unsupported(graph: Graph, name: str) -> str | None:
-    """Why the node `name` cannot run on the NPU; None when it can."""
-    node = graph.nodes[name]
-    if node.op not in NPU_OPS:
-        return f"the op {node.op} is not one that the NPU has"
-    if node.op == "Conv2D":
-        depth, taken = graph.shape(graph.inputs(node)[0]), graph.shape(graph.inputs(node)[1])
-        if depth and taken and depth[-1] != taken[2]:
-            return f"it is a grouped convolution ({depth[-1]} channels in, {taken[2]} per filter)"
-    if node.attr["data_format"].s == b"NCHW":
-        return "its data_format is NCHW; expected NHWC"
-    sources = graph.inputs(node)
-    if node.op in ("Add", "AddV2") and graph.shape(sources[0]) != graph.shape(sources[1]):
-        per_channel = any(_is_per_channel(graph, tensor) for tensor in sources)
-        return None if per_channel else "it adds tensors of different shapes"
-    if node.op == "Mul" and not any(_is_per_channel(graph, tensor) for tensor in sources):
-        return "it multiplies by something else than a constant, or one per channel"
-    if node.op == "Mean" and sorted(_constant_ints(graph, sources[1])) not in ([1, 2], [-3, -2]):
-        return "it averages over other axes than height and width"
-    if node.op == "ConcatV2" and _constant_ints(graph, sources[-1]) not in ([3], [-1]):
-        return "it concatenates along another axis than the channels"
-    return None
+def _featurizer_cuts(graph: Graph, note: dict[str, Any], require_fpga: bool) -> tuple[list[Cut], list[Blocked]]:
+    """One cut for a featurizer that the NPU can run whole; the parts of one that it cannot, if they will do."""
+    inputs, outputs = list(note["inputs"]), note["outputs"]
+    names = graph.ancestors(outputs, stop=inputs)
+    _require_own_input(graph, names, inputs, outputs)
+    try:
+        model, blocked = _ask(graph, names, inputs, outputs)
+    except ConversionError as error:
+        if require_fpga:
+            raise
+        model, blocked = None, [Blocked("", "", str(error), "")]
+    if not blocked:
+        return [Cut("npu", "featurizer", inputs, outputs, {**note, "onnx": model})], []
+    if require_fpga:
+        raise ConversionError(_cannot_run(blocked))
+    parts, reasons = find_parts(graph, inputs, outputs, set(names))
+    return [
+        Cut("npu", "featurizer", part.inputs, part.outputs, {**note, "onnx": part.onnx}) for part in parts
+    ], reasons or blocked
 
 
-def _is_per_channel(graph: Graph, tensor: str) -> bool:
-    """True for a constant number or a constant vector along the last axis."""
-    shape = graph.shape(tensor)
-    names = graph.ancestors([tensor])
-    return shape is not None and all(size == 1 for size in shape[:-1]) and graph.constants(names) == set(names)
-
-
-def _constant_ints(graph: Graph, tensor: str) -> list[int]:
-    node = graph.nodes[node_name(tensor)]
-    if node.op != "Const":
-        return []
-    return [int(v) for v in tensorflow().make_ndarray(node.attr["value"].tensor).reshape(-1)]
-
-
-def check_featurizer(graph: Graph, cut: Cut) -> None:
-    """Raise ConversionError naming the first node of the NPU stage that the NPU cannot run."""
-    names = graph.ancestors(cut.outputs, stop=cut.inputs)
-    require_inference(graph, names)
+def _ask(graph: Graph, names: Sequence[str], inputs: list[str], outputs: list[str]) -> tuple[Any, list[Blocked]]:
+    """The featurizer's ONNX, and what the compiler refuses of it."""
     constant = graph.constants(names)
+    varying = [name for name in names if name not in constant]
+    for name in varying:
+        if reason := refuse_training(graph, name):
+            raise ConversionError(f"the batch normalisation {name!r} ({graph.nodes[name].op}) {reason}")
+    model = to_onnx.convert_featurizer(graph, inputs, outputs)
+    return model, blocked_nodes(graph, varying, inputs[0], model)
+
+
+def _require_own_input(graph: Graph, names: Sequence[str], inputs: list[str], outputs: list[str]) -> None:
     for name in names:
         if graph.nodes[name].op.startswith("Placeholder"):
             raise ConversionError(
-                f"the featurizer outputs {', '.join(cut.outputs)} depend on {name!r}, which is not its input "
-                f"({', '.join(cut.inputs)}); expected everything to pass through the featurizer's input."
-            )
-        reason = None if name in constant else unsupported(graph, name)
-        if reason:
-            raise ConversionError(
-                f"the NPU cannot run node {name!r} ({graph.nodes[name].op}): {reason}. It runs {_supported_list()}. "
-                "Replace the layer, or convert with require_fpga_conversion=False to run the whole model on the host."
+                f"the featurizer outputs {', '.join(outputs)} depend on {name!r}, which is not its input "
+                f"({', '.join(inputs)}); expected everything to pass through the featurizer's input."
             )
 
 
-def _supported_list() -> str:
-    return ", ".join(sorted(NPU_OPS - ALIAS_OPS - {"Const", "IdentityN"}))
-
-
-def _automatic_cuts(model: SavedModel, graph: Graph, given: Sequence[str], require_fpga: bool) -> list[Cut]:
-    """The largest region of NPU ops with convolutions that starts at the float image tensor."""
-    path = graph.ancestors(model.outputs, stop=given)
-    constant = graph.constants(path)
-    varying = [name for name in path if name not in constant and name not in {node_name(t) for t in given}]
-    image = _image_tensor(graph, varying, given)
-    region, refused = _grow(graph, varying, constant, image)
-    convolutions = [name for name in region if graph.nodes[name].op == "Conv2D"]
-    if not convolutions:
-        if not require_fpga:
-            return []
-        raise ConversionError(_nothing_found(graph, refused, image))
-    require_inference(graph, region)
-    outputs = _region_outputs(graph, region, varying, model.outputs)
+def _details(model: SavedModel, part: Part) -> dict[str, Any]:
+    """What is known of a part that nobody noted: its format, where it was cut out of a quantised featurizer."""
     details: dict[str, Any] = {}
-    if any("bfp_quantize" in name for name in model.graph.ancestors(outputs)):
+    if any("bfp_quantize" in name for name in model.graph.ancestors(part.outputs)):
         details = dict(next((note for note in reversed(model.featurizers) if note.get("quantized")), {}))
-    return [Cut("npu", "featurizer", [image], outputs, details)] if image else []
+    return {**details, "onnx": part.onnx}
 
 
-def _image_tensor(graph: Graph, varying: Sequence[str], given: Sequence[str]) -> str | None:
-    """The NHWC float tensor that the first convolution (or its padding) reads, as far down as one tensor feeds all."""
-    first = next((n for n in varying if graph.nodes[n].op == "Conv2D"), None)
-    if first is None:
-        return None
-    tensor = graph.inputs(graph.nodes[first])[0]
-    while tensor not in given and graph.nodes[node_name(tensor)].op in {"Pad", *ALIAS_OPS}:
-        tensor = graph.inputs(graph.nodes[node_name(tensor)])[0]
-    return tensor
-
-
-def _grow(graph: Graph, varying: list[str], constant: set[str], image: str | None) -> tuple[list[str], list[str]]:
-    """Nodes whose every varying input comes from `image` through NPU ops, and those refused at the region's edge."""
-    if image is None:
-        return [], [f"{n!r} ({graph.nodes[n].op})" for n in varying if unsupported(graph, n)]
-    region: set[str] = set()
-    order: list[str] = []
-    refused: list[str] = []
-    for name in varying:
-        sources = [t for t in graph.inputs(graph.nodes[name]) if node_name(t) not in constant]
-        if not sources or not all(t == image or node_name(t) in region for t in sources):
-            continue
-        reason = "it ends the featurizer" if graph.nodes[name].op == "Squeeze" else unsupported(graph, name)
-        if reason:
-            refused.append(f"{name!r} ({graph.nodes[name].op}): {reason}")
-        else:
-            region.add(name)
-            order.append(name)
-    return _around_convolutions(graph, order, image), refused
-
-
-def _around_convolutions(graph: Graph, order: list[str], image: str) -> list[str]:
-    """Those nodes that lead to a convolution or come after one; the rest is no work for the NPU."""
-    convolutions = [name for name in order if graph.nodes[name].op == "Conv2D"]
-    before = set(graph.ancestors([f"{name}:0" for name in convolutions], stop=[image]))
-    after: set[str] = set(convolutions)
-    for name in order:
-        if any(node_name(tensor) in after for tensor in graph.inputs(graph.nodes[name])):
-            after.add(name)
-    return [name for name in order if name in before or name in after]
-
-
-def _region_outputs(graph: Graph, region: list[str], varying: list[str], wanted: Sequence[str]) -> list[str]:
-    """Tensors that leave the region: read outside of it, or asked for."""
-    inside = set(region)
-    ends: dict[str, None] = {}
-    for tensor, readers in graph.consumers(varying).items():
-        if node_name(tensor) in inside and any(reader not in inside for reader in readers):
-            ends[tensor] = None
-    for tensor in wanted:
-        if node_name(tensor) in inside:
-            ends[tensor] = None
-    return list(dict.fromkeys(graph.resolve(tensor, stop=wanted) for tensor in ends))
-
-
-def _nothing_found(graph: Graph, refused: list[str], image: str | None) -> str:
-    start = f"starting at {image}" if image else "anywhere in the graph"
-    blocked = f" The first op that stops it: {refused[0]}." if refused else ""
+def _cannot_run(blocked: Sequence[Blocked]) -> str:
     return (
-        f"no convolution {start} can run on the NPU.{blocked} It runs {_supported_list()}. "
-        "Use a featurizer of amlrealtimeai.accel.models, or convert with require_fpga_conversion=False."
+        f"the NPU cannot run {_listed(blocked)}\nReplace these layers, end the featurizer before the "
+        "first of them, or convert with require_fpga_conversion=False, which leaves them to the host."
     )
+
+
+def _nothing_found(blocked: Sequence[Blocked]) -> str:
+    found = f"It cannot run {_listed(blocked)}" if blocked else "The graph has none that reads an image."
+    return (
+        f"no convolution anywhere in the graph can run on the NPU. {found}\n"
+        "Use a featurizer of amlrealtimeai.accel.models, or convert with require_fpga_conversion=False, which runs the "
+        "model on the host."
+    )
+
+
+def _listed(blocked: Sequence[Blocked]) -> str:
+    lines = [str(node) for node in blocked[:_SHOWN]]
+    if len(blocked) > _SHOWN:
+        lines.append(f"and {len(blocked) - _SHOWN} more")
+    return lines[0] if len(lines) == 1 else "\n  ".join((f"{len(blocked)} nodes.", *lines))
 
 
 def _ordered(graph: Graph, cuts: list[Cut]) -> list[Cut]:

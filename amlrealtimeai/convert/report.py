@@ -32,6 +32,22 @@ class StageReport:
 
 
 @dataclass(frozen=True)
+class Blocked:
+    """A node of TensorFlow that keeps what it computes from the NPU: why, and the tensor to cut at before it.
+
+    node is "" where the reason is not one node's.
+    """
+
+    node: str
+    op: str
+    reason: str
+    cut: str
+
+    def __str__(self) -> str:
+        return f"node {self.node!r} ({self.op}): {self.reason}. Cut at {self.cut}." if self.node else self.reason
+
+
+@dataclass(frozen=True)
 class Check:
     """One comparison with TensorFlow on a sample. `measured` in `unit`, and the `bound` that it had to keep.
 
@@ -63,7 +79,10 @@ class Check:
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """The result of convert_saved_model. `seconds` of wall time in all, `size` of the file in bytes."""
+    """The result of convert_saved_model. `seconds` of wall time in all, `size` of the file in bytes.
+
+    blocked: the nodes because of which something was left to the host that the NPU might have run.
+    """
 
     name: str
     path: Path
@@ -74,6 +93,7 @@ class ConversionReport:
     number_format: str = ""
     listing_head: str = ""
     steps: tuple[tuple[str, float], ...] = ()
+    blocked: tuple[Blocked, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.path.name}, {self.size / 2**20:.1f} MiB, converted in {self.seconds:.1f} s"]
@@ -82,6 +102,9 @@ class ConversionReport:
             lines.append(
                 f"  {stage.name:<{width}}  {stage.kind:<10} {stage.edges()}  {stage.detail}  {stage.seconds:.2f} s"
             )
+        if self.blocked:
+            lines.append("left to the host")
+            lines += [f"  {node}" for node in self.blocked]
         lines.append("compared with TensorFlow on a sample")
         lines += [f"  {check}" for check in self.checks]
         return "\n".join(line.rstrip() for line in lines)
@@ -93,8 +116,11 @@ class ConversionReport:
             for s in self.stages
         )
         checks = "".join(f"<li>{escape(str(check))}</li>" for check in self.checks)
+        left = "".join(f"<li>{escape(str(node))}</li>" for node in self.blocked)
+        left = f"<p>Left to the host:</p><ul>{left}</ul>" if left else ""
         return (
             f"<p><b>{escape(self.name)}</b>: {escape(self.path.name)}, {self.size / 2**20:.1f} MiB, "
             f"converted in {self.seconds:.1f} s</p><table><tr><th>stage</th><th>runs as</th><th>shapes</th><th></th>"
-            f"<th>MiB</th><th>s</th></tr>{rows}</table><p>Compared with TensorFlow on a sample:</p><ul>{checks}</ul>"
+            f"<th>MiB</th><th>s</th></tr>{rows}</table>{left}"
+            f"<p>Compared with TensorFlow on a sample:</p><ul>{checks}</ul>"
         )

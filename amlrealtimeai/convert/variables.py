@@ -1,13 +1,22 @@
 """Variables to constants: their values come out of a session, and whatever read them reads constants."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from amlrealtimeai.convert.functions import CALLS, IFS, WHILES, add_function, body_of, inline
-from amlrealtimeai.convert.graph import LOOP_OPS, Graph, node_name, set_constant, set_identity, tensor_name
+from amlrealtimeai.convert.graph import (
+    LOOP_OPS,
+    Graph,
+    node_name,
+    rewire,
+    set_constant,
+    set_identity,
+    set_placeholder,
+    tensor_name,
+)
 from amlrealtimeai.convert.quiet import tensorflow
 from amlrealtimeai.errors import ConversionError, InvalidInputError
 
@@ -44,9 +53,23 @@ def freeze(session: Any, graph: Graph, outputs: Sequence[str]) -> Graph:
         if name in values:
             set_constant(node, values[name], weights)
     result = Graph(frozen, copy=False, weights=weights)
-    kinds = {n: tensorflow().as_dtype(v.dtype if v.dtype != object else "string") for n, v in values.items()}
-    _Reading(result, outputs).replace({tensor_name(name): kind.as_datatype_enum for name, kind in kinds.items()})
+    _Reading(result, outputs, graph.shape).replace(
+        {tensor_name(name): _Kind.of(value) for name, value in values.items()}
+    )
     return result.pruned(outputs)
+
+
+class _Kind(NamedTuple):
+    """Of a variable's value: the number of its tf.DType, and its shape."""
+
+    dtype: int
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, value: np.ndarray) -> "_Kind":
+        """The kind of an array."""
+        dtype = tensorflow().as_dtype(value.dtype if value.dtype != object else "string")
+        return cls(dtype.as_datatype_enum, value.shape)
 
 
 def _require_unwritten(graph: Graph, names: list[str], outputs: Sequence[str]) -> None:
@@ -99,14 +122,20 @@ def _value_tensor(tf_graph: Any, node: Any) -> Any:
     return tensorflow().raw_ops.ReadVariableOp(resource=variable, dtype=node.attr["dtype"].type)
 
 
+_Shape = list[int | None]
+
+
 class _Reading:
-    """Makes what reads variables in `graph` read constants, in functions as well."""
+    """Makes what reads variables in `graph` read constants, in functions as well.
 
-    def __init__(self, graph: Graph, outputs: Sequence[str]) -> None:
-        self.graph, self.outputs = graph, outputs
+    shape_of: tells the shapes of the tensors, which the graph itself cannot tell while it is edited.
+    """
 
-    def replace(self, held: dict[str, int]) -> dict[str, int]:
-        """Edit the graph. held: tensors that were variables, with the type (a number) of their values; returns all."""
+    def __init__(self, graph: Graph, outputs: Sequence[str], shape_of: Callable[[str], _Shape | None]) -> None:
+        self.graph, self.outputs, self.shape_of = graph, outputs, shape_of
+
+    def replace(self, held: dict[str, _Kind]) -> None:
+        """Edit the graph. held: tensors that were variables, with the kind of their values."""
         for name in self.graph.ancestors(self.outputs):
             node = self.graph.nodes[name]
             kinds = [held.get(tensor) for tensor in self.graph.inputs(node)]
@@ -116,28 +145,27 @@ class _Reading:
             elif node.op != "Const" and any(kinds):
                 held |= self._node(node, kinds)
         self.graph.changed()
-        return held
 
-    def _node(self, node: Any, kinds: Sequence[int | None]) -> dict[str, int]:
+    def _node(self, node: Any, kinds: Sequence[_Kind | None]) -> dict[str, _Kind]:
         first = next(kind for kind in kinds if kind)
         if node.op == "IdentityN":
             for index, kind in enumerate(kinds):
                 if kind:
-                    node.attr["T"].list.type[index] = kind
+                    node.attr["T"].list.type[index] = kind.dtype
             node.attr.pop("_output_shapes", None)
             return {f"{node.name}:{index}": kind for index, kind in enumerate(kinds) if kind}
         if node.op in _PASSING:
-            if node.attr["T"].type != first:
-                node.attr["T"].type = first
+            if node.attr["T"].type != first.dtype:
+                node.attr["T"].type = first.dtype
                 node.attr.pop("_output_shapes", None)
             return {f"{node.name}:{port}": first for port in range(2 if node.op == "Switch" else 1)}
         if node.op == "ReadVariableOp":
-            set_identity(node, first)
+            set_identity(node, first.dtype)
         elif node.op == "ResourceGather":
-            self._gather(node, first)
+            self._gather(node, first.dtype)
         elif node.op == "VariableShape":
             node.op = "Shape"
-            node.attr["T"].type = first
+            node.attr["T"].type = first.dtype
         elif node.op.endswith("VariableOp") or "resource" in node.op.lower():
             raise ConversionError(
                 f"node {node.name!r} ({node.op}) uses a variable by reference; expected variables that are only read. "
@@ -156,22 +184,24 @@ class _Reading:
         for name in ("dtype", "validate_indices"):
             node.attr.pop(name, None)
 
-    def _call(self, node: Any, kinds: Sequence[int | None]) -> dict[str, int]:
+    def _call(self, node: Any, kinds: Sequence[_Kind | None]) -> dict[str, _Kind]:
         """An If or While: its functions take values in the place of variables, and give only results that are used."""
         loop = node.op in WHILES
         kinds = kinds if loop else kinds[1:]
         types = node.attr["T" if loop else "Tin"].list
         for index, kind in enumerate(kinds):
             if kind:
-                types.type[index] = kind
+                types.type[index] = kind.dtype
         results = len(types.type) if loop else self._used(node)
         if not loop:
             del node.attr["Tout"].list.type[results:]
             del node.attr["output_shapes"].list.shape[results:]
+        given = {index: kind for index, kind in enumerate(kinds) if kind}
+        # those of a loop's parameters may change from turn to turn
+        shapes = [] if loop else [self.shape_of(tensor) for tensor in self.graph.inputs(node)[1:]]
         for key in ("cond", "body") if loop else ("then_branch", "else_branch"):
-            given = {index: kind for index, kind in enumerate(kinds) if kind}
             name = node.attr[key].func.name
-            node.attr[key].func.name = _specialise(self.graph, name, given, 1 if key == "cond" else results)
+            node.attr[key].func.name = _specialise(self.graph, name, given, shapes, 1 if key == "cond" else results)
         if any(kinds) or not loop:
             node.attr.pop("_output_shapes", None)
         if loop:
@@ -187,23 +217,44 @@ class _Reading:
         return 1 + max((int(tensor.split(":")[1]) for tensor in read), default=0)
 
 
-def _specialise(graph: Graph, name: str, given: Mapping[int, int], results: int) -> str:
-    """Name of a function like `name` whose parameters `given` (position -> type) are values, with so many results."""
+def _specialise(
+    graph: Graph, name: str, given: Mapping[int, _Kind], shapes: Sequence[_Shape | None], results: int
+) -> str:
+    """Name of a function like `name` whose parameters `given` are values of these kinds, with so many results."""
     body, parameters, returned = body_of(graph, name)
     returned = returned[:results]
     body = _inlined(body, returned)
-    for index, kind in given.items():
+    for index, shape in enumerate(shapes):
         node = body.nodes[node_name(parameters[index])]
-        node.attr.clear()
-        node.attr["dtype"].type = kind
+        if index not in given and shape is not None:
+            node.attr["shape"].shape.CopyFrom(tensorflow().TensorShape(shape).as_proto())
+    before = Graph(body.graph_def)
+    for index, kind in given.items():
+        set_placeholder(body.nodes[node_name(parameters[index])], kind.dtype, kind.shape)
     for node in body.graph_def.node:
         node.input[:] = [source for source in node.input if not source.startswith("^")]
-    _Reading(body, returned).replace({parameters[index]: kind for index, kind in given.items()})
-    special = f"{name}_values"
+    _Reading(body, returned, before.shape).replace({parameters[index]: kind for index, kind in given.items()})
+    known = _ensure_shapes(body, parameters[: len(shapes)])
     taken = {f.signature.name for f in graph.graph_def.library.function}
-    special = next(n for i in range(len(taken) + 2) if (n := f"{special}_{i}") not in taken)
-    add_function(graph, special, body, parameters, returned)
+    special = next(n for i in range(len(taken) + 2) if (n := f"{name}_values_{i}") not in taken)
+    add_function(graph, special, body, parameters, [known.get(tensor, tensor) for tensor in returned])
     return special
+
+
+def _ensure_shapes(body: Graph, parameters: Sequence[str]) -> dict[str, str]:
+    """Write the shapes of an If's parameters into its body, since tf2onnx gives each the shape of its neighbour.
+
+    Returns parameter -> tensor of known shape, which all nodes read now.
+    """
+    shapes = {tensor: body.tensor(tensor).shape.as_proto() for tensor in parameters}
+    known = {tensor: f"{node_name(tensor)}/known:0" for tensor in parameters}
+    rewire(body, lambda source: known.get(source, source))
+    for tensor, shape in shapes.items():
+        node = body.graph_def.node.add(name=node_name(known[tensor]), op="EnsureShape", input=[node_name(tensor)])
+        node.attr["T"].type = body.nodes[node_name(tensor)].attr["dtype"].type
+        node.attr["shape"].shape.CopyFrom(shape)
+        body.nodes[node.name] = node
+    return known
 
 
 def _inlined(body: Graph, returned: Iterable[str]) -> Graph:

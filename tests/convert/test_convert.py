@@ -124,16 +124,6 @@ def test_quantised_outputs_inside_the_featurizer_keep_its_format(quantised: Path
     assert report.checks[1].against == "the quantised graph"
 
 
-def test_region_ends_at_the_first_unsupported_layer(tmp_path: Path) -> None:
-    def depthwise(x: Any) -> Any:
-        return tf.nn.depthwise_conv2d(x, networks.weights("dw", [3, 3, 16, 1], 0.4), [1, 1, 1, 1], "SAME")
-
-    model = networks.whole(tmp_path / "model", fmt=None, note=False, middle=depthwise)
-    report = convert(model, tmp_path / "out")
-    assert kinds(report) == [("preprocess", "preprocess"), ("npu", "featurizer"), ("onnx", "classifier")]
-    assert list(report.stages[1].outputs) == ["small/MaxPool2d:0"]
-
-
 def test_several_outputs_by_list_and_by_commas(tmp_path: Path, picture: bytes) -> None:
     with networks.session() as session:
         encoded, x = networks.images()
@@ -273,19 +263,10 @@ def test_host_only_when_the_fpga_is_not_required(tmp_path: Path) -> None:
     assert [check.against for check in report.checks] == ["TensorFlow", "TensorFlow, end to end"]
 
 
-def test_depthwise_featurizer_runs_on_the_host_when_the_fpga_is_not_required(tmp_path: Path) -> None:
-    def depthwise(x: Any) -> Any:
-        return tf.nn.depthwise_conv2d(x, networks.weights("dw", [3, 3, 16, 1], 0.4), [1, 1, 1, 1], "SAME")
-
-    model = networks.whole(tmp_path / "model", middle=depthwise)
-    report = convert(model, tmp_path / "out", require_fpga=False)
-    assert kinds(report) == [("preprocess", "preprocess"), ("onnx", "classifier")]
-
-
 def test_progress_rises_to_one(quantised: Path, tmp_path: Path) -> None:
     seen: list[tuple[str, float]] = []
     convert(quantised, tmp_path / "out", progress=lambda step, fraction: seen.append((step, fraction)))
-    assert [step for step, _ in seen][:2] == ["load", "convert preprocess"]
+    assert [step for step, _ in seen][:3] == ["load", "plan", "convert preprocess"]
     fractions = [fraction for _, fraction in seen]
     assert fractions == sorted(fractions) and fractions[0] == 0.0 and fractions[-1] == 1.0
 

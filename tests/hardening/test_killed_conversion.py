@@ -57,7 +57,8 @@ UNFINISHED = (
     "store/folders.py _place return",  # the first file of the network has been unpacked
     "convert/convert.py _convert call",
     "npu/program_file.py save return",
-    "convert/convert.py _convert_stages return",
+    "convert/partition.py plan_stages return",
+    "convert/convert.py _npu_stage return",
     "artifact/converted.py _add return",  # the first member of the file has been written
     "convert/checks.py check_converted call",
     "core/model.py register call",

@@ -1,0 +1,256 @@
+"""Which parts of a graph the NPU runs: what npu.blockers lets through, where there is matrix work.
+
+The compiler alone says what the NPU can run. A part
+- starts at one float image tensor of fixed size and holds all that the compiler takes of what depends on it alone;
+- contains a convolution, and ends behind the last one where data is only moved (Reshape, Squeeze, ...) or a dense layer
+  begins: classifiers stay in float32 on the host;
+- is cut at tensors of TensorFlow, so that its results can be compared with TensorFlow's;
+- does at least a twentieth of the network's multiplications, or is the largest: handing data over costs as well.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from amlrealtimeai import npu
+from amlrealtimeai.convert import to_onnx
+from amlrealtimeai.convert.graph import LOOP_OPS, Graph, node_name
+from amlrealtimeai.convert.report import Blocked
+from amlrealtimeai.errors import AmlRealtimeAiError, ConversionError
+
+_SHARE = 0.05
+_CONVOLUTION = re.compile(r"(DepthwiseConv2dNative|Conv2D\w*)")
+# behind the last convolution, these begin the classifier
+_CLASSIFIER = re.compile(
+    r"Reshape|Squeeze|ExpandDims|Transpose|Shape|StridedSlice|Slice|Pack|Unpack|Gather\w*|(Batch)?MatMul(V2)?|Cast"
+)
+_NUMBERED = re.compile(r"__\d+$")  # how tf2onnx makes names of its own
+
+
+@dataclass
+class Part:
+    """A region for the NPU: its TensorFlow nodes, the tensors at its edges, and the ONNX that npu.compile takes."""
+
+    nodes: list[str]
+    inputs: list[str]
+    outputs: list[str]
+    onnx: Any
+
+
+def find_parts(
+    graph: Graph, given: Sequence[str], outputs: Sequence[str], inside: set[str] | None = None
+) -> tuple[list[Part], list[Blocked]]:
+    """The parts between `given` and `outputs` in the order they run, and the nodes that keep others from the NPU.
+
+    inside: names of the nodes to look at; None for all.
+    """
+    search = _Search(graph, given, outputs, inside)
+    return search.parts(), list(search.blocked.values())
+
+
+def refuse_training(graph: Graph, name: str) -> str | None:
+    """Why a batch normalisation cannot run on the NPU; None when it can, and for other nodes."""
+    node = graph.nodes[name]
+    if node.op.startswith("FusedBatchNorm") and node.attr["is_training"].b:
+        return (
+            "is in training mode, so it has no fixed scale; expected inference mode. Build the graph for export "
+            "with import_graph_def(..., is_training=False)."
+        )
+    return None
+
+
+def blocked_nodes(graph: Graph, nodes: Sequence[str], start: str, model: Any) -> list[Blocked]:
+    """The compiler's blockers of `model`, which was made of `nodes`, as nodes of TensorFlow."""
+    found: dict[str, Blocked] = {}
+    for blocker in npu.blockers(model):
+        name = _origin(blocker.node, set(nodes), model)
+        text = f"{blocker.reason}; supported: {blocker.supported}"
+        found.setdefault(name, Blocked(name, graph.nodes[name].op, text, _cut_before(graph, name, start)))
+    return list(found.values())
+
+
+def _origin(node: str, nodes: set[str], model: Any) -> str:
+    """The TensorFlow node that an ONNX node was made of: by its name, else the next one that a result leads to."""
+    if (name := _NUMBERED.sub("", node)) in nodes:
+        return name
+    readers: dict[str, list[Any]] = {}
+    for other in model.graph.node:
+        for value in other.input:
+            readers.setdefault(value, []).append(other)
+    values = [v for n in model.graph.node if n.name == node or node in n.output for v in n.output]
+    for value in values:  # grows: nearest first
+        if node_name(value) in nodes:
+            return node_name(value)
+        values += [v for reader in readers.get(value, ()) for v in reader.output if v not in values]
+    raise ConversionError(f"tf2onnx made a node {node!r} that leads to no TensorFlow node; please report this model")
+
+
+def _cut_before(graph: Graph, name: str, start: str) -> str:
+    """The tensor that `name` reads: what an export would end with to leave `name` out."""
+    names = graph.ancestors([f"{name}:0"], stop=[start])
+    constant = graph.constants(names)
+    varying = [tensor for tensor in graph.inputs(graph.nodes[name]) if node_name(tensor) not in constant]
+    numbers = [tensor for tensor in varying if graph.tensor(tensor).dtype.is_floating]  # not sizes, nor indices
+    return graph.resolve((numbers or varying or [start])[0], stop=[start])
+
+
+class _Search:
+    def __init__(self, graph: Graph, given: Sequence[str], outputs: Sequence[str], inside: set[str] | None) -> None:
+        self.graph, self.given, self.wanted = graph, list(given), list(outputs)
+        path = graph.ancestors(outputs, stop=given)
+        self.constant = graph.constants(path)
+        makers = {node_name(tensor) for tensor in given}
+        self.varying = [name for name in path if name not in self.constant and name not in makers]
+        flow = self._in_control_flow()
+        self.free = {n for n in self.varying if n not in flow and (inside is None or n in inside)}
+        self.placed: set[str] = set()
+        self.blocked: dict[str, Blocked] = {}
+        self.useless: set[str] = set()
+
+    def parts(self) -> list[Part]:
+        """All parts that pay, in order."""
+        found: list[Part] = []
+        tried: set[str] = set()
+        for seed in self.varying:
+            if seed in self.free and _CONVOLUTION.fullmatch(self.graph.nodes[seed].op):
+                while seed not in self.placed | set(self.blocked) and (start := self._start(seed)) is not None:
+                    part = self._part(start, seed)
+                    if part is not None and seed in part.nodes:
+                        found.append(part)
+                        self.placed.update(part.nodes)
+                    elif start in tried:
+                        break
+                    tried.add(start)
+        return self._paying(found)
+
+    def _sources(self, name: str) -> list[str]:
+        """What the node reads that depends on the inputs."""
+        return [t for t in self.graph.inputs(self.graph.nodes[name]) if node_name(t) not in self.constant]
+
+    def _in_control_flow(self) -> set[str]:
+        """Nodes in loops and in the branches of conditionals: they run only sometimes, or more than once."""
+        depth: dict[str, int] = {}
+        for name in self.varying:
+            node = self.graph.nodes[name]
+            deepest = max((depth.get(node_name(source), 0) for source in self._sources(name)), default=0)
+            opens = node.op in ("Switch", "Enter")
+            closes = node.op == "Exit" or (node.op == "Merge" and not self._is_loop_head(node))
+            depth[name] = deepest + opens - closes
+        return {n for n, level in depth.items() if level > 0 or self.graph.nodes[n].op in {*LOOP_OPS, "Merge"}}
+
+    def _is_loop_head(self, node: Any) -> bool:
+        return any(self.graph.nodes[node_name(t)].op == "NextIteration" for t in self.graph.inputs(node))
+
+    def _start(self, seed: str) -> str | None:
+        """The image tensor farthest before `seed` that alone leads to it, as far as nothing is known to stop."""
+        if self._refusal(seed):
+            return None
+        possible, reason = [], ""
+        name = seed
+        while len(sources := list(dict.fromkeys(self._sources(name)))) == 1:
+            tensor = self.graph.resolve(sources[0], stop=self.given)
+            try:
+                to_onnx.image_shape(self.graph, tensor)
+                possible.append(tensor)
+            except ConversionError as error:
+                reason = reason or str(error)
+            name = node_name(tensor)
+            if tensor in self.given or name not in self.free - self.placed - set(self.blocked) or self._refusal(name):
+                break
+        if not possible:
+            self._block(seed, reason or "it reads several tensors; the NPU has one input", seed)
+            return None
+        return next((tensor for tensor in reversed(possible) if tensor not in self.useless), possible[0])
+
+    def _refusal(self, name: str) -> bool:
+        """Whether the node is one that cannot even be asked about; it is noted."""
+        reason = refuse_training(self.graph, name)
+        if reason:
+            self._block(name, f"it {reason}", name)
+        return reason is not None
+
+    def _block(self, name: str, reason: str, start: str) -> None:
+        cut = _cut_before(self.graph, name, start)
+        self.blocked.setdefault(name, Blocked(name, self.graph.nodes[name].op, reason, cut))
+
+    def _part(self, start: str, seed: str) -> Part | None:
+        """What the compiler takes of all that depends on `start`; None when something before `seed` was refused."""
+        while nodes := self._around_convolutions(self._grown(start), start):
+            ends = self._ends(nodes)
+            refused = len(self.blocked)
+            try:
+                model = to_onnx.convert_featurizer(self.graph, [start], ends)
+                found = blocked_nodes(self.graph, nodes, start, model)
+                # the layout behind what reads the start and is refused, or reshapes it, is a guess: ask from there
+                if any(blocked.node == seed for blocked in found) and start not in self._sources(seed):
+                    self.useless.add(start)
+                    return None
+                first = [blocked for blocked in found if start in self._sources(blocked.node)]
+                self.blocked = {blocked.node: blocked for blocked in first or found} | self.blocked
+            except AmlRealtimeAiError as error:
+                named = [name for name in nodes if f"'{name}'" in str(error)]
+                self._block(named[0] if named else seed, " ".join(str(error).split()), start)
+            if len(self.blocked) == refused:
+                return Part(nodes, [start], ends, model)
+            if self._start(seed) != start:
+                return None
+        return None
+
+    def _grown(self, start: str) -> list[str]:
+        """Nodes that depend on `start` alone, and on nothing that is refused."""
+        region: set[str] = set()
+        for name in self.varying:
+            if name not in self.free or name in self.placed or name in self.blocked or self._refusal(name):
+                continue
+            sources = self._sources(name)
+            if sources and all(tensor == start or node_name(tensor) in region for tensor in sources):
+                region.add(name)
+        return [name for name in self.varying if name in region]
+
+    def _around_convolutions(self, nodes: list[str], start: str) -> list[str]:
+        """Those that lead to a convolution, or follow one up to the classifier."""
+        convolutions = [name for name in nodes if _CONVOLUTION.fullmatch(self.graph.nodes[name].op)]
+        kept = set(self.graph.ancestors([f"{name}:0" for name in convolutions], stop=[start])) & set(nodes)
+        for name in nodes:
+            if _CLASSIFIER.fullmatch(self.graph.nodes[name].op) is None and convolutions:
+                inner = [tensor for tensor in self._sources(name) if tensor != start]
+                if inner and all(node_name(tensor) in kept for tensor in inner):
+                    kept.add(name)
+        return [name for name in nodes if name in kept]
+
+    def _ends(self, nodes: Sequence[str]) -> list[str]:
+        """Tensors that leave the region: read outside of it, or asked for."""
+        inside = set(nodes)
+        ends: dict[str, None] = {}
+        for tensor, readers in self.graph.consumers(self.varying).items():
+            if node_name(tensor) in inside and any(reader not in inside for reader in readers):
+                ends[tensor] = None
+        ends |= {tensor: None for tensor in self.wanted if node_name(tensor) in inside}
+        return list(dict.fromkeys(self.graph.resolve(tensor, stop=self.wanted) for tensor in ends))
+
+    def _paying(self, parts: list[Part]) -> list[Part]:
+        """Those with enough matrix work; the convolutions of the others are noted."""
+        work = [sum(map(self._multiplications, part.nodes)) for part in parts]
+        total = sum(map(self._multiplications, self.varying))
+        kept = []
+        for part, own in zip(parts, work, strict=True):
+            if own == max(work) or own >= _SHARE * total:
+                kept.append(part)
+            else:
+                seed = next(n for n in part.nodes if _CONVOLUTION.fullmatch(self.graph.nodes[n].op))
+                share = f"{100 * own / max(total, 1):.1f} % of the multiplications"
+                self._block(seed, f"alone between host parts it does {share}; {100 * _SHARE:.0f} % pay", part.inputs[0])
+        return kept
+
+    def _multiplications(self, name: str) -> float:
+        """Of a convolution, for one image; 0 for other nodes."""
+        node = self.graph.nodes[name]
+        if not _CONVOLUTION.fullmatch(node.op):
+            return 0.0
+        shapes = [self.graph.shape(tensor) or [] for tensor in (self.graph.inputs(node)[1], f"{name}:0")]
+        taps, result = ([float(size or 1) for size in shape] for shape in shapes)
+        per_output = taps[:3] if node.op.startswith("Conv") else taps[:2]
+        return float(np.prod([*per_output, *result[1:]]))
