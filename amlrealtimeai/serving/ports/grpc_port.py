@@ -313,5 +313,6 @@ def _options(servicer: Servicer) -> tuple[tuple[str, int], ...]:
         ("grpc.keepalive_timeout_ms", _PING_SECONDS * 1000),
         ("grpc.http2.min_ping_interval_without_data_ms", _PING_SECONDS * 1000),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.bdp_probe", 0),  # else megabytes of every message come before its key has been looked at
         ("grpc.so_reuseport", 0),  # else a second server would share the port and take half the requests
     )
