@@ -241,8 +241,8 @@ def run(seconds: float, connections: int, kinds: list[str], rounds: int = 3) -> 
                 ratios.append(float(np.percentile(busy[-1], 99) / np.percentile(quiet[-1], 99)))
         alive = running.process.poll() is None
     print(f"{connections} connections of {', '.join(kinds)}")
-    print(f"alone:        {_text(sum(quiet, []))}")
-    print(f"under attack: {_text(sum(busy, []))}")
+    print(f"alone:        {_text([*itertools.chain(*quiet)])}")
+    print(f"under attack: {_text([*itertools.chain(*busy)])}")
     print(
         f"p99 x{statistics.median(ratios):.2f} (rounds {', '.join(f'{ratio:.2f}' for ratio in ratios)}), "
         f"memory {before:.0f} {most - before:+.0f} MiB"
