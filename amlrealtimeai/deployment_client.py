@@ -1,29 +1,39 @@
 """The first edition's DeploymentClient (2018), on the same store, server and targets as the later API."""
 
+import contextlib
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from amlrealtimeai.core import ComputeTarget, Model, Webservice, Workspace
+from amlrealtimeai.core.arguments import check_text
 from amlrealtimeai.core.certificates import names_in
 from amlrealtimeai.core.compute import AksUpdateConfiguration, SslConfiguration
 from amlrealtimeai.core.compute.aks import AksProvisioningConfiguration
 from amlrealtimeai.core.pem import self_signed
 from amlrealtimeai.core.stored import split_id
 from amlrealtimeai.core.webservice import deployment
-from amlrealtimeai.errors import DeploymentError, InvalidInputError, NotFoundError
+from amlrealtimeai.errors import (
+    DeploymentError,
+    InUseError,
+    InvalidInputError,
+    NotFoundError,
+    WebserviceInputError,
+    WebserviceNotFoundError,
+)
 from amlrealtimeai.serving.ports.tls import Tls
-from amlrealtimeai.store.store import now, set_secrets
-from amlrealtimeai.targets.base import STOPPED
-from amlrealtimeai.targets.embedded import NOTEBOOK, PROCESS
+from amlrealtimeai.store.locks import LifeLock
+from amlrealtimeai.targets.base import HEALTHY, STOPPED
+from amlrealtimeai.targets.hosts import NOTEBOOK, PROCESS
 
 _REGION = "first-edition"  # a region for every cluster that belongs to one service, so that no FPGA quota counts them
 _LOCAL = "127.0.0.1"
 _SECONDS = 10.0
 _END = "-----END CERTIFICATE-----"
+_STATES = {HEALTHY: "Succeeded"}
 _KEY_TYPES = {"primary": ("primary",), "secondary": ("secondary",), None: ("primary", "secondary")}
 
 
@@ -31,9 +41,9 @@ _KEY_TYPES = {"primary": ("primary",), "secondary": ("secondary",), None: ("prim
 class Service:
     """A service as it was when it was asked for. Keys are None without TLS, and never shown by repr.
 
-    state: "Healthy", "Transitioning", "Unhealthy", "Failed" or "Stopped". ipAddress: the name or address to connect to;
-    with TLS one that is in the certificate. rootCertificates: PEM for a client to trust, if the certificate's chain
-    holds its own CA.
+    state: "Succeeded" when it answers, else "Transitioning", "Unhealthy", "Failed" or "Stopped". ipAddress: the name or
+    address to connect to; with TLS one that is in the certificate. rootCertificates: PEM for a client to trust, if the
+    certificate's chain holds its own CA.
     """
 
     id: str
@@ -138,21 +148,25 @@ class DeploymentClient:
         model = self._model(model_id)
         tls = _tls(ssl_enabled, ssl_certificate, ssl_key)
         keys = _keys(primary_key, secondary_key, ssl_enabled)
-        if self.get_service_by_name(service_name) is not None:
-            raise InvalidInputError(
-                f"there is a service {service_name!r} already. Change it with update_service({service_name!r}, "
-                "model_id), or delete it with delete_service()."
-            )
-        target = self._cluster(service_name, tls)
-        wish = deployment.Wish(service_name, model, None, target, auth=tls is not None, keys=keys)
-        try:
-            deployment.deploy(self._workspace, wish, overwrite=False)
-            Webservice(self._workspace, service_name).wait_for_deployment()
-        except BaseException:
+        with self._turn(service_name):
             if self._workspace.store.find("webservices", name=service_name) is not None:
-                Webservice(self._workspace, service_name).delete()
-            target.delete()
-            raise
+                raise WebserviceInputError(
+                    f"there is a service {service_name!r} already. Change it with update_service({service_name!r}, "
+                    "model_id), or delete it with delete_service()."
+                )
+            target = self._cluster(service_name, tls)
+            wish = deployment.Wish(service_name, model, None, target, auth=tls is not None, keys=keys)
+            made: Webservice | None = None
+            try:
+                deployment.deploy(self._workspace, wish, overwrite=False)
+                made = Webservice(self._workspace, service_name)
+                made.wait_for_deployment()
+            except BaseException:
+                with contextlib.suppress(NotFoundError, InUseError):  # the first reason is the one to be told
+                    if made is not None:
+                        made.delete()
+                    target.delete()
+                raise
         return self.get_service_by_id(service_name)
 
     def update_service(
@@ -169,6 +183,20 @@ class DeploymentClient:
 
         TLS cannot be switched on or off in place, because all clients have to change with it: InvalidInputError.
         """
+        with self._turn(self._service(service_id).name):
+            self._update(service_id, model_id, ssl_enabled, ssl_certificate, ssl_key, primary_key, secondary_key)
+        return self.get_service_by_id(service_id)
+
+    def _update(
+        self,
+        service_id: str,
+        model_id: str,
+        ssl_enabled: bool | None,
+        ssl_certificate: str | None,
+        ssl_key: str | None,
+        primary_key: str | None,
+        secondary_key: str | None,
+    ) -> None:
         service, target = self._service(service_id), self._target(service_id)
         model = self._model(model_id)
         secure = service.ssl_enabled
@@ -184,16 +212,11 @@ class DeploymentClient:
             configuration = SslConfiguration("Enabled", tls[0], tls[1], _address(tls[0]))
             target.update(AksUpdateConfiguration(configuration))
             _wait_for_certificate(self.get_service_by_id(service_id).port, tls[0])
-        if keys:
-            with self._workspace.store.database.write() as connection:
-                set_secrets(connection, "webservices", service_id, keys)
         if service.models[0].id != model.id or service.state == STOPPED:
             service.update(models=[model])
-            service.wait_for_deployment()
-        elif keys:
-            service._apply({"updated": now()})
-            service.wait_for_deployment()
-        return self.get_service_by_id(service_id)
+        if keys:
+            deployment.change(self._workspace, service._row, lambda row: {}, keys)
+        service.wait_for_deployment()
 
     def get_service_by_id(self, service_id: str) -> Service:
         """The service; NotFoundError when there is none."""
@@ -208,7 +231,7 @@ class DeploymentClient:
             modelId=service.models[0].id,
             ipAddress=_address(certificate) if certificate else _LOCAL,
             port=port,
-            state=status.state,
+            state=_STATES.get(status.state, status.state),
             sslEnabled=service.ssl_enabled,
             primaryKey=keys.get("primary"),
             secondaryKey=keys.get("secondary"),
@@ -237,9 +260,10 @@ class DeploymentClient:
 
     def delete_service(self, service_id: str) -> None:
         """Finish its requests, close its port and forget it."""
-        service, target = self._service(service_id), self._target(service_id)
-        service.delete()
-        target.delete()
+        with self._turn(self._service(service_id).name):
+            service, target = self._service(service_id), self._target(service_id)
+            service.delete()
+            target.delete()
 
     # --- keys ----------------------------------------------------------------------------------------------------
 
@@ -263,6 +287,15 @@ class DeploymentClient:
 
     # --- inside --------------------------------------------------------------------------------------------------
 
+    @contextlib.contextmanager
+    def _turn(self, name: str) -> Iterator[None]:
+        """One process and thread at a time makes, changes or deletes a service of this name."""
+        lock = LifeLock(self._workspace.store.run / f"changing-{name}.lock")
+        try:
+            yield
+        finally:
+            lock.release()
+
     def _model(self, model_id: str) -> Model:
         name, version = split_id(model_id, "model")
         model = Model(self._workspace, name, version=version)
@@ -273,10 +306,13 @@ class DeploymentClient:
         return model
 
     def _service(self, service_id: str) -> Webservice:
+        check_text("service id", service_id)
         row = self._workspace.store.find("webservices", name=service_id)
         if row is None or not self._is_ours(row["compute_target"]):
             known = ", ".join(service.id for service in self.list_services()) or "none"
-            raise NotFoundError(f"no service {service_id!r}; there are: {known}. Create it with create_service().")
+            raise WebserviceNotFoundError(
+                f"no service {service_id!r}; there are: {known}. Create it with create_service()."
+            )
         return Webservice(self._workspace, service_id)
 
     def _target(self, service_id: str) -> Any:

@@ -98,7 +98,14 @@ class Stored(Shown):
         return {column: self._row[column] for column in KEYS[self._table]}
 
     def _change(self, function: Callable[[Row], Row]) -> None:
-        self._row = self.workspace.store.change(self._table, self._key, function)
+        def checked(row: Row) -> Row:
+            if row["created"] != self._row["created"]:
+                raise NotFoundError(
+                    f"{self.name!r} does not exist any more: it was deleted; another one has its name now."
+                )
+            return function(row)
+
+        self._row = self.workspace.store.change(self._table, self._key, checked)
 
 
 class Versioned(Stored):

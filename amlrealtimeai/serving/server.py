@@ -33,7 +33,8 @@ class Server:
     """Serves converted models by name.
 
     host, port     where to listen; port 0 takes a free one, which `port` then says
-    tls            certificate and key; without it everything is plain text, so keys are refused (ConfigError)
+    tls            certificate and key; without it everything is plain text, so keys are refused
+                   (ConfigError), except on this machine's loopback address
     keys           any of these opens every model that has no keys of its own; none: open to everyone who can connect
     limits         see Limits
     rest_port      also answer TensorFlow Serving's REST API, /metrics and /healthz there; port 0 takes a free one
@@ -235,9 +236,9 @@ class Server:
         checked = tuple(keys or ())
         if any(not isinstance(key, str) or not key.strip() for key in checked):
             raise ConfigError("expected keys to be non-empty strings; an empty one would open the service to everyone")
-        if checked and self._credentials is None:
+        if checked and self._credentials is None and self.host not in _LOOPBACK:
             raise ConfigError(
                 "keys need TLS: without it everyone on the way can read them. "
-                "Give a certificate and key (tls=), or serve without keys"
+                "Give a certificate and key (tls=), listen on 127.0.0.1 only, or serve without keys"
             )
         return checked

@@ -6,27 +6,38 @@ its number of FPGAs; what waits for an FPGA to finish a request waits in the ser
 
 import atexit
 import os
+import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from amlrealtimeai.errors import DeploymentError
 from amlrealtimeai.serving.ports.address import address_of
 from amlrealtimeai.store import Store
 from amlrealtimeai.store.locks import LifeLock
-from amlrealtimeai.store.store import Row, select, update
+from amlrealtimeai.store.store import Row, find, select
 from amlrealtimeai.targets import hosts
-from amlrealtimeai.targets.base import FAILED, HEALTHY, STOPPED, TRANSITIONING, UNHEALTHY, Service, Status
-from amlrealtimeai.targets.hosts import Files, Host, Settings
+from amlrealtimeai.targets.base import FAILED, HEALTHY, STOPPED, TRANSITIONING, UNHEALTHY, Record, Service, Status
+from amlrealtimeai.targets.files import Files
+from amlrealtimeai.targets.follow import retire
+from amlrealtimeai.targets.hosts import NOTEBOOK, PROCESS, Host, Settings
 
-NOTEBOOK, PROCESS = "notebook", "process"
 _APPLY_SECONDS = 60.0
+_END_SECONDS = 15.0
+_TRIES = 5
 _STATES = {"AVAILABLE": HEALTHY, "LOADING": TRANSITIONING, "END": FAILED}
 
-_started: dict[tuple[Path, str], tuple[int, Host]] = {}
-"""Servers that this process has started: (store, cluster) -> (process id, host). A forked child owns none of them."""
+_started: dict[str, tuple[int, Path, Host]] = {}
+"""Servers that this process has started and that end with it: id -> (process id, store, host).
+
+A forked child owns none of them, which the process id tells.
+"""
 _lock = threading.RLock()
+
+
+class _GoneError(Exception):
+    """A server has ended since it was chosen."""
 
 
 class EmbeddedTarget:
@@ -37,86 +48,96 @@ class EmbeddedTarget:
         self._settings = settings
         self._run_in = run_in
 
-    def deploy(self, service: Service) -> None:
-        """Start the service on this process's server of the cluster, which is started when there is none."""
-        self._check_capacity(service.name, service.replicas)
-        with _lock:
-            server = self._server()
-            try:
-                self._assign(service, server)
-            except BaseException:
-                self._end_if_idle(server)
-                raise
+    def check(self, service: Service) -> Sequence[str]:
+        """Names of what has no meaning here; DeploymentError when the cluster has too few FPGAs free."""
+        with self._store.database.read() as connection:
+            self._check_capacity(connection, service.name, service.replicas)
+        return service.asked()
 
-    def update(self, service: Service) -> None:
+    def deploy(self, service: Service, record: Record) -> None:
+        """Start the service on this process's server of the cluster, which is started when there is none."""
+        for _ in range(_TRIES):
+            with _lock:
+                server = self._server()
+                try:
+                    former = self._place(service, server, record)
+                    break
+                except _GoneError:
+                    continue
+                except BaseException:
+                    self._end_if_idle(server)
+                    raise
+        else:
+            raise DeploymentError(
+                f"the servers of {self._settings.cluster!r} end as soon as they start; see get_logs()."
+            )
+        if former != server:
+            self._settle(former)
+
+    def update(self, service: Service, record: Record) -> None:
         """Replace what the service's server serves, whichever process has it; a stopped service is deployed."""
         row = self._server_of(service.name)
-        if row is None:
-            self.deploy(service)
-        else:
-            self._assign(service, row["id"])
-
-    def scale(self, name: str, replicas: int) -> None:
-        """Claim more or fewer FPGAs."""
-        with self._store.database.write():
-            row = self._running(name)
-            self._check_capacity(name, replicas)
-            files = Files(self._store, row["id"])
-            services = files.read_services()
-            services[name]["replicas"] = replicas
-            files.write_services(services)
+        try:
+            if row is None:
+                raise _GoneError
+            self._place(service, row["id"], record)
+        except _GoneError:
+            self.deploy(service, record)
 
     def status(self, name: str) -> Status:
         """How the service is, by asking its server."""
+        service = self._store.find("webservices", name=name)
+        wanted = int(service["settings"]["num_replicas"]) if service else 0
         row = self._server_of(name)
         if row is None:
-            return Status(STOPPED, reason="the process that ran it has ended; call update() to deploy it again")
+            reason = "the process that ran it has ended; call update() to deploy it again"
+            return Status(STOPPED, reason=reason, wanted=wanted)
         if not row["port"]:
-            return Status(TRANSITIONING)
+            return Status(TRANSITIONING, wanted=wanted)
         address = address_of(row["host"], row["port"])
         files = Files(self._store, row["id"])
-        report = files.report()
-        wanted = files.read_services().get(name)
-        if report is None or wanted is None:
-            return Status(TRANSITIONING, address)
+        files.derive()
+        report, entry = files.report(), files.read_services().get(name)
+        if report is None or entry is None:
+            return Status(TRANSITIONING, address, wanted=wanted)
         if report.get("error"):
-            return Status(FAILED, address, report["error"])
-        entry = report["services"].get(name)
-        if entry is None or (entry["version"] != wanted["version"] and entry["state"] != "END"):
-            return Status(TRANSITIONING, address)
-        state = _STATES[entry["state"]]
-        if state == HEALTHY and row["pid"] != os.getpid() and not hosts.answers(row, bool(self._settings.certificate)):
-            return Status(UNHEALTHY, address, f"its server (process {row['pid']}) does not answer")
+            return Status(FAILED, address, report["error"], wanted)
+        found = report["services"].get(name)
+        if found is None or (found["version"] != entry["version"] and found["state"] != "END"):
+            return Status(TRANSITIONING, address, wanted=wanted)
+        state = _STATES[found["state"]]
+        here = row["run_in"] == NOTEBOOK and _is_mine(row["id"])
+        if state == HEALTHY and not here and not hosts.answers(row, self._settings.secure):
+            return Status(UNHEALTHY, address, f"its server (process {row['pid']}) does not answer", wanted)
         # The store's file has its digest for a name, which tells people nothing.
-        return Status(state, address, entry["error"].replace(Path(wanted["model"]).name, "the model"))
+        reason = found["error"].replace(Path(entry["model"]).name, "the model")
+        ready = wanted if state == HEALTHY else 0
+        return Status(state, address, reason, wanted, ready, found["version"] if ready else None)
 
     def logs(self, name: str, lines: int) -> str:
-        """Lines of the cluster's log about this service, or about no service in particular."""
-        log = hosts.tail(hosts.log_path(self._store, self._settings.cluster), 100_000).splitlines()
-        return "\n".join([line for line in log if "model=" not in line or f"model={name!r}" in line][-lines:])
+        """Lines of the cluster's logs about this service, or about no service in particular."""
+        return "\n".join(hosts.read_log(self._store, self._settings.cluster, name, lines))
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, record: Record) -> None:
         """Take the service off its server; a server without services is ended."""
-        row = self._server_of(name)
-        if row is None:
-            return
         with self._store.database.write() as connection:
-            update(connection, "webservices", {"name": name}, server=None)
-            self._remove(name, row)
-        with _lock:
-            if not self._end_if_idle(row["id"]):
-                self._wait_until_applied(row)
+            row = find(connection, "webservices", {"name": name})
+            record(connection, None)
+        if row and row["compute_target"] == self._settings.cluster:
+            self._settle(row["server"])
 
     def close(self) -> None:
-        """End all servers of the cluster (of other processes: only children)."""
+        """End all servers of the cluster; those in other processes end themselves, now that they have no row."""
         with _lock:
             for row in self._store.select("servers", compute_target=self._settings.cluster):
+                with self._store.database.write() as connection:
+                    connection.execute("DELETE FROM servers WHERE id = ?", (row["id"],))
                 self._end(row)
 
     def refresh_certificate(self) -> None:
-        """Give the running servers the certificate and key of the settings; no restart, no lost request."""
+        """Give the running servers the certificate and key that the store has; no restart, no lost request."""
         for row in self._alive():
-            Files(self._store, row["id"]).write_tls(self._settings)
+            self._follow(row["id"])
 
     # --- servers -------------------------------------------------------------------------------------------------
 
@@ -124,10 +145,12 @@ class EmbeddedTarget:
         """Servers of the cluster that run; those that have ended are forgotten."""
         alive = []
         for row in self._store.select("servers", compute_target=self._settings.cluster):
-            if hosts.is_alive(self._store, row):
-                alive.append(row)
-            else:
-                hosts.forget(self._store, row["id"])
+            if not hosts.is_alive(self._store, row):
+                self._store.forget_server(row["id"])
+                continue
+            if not row["port"] and (port := Files(self._store, row["id"]).read_port()):
+                row = self._store.update("servers", {"id": row["id"]}, port=port)  # its starter was killed
+            alive.append(row)
         return alive
 
     def _server(self) -> str:
@@ -142,65 +165,95 @@ class EmbeddedTarget:
 
     def _found_or_started(self, shared: bool) -> str:
         for row in self._alive():
-            if row["port"] and (shared or row["owner"] == os.getpid()):
+            if _is_mine(row["id"]) or (shared and row["run_in"] == PROCESS and self._is_ready(row)):
                 return str(row["id"])
-        start = hosts.start_child if self._run_in == PROCESS else hosts.start_here
-        host = start(self._store, self._settings)
+        if self._run_in == PROCESS:
+            host = hosts.start_child(self._store, self._settings)
+        else:
+            host = hosts.start_here(self._store, self._settings, _end_started)
         if not shared:
-            _started[self._store.path, self._settings.cluster] = (os.getpid(), host)
+            _started[host.id] = (os.getpid(), self._store.path, host)
         return host.id
+
+    def _is_ready(self, row: Row) -> bool:
+        """Whether a server has its port; one whose starter was killed is waited for, as long as it lives."""
+        deadline = time.monotonic() + hosts.START_SECONDS
+        while not row["port"] and time.monotonic() < deadline:
+            found = next((found for found in self._alive() if found["id"] == row["id"]), None)
+            if found is None:
+                return False
+            row = found
+            time.sleep(0.05)
+        return bool(row["port"])
 
     def _server_of(self, name: str) -> Row | None:
         """The living server that has the service."""
         service = self._store.find("webservices", name=name)
         row = self._store.find("servers", id=service["server"]) if service and service["server"] else None
-        return row if row and hosts.is_alive(self._store, row) else None
+        if row is None or not hosts.is_alive(self._store, row):
+            return None
+        return row if row["port"] else next((found for found in self._alive() if found["id"] == row["id"]), None)
 
-    def _running(self, name: str) -> Row:
-        row = self._server_of(name)
-        if row is None:
-            raise DeploymentError(f"the service {name!r} is stopped; call update() to deploy it again.")
-        return row
+    def _follow(self, id: str) -> None:
+        """Let a server have what its rows say now, not only at its next look."""
+        if _is_mine(id):
+            _started[id][2].follow()
+        else:
+            Files(self._store, id).derive()
 
     def _end_if_idle(self, id: str) -> bool:
+        """End a server that no service uses, unless it is inside another process, which may go on with it."""
         row = self._store.find("servers", id=id)
-        if row is None or Files(self._store, id).read_services():
-            return row is None
-        return self._end(row)
-
-    def _end(self, row: Row) -> bool:
-        """End a server; False for one inside another process, which only that process can end."""
-        key = (self._store.path, self._settings.cluster)
-        if key in _started and _started[key][1].id == row["id"] and _started[key][0] == os.getpid():
-            _started.pop(key)[1].stop()
-        elif row["pid"] != row["owner"]:
-            hosts.end(self._store, row)
-        elif hosts.is_alive(self._store, row):
+        if row is None:
+            return True
+        if row["run_in"] == NOTEBOOK and not _is_mine(id):
             return False
-        hosts.forget(self._store, row["id"])
+        if not retire(self._store, id):
+            return False
+        self._end(row)
         return True
+
+    def _end(self, row: Row) -> None:
+        """End a server whose row is gone; one inside another process does that itself."""
+        if _is_mine(row["id"]):
+            _end_started(row["id"])
+        elif row["run_in"] == PROCESS:
+            hosts.end(self._store, row)
+        else:
+            return
+        deadline = time.monotonic() + _END_SECONDS  # its follower may have been quicker, and be ending it
+        while hosts.is_alive(self._store, row) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if not hosts.is_alive(self._store, row):
+            self._store.forget_server(row["id"])
 
     # --- services ------------------------------------------------------------------------------------------------
 
-    def _assign(self, service: Service, server: str) -> None:
-        """Write the service into the server's file, and out of the one it was in."""
-        entry: dict[str, Any] = {"model": str(service.model), "version": service.revision, "replicas": service.replicas}
-        if service.keys:
-            entry["keys"] = list(service.keys)
-        with self._store.database.write() as connection:
-            self._check_capacity(service.name, service.replicas)
-            before = select(connection, "webservices", name=service.name)[0]["server"]
-            if before and before != server and (row := self._store.find("servers", id=before)):
-                self._remove(service.name, row)
-            update(connection, "webservices", {"name": service.name}, server=server)
-            files = Files(self._store, server)
-            files.write_services({**files.read_services(), service.name: entry})
+    def _place(self, service: Service, server: str, record: Record) -> str | None:
+        """Write the service down for a server, if that lives and the FPGAs are enough; then let the server know.
 
-    def _remove(self, name: str, row: Row) -> None:
-        files = Files(self._store, row["id"])
-        services = files.read_services()
-        if services.pop(name, None) is not None:
-            files.write_services(services)
+        Returns the server that had the service before.
+        """
+        with self._store.database.write() as connection:
+            row = find(connection, "servers", {"id": server})
+            if row is None or not hosts.is_alive(self._store, row):
+                raise _GoneError
+            before = find(connection, "webservices", {"name": service.name})
+            record(connection, server)
+            self._check_capacity(connection, service.name, service.replicas)
+        self._follow(server)
+        return before["server"] if before else None
+
+    def _settle(self, server: str | None) -> None:
+        """Let a server know that it has lost a service (of any cluster), and end it if that was its last."""
+        row = self._store.find("servers", id=server) if server else None
+        if row is None or not hosts.is_alive(self._store, row):
+            return
+        self._follow(row["id"])
+        with _lock:
+            ended = self._end_if_idle(row["id"])
+        if not ended:
+            self._wait_until_applied(row)
 
     def _wait_until_applied(self, row: Row) -> None:
         files = Files(self._store, row["id"])
@@ -208,16 +261,18 @@ class EmbeddedTarget:
         while files.report() is None and hosts.is_alive(self._store, row) and time.monotonic() < deadline:
             time.sleep(0.02)
 
-    def _check_capacity(self, name: str, replicas: int) -> None:
+    def _check_capacity(self, connection: sqlite3.Connection, name: str, replicas: int) -> None:
         """DeploymentError unless the cluster has that many FPGAs free."""
         agents, cluster = self._settings.agents, self._settings.cluster
-        homes = {row["name"]: row["server"] for row in self._store.select("webservices", compute_target=cluster)}
-        others = {
-            other: entry["replicas"]
-            for row in self._store.select("servers", compute_target=cluster)
+        living = {
+            row["id"]
+            for row in select(connection, "servers", compute_target=cluster)
             if hosts.is_alive(self._store, row)
-            for other, entry in Files(self._store, row["id"]).read_services().items()
-            if other != name and homes.get(other) == row["id"]
+        }
+        others = {
+            row["name"]: int(row["settings"]["num_replicas"])
+            for row in select(connection, "webservices", compute_target=cluster)
+            if row["name"] != name and row["server"] in living
         }
         if replicas + sum(others.values()) <= agents:
             return
@@ -230,14 +285,23 @@ class EmbeddedTarget:
         )
 
 
+def _is_mine(id: str) -> bool:
+    return id in _started and _started[id][0] == os.getpid()
+
+
+def _end_started(id: str) -> None:
+    """End a server of this process; its row is gone, or goes with this process."""
+    found = _started.pop(id, None)  # without _lock: who holds it may be waiting for the follower that calls this
+    if found is not None and found[0] == os.getpid():
+        found[2].stop()
+
+
 @atexit.register
 def _end_all() -> None:
     """Servers end with the process that started them."""
-    while _started:
-        (path, _), (process, host) = _started.popitem()
+    for id, (process, path, _) in list(_started.items()):
         if process != os.getpid():
             continue
-        host.stop()
-        host.files.remove()
+        _end_started(id)
         if (path / "store.sqlite3").exists():
-            hosts.forget(Store(path), host.id)
+            Store(path).forget_server(id)

@@ -5,19 +5,18 @@ store can change what it serves. That it lives is shown by a lock that ends with
 """
 
 import contextlib
-import json
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import amlrealtimeai
 from amlrealtimeai.artifact.stages import usable_cpus
@@ -29,25 +28,32 @@ from amlrealtimeai.serving.process.watch import Watcher
 from amlrealtimeai.serving.request.limits import Limits
 from amlrealtimeai.serving.server import Server
 from amlrealtimeai.store import Store
-from amlrealtimeai.store.locks import LifeLock, is_held
+from amlrealtimeai.store.locks import LifeLock, holders, is_held
 from amlrealtimeai.store.store import Row
+from amlrealtimeai.targets.files import Files, read_tls
+from amlrealtimeai.targets.follow import Follower
 
+NOTEBOOK, PROCESS = "notebook", "process"
+"""Where a server runs: in the process that started it, or in a child process."""
 START_SECONDS = 60.0
 GRACE_SECONDS = 5.0
-_LOG_BYTES = 8 << 20
+_KEPT_LOGS = 5
 _LOG_FORMAT = "time=%(asctime)s.%(msecs)03d level=%(levelname)s %(message)s"
 _LOG_TIME = "%Y-%m-%dT%H:%M:%S"
+_REQUEST = re.compile(r"request=(\S+)")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all servers of a cluster have in common; agents: emulated FPGAs, each runs one request at a time."""
+    """What all servers of a cluster have in common.
+
+    agents: emulated FPGAs, each runs one request at a time. secure: with TLS; the store has the certificate and key.
+    """
 
     cluster: str
     agents: int = 1
     host: str = "127.0.0.1"
-    certificate: str | None = None
-    key: str | None = field(default=None, repr=False)
+    secure: bool = False
     keep_running: bool = False
 
     @property
@@ -56,93 +62,87 @@ class Settings:
         return max(1, usable_cpus() // self.agents)
 
 
-class Files:
-    """The files of one server, in the store's folder for running things."""
-
-    def __init__(self, store: Store, id: str) -> None:
-        self.lock = store.run / f"{id}.lock"
-        self.services = store.run / f"{id}.json"
-        self.status = store.run / f"{id}.json.status"
-        self.port = store.run / f"{id}.port"
-        self.certificate = store.run / f"{id}.crt"
-        self.key = store.run / f"{id}.key"
-
-    def remove(self) -> None:
-        """Forget a server that has ended."""
-        for path in vars(self).values():
-            with contextlib.suppress(OSError):
-                path.unlink()
-
-    def tls(self) -> tuple[Path, Path] | None:
-        """Certificate and key, where the server has them."""
-        return (self.certificate, self.key) if self.certificate.exists() else None
-
-    def write_tls(self, settings: Settings) -> None:
-        """Write or replace certificate and key; a running server takes them for its next connections."""
-        if settings.certificate and settings.key:
-            _write_private(self.key, settings.key)
-            _write_private(self.certificate, settings.certificate)
-
-    def read_services(self) -> dict[str, Any]:
-        """The services that the server is told to have, by name."""
-        return _read_json(self.services).get("services", {})
-
-    def write_services(self, services: dict[str, Any]) -> None:
-        """Tell the server what to serve; call it while holding the store's write lock."""
-        _write_private(self.services, json.dumps({"generation": secrets.token_hex(8), "services": services}))
-
-    def report(self) -> dict[str, Any] | None:
-        """What the server made of the services; None as long as it is still busy with the last change."""
-        wanted, report = _read_json(self.services), _read_json(self.status)
-        return report if wanted and report.get("generation") == wanted.get("generation") else None
-
-
 @dataclass
 class Host:
-    """A server that this process has started: in itself, or as a child."""
+    """A server that this process has started: in itself, or as a child. `follow` makes it look at its rows now."""
 
     id: str
-    files: Files
     stop: Callable[[], None]
+    follow: Callable[[], object]
 
 
-def log_path(store: Store, cluster: str) -> Path:
-    """Log of all servers of a cluster."""
-    return store.logs / f"cluster-{cluster}.log"
+def log_folder(store: Store, cluster: str) -> Path:
+    """Logs of the servers of a cluster, one file each."""
+    return store.logs / f"cluster-{cluster}"
 
 
-def start_here(store: Store, settings: Settings) -> Host:
-    """A server in this process."""
-    id, files, lock = _prepare(store, settings)
-    handler = logging.FileHandler(_fresh_log(store, settings.cluster))
+def start_here(store: Store, settings: Settings, on_gone: Callable[[str], None]) -> Host:
+    """A server in this process; on_gone(id) is called when its row has been deleted."""
+    id, files, lock, log = _prepare(store, settings, NOTEBOOK)
+    with contextlib.ExitStack() as stack:  # undone in reverse, at a failure as well as at the end
+        stack.callback(lock.release)
+        try:
+            tls = _tls(store, settings)
+            server = Server(settings.host, 0, tls=tls, limits=Limits(workers=settings.agents))
+            watcher = Watcher(server, files.services, settings.threads)
+            own_log = stack.enter_context(_log_into(log, server, watcher))
+            stack.callback(server.stop, GRACE_SECONDS)
+            server.start()
+            own_log.info("ready on %s", server.address)
+            stack.callback(watcher.stop)
+            watcher.start()
+            store.update("servers", {"id": id}, port=server.port)
+        except BaseException:
+            store.forget_server(id)
+            raise
+
+        def renew() -> None:
+            nonlocal tls
+            if (fresh := _tls(store, settings)) and fresh != tls:
+                server.replace_tls(fresh)
+                tls = fresh
+
+        def follow() -> None:
+            if files.derive():
+                renew()
+
+        follower = Follower(store, id, log, on_gone=lambda: on_gone(id), on_look=renew)
+        stack.callback(follower.stop)
+        follower.start()
+        return Host(id, stack.pop_all().close, follow)
+
+
+def _tls(store: Store, settings: Settings) -> Tls | None:
+    with store.database.read() as connection:
+        texts = read_tls(connection, settings.cluster)
+    return Tls(texts["certificate"].encode(), texts["key"].encode()) if texts else None
+
+
+@contextlib.contextmanager
+def _log_into(path: Path, server: Server, watcher: Watcher) -> Iterator[logging.Logger]:
+    """Write what concerns this server alone into its own log, as a child would.
+
+    Requests come from the server itself. Of what all servers of this process share, the log takes what its watcher
+    says, and what failed unexpectedly: read_log tells whose request that was.
+    """
+    handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter(_LOG_FORMAT, _LOG_TIME))
-    logger = logging.getLogger("amlrealtimeai.serving")
+    handler.addFilter(lambda record: record.thread == watcher.ident or record.exc_info is not None)
+    shared = logging.getLogger("amlrealtimeai.serving")
+    if shared.level == logging.NOTSET:
+        shared.setLevel(logging.INFO)
+    shared.addHandler(handler)
+    own = logging.Logger(f"amlrealtimeai.targets.{path.stem}")
+    requests = logging.FileHandler(path)
+    requests.setFormatter(handler.formatter)
+    own.addHandler(requests)
+    server.add_observer(lambda record: own.info("%s", record))
     try:
-        tls = files.tls()
-        limits = Limits(workers=settings.agents)
-        server = Server(settings.host, 0, tls=Tls.from_files(*tls) if tls else None, limits=limits)
-        watcher = Watcher(server, files.services, settings.threads, tls)
-        server.start()
-        watcher.start()
-    except BaseException:
+        yield own
+    finally:
+        shared.removeHandler(handler)
         handler.close()
-        lock.release()
-        files.remove()
-        raise
-    logger.addHandler(handler)
-    if logger.level == logging.NOTSET:
-        logger.setLevel(logging.INFO)
-    logger.info("ready on %s", server.address)
-
-    def stop() -> None:
-        watcher.stop()
-        server.stop(GRACE_SECONDS)
-        logger.removeHandler(handler)
-        handler.close()
-        lock.release()
-
-    _insert(store, settings, id, os.getpid(), server.port)
-    return Host(id, files, stop)
+        requests.close()
 
 
 def start_child(store: Store, settings: Settings) -> Host:
@@ -151,20 +151,24 @@ def start_child(store: Store, settings: Settings) -> Host:
     Both hold the lock, so that neither is believed dead while the other lives. Raises DeploymentError with the end of
     the log when it does not start.
     """
-    id, files, lock = _prepare(store, settings)
-    with _fresh_log(store, settings.cluster).open("ab") as log:
-        process = subprocess.Popen(
-            _command(settings, files),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=store.run,
-            env=_environment(),
-            start_new_session=True,  # an interrupted notebook cell must not interrupt the service
-            pass_fds=() if os.name == "nt" else (lock.descriptor,),
-        )
+    id, files, lock, log = _prepare(store, settings, PROCESS)
+    try:
+        with log.open("ab") as stream:
+            process = subprocess.Popen(
+                _command(store, settings, files, log),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                cwd=store.run,
+                env=_environment(),
+                start_new_session=True,  # an interrupted notebook cell must not interrupt the service
+                pass_fds=() if os.name == "nt" else (lock.descriptor,),
+            )
+    except BaseException:
+        lock.release()
+        store.forget_server(id)
+        raise
     lock.release()  # the child has its own hold now
-    row = _insert(store, settings, id, process.pid, 0)
 
     def stop() -> None:
         process.terminate()
@@ -174,41 +178,56 @@ def start_child(store: Store, settings: Settings) -> Host:
         process.kill()
         process.wait()
 
+    row = {"id": id, "pid": process.pid, "host": settings.host, "port": 0}
     try:
-        port = _wait_for_port(files, process, log_path(store, settings.cluster))
-        store.update("servers", {"id": id}, port=port)
+        port = _wait_for_port(files, process, log)
+        store.update("servers", {"id": id}, port=port, pid=process.pid)
     except BaseException:
         stop()
-        forget(store, id)
+        store.forget_server(id)
         raise
-    return Host(id, files, stop)
+    return Host(id, stop, files.derive)
 
 
-def _prepare(store: Store, settings: Settings) -> tuple[str, Files, LifeLock]:
+def _prepare(store: Store, settings: Settings, run_in: str) -> tuple[str, Files, LifeLock, Path]:
+    """Its lock, then its row, then its files: who finds the one without a holder forgets the others."""
     id = secrets.token_hex(8)
     files = Files(store, id)
     lock = LifeLock(files.lock)
-    files.write_services({})
-    files.write_tls(settings)
-    return id, files, lock
+    row = {"id": id, "compute_target": settings.cluster, "pid": os.getpid() if run_in == NOTEBOOK else 0}
+    row |= {"owner": os.getpid(), "host": settings.host, "port": 0, "run_in": run_in}
+    try:
+        store.insert("servers", row)
+        files.derive()
+        log = _new_log(store, settings.cluster, id)
+    except BaseException:
+        lock.release()
+        store.forget_server(id)
+        raise
+    return id, files, lock, log
 
 
-def _insert(store: Store, settings: Settings, id: str, pid: int, port: int) -> Row:
-    row = {"id": id, "compute_target": settings.cluster, "pid": pid, "owner": os.getpid()}
-    row |= {"host": settings.host, "port": port}
-    store.insert("servers", row)
-    return row
+def _new_log(store: Store, cluster: str, id: str) -> Path:
+    """The path of a new server's log; of those of earlier servers the last few stay."""
+    folder = log_folder(store, cluster)
+    folder.mkdir(exist_ok=True)
+    ended = [path for path in folder.glob("*.log") if is_held(store.run / f"{path.stem}.lock") is False]
+    for path in sorted(ended, key=lambda path: path.stat().st_mtime)[: -_KEPT_LOGS or None]:
+        path.unlink(missing_ok=True)
+        path.with_suffix(".log.1").unlink(missing_ok=True)
+    return folder / f"{id}.log"
 
 
-def _command(settings: Settings, files: Files) -> list[str]:
-    command = [sys.executable, "-m", "amlrealtimeai.serving", "--watch", str(files.services)]
+def _command(store: Store, settings: Settings, files: Files, log: Path) -> list[str]:
+    command = [sys.executable, "-m", "amlrealtimeai.targets.follow", str(store.path), files.id, str(log)]
+    command += ["--watch", str(files.services)]
     command += ["--host", settings.host, "--port", "0", "--port-file", str(files.port), "--log-level", "info"]
     command += ["--limit", f"workers={settings.agents}", "--threads", str(settings.threads)]
     command += ["--grace", str(GRACE_SECONDS)]
     if os.name != "nt":  # where ending the supervisor would not end its child
         command.append("--supervise")
-    if tls := files.tls():
-        command += ["--ssl-cert", str(tls[0]), "--ssl-key", str(tls[1])]
+    if files.certificate.exists():
+        command += ["--ssl-cert", str(files.certificate), "--ssl-key", str(files.key)]
     return command if settings.keep_running else [*command, "--with-parent", str(os.getpid())]
 
 
@@ -223,11 +242,15 @@ def _wait_for_port(files: Files, process: "subprocess.Popen[bytes]", log: Path) 
     deadline = time.monotonic() + START_SECONDS
     while not files.port.exists():
         if process.poll() is not None:
-            raise DeploymentError(f"the server ended at its start, with status {process.returncode}:\n{tail(log, 10)}")
+            raise DeploymentError(f"the server ended at its start, with status {process.returncode}:\n{_end_of(log)}")
         if time.monotonic() > deadline:
-            raise DeploymentError(f"the server did not start within {START_SECONDS:.0f} s:\n{tail(log, 10)}")
+            raise DeploymentError(f"the server did not start within {START_SECONDS:.0f} s:\n{_end_of(log)}")
         time.sleep(0.02)
     return int(files.port.read_text().split()[0])
+
+
+def _end_of(log: Path) -> str:
+    return "\n".join(tail(log)[-10:])
 
 
 def is_alive(store: Store, row: Row) -> bool:
@@ -275,56 +298,59 @@ def _shakes_hands(host: str, port: int) -> bool:
 
 
 def end(store: Store, row: Row) -> None:
-    """End a child of any process: SIGTERM, and SIGKILL to it and the server below it when they do not go."""
+    """End a child of any process: SIGTERM, and SIGKILL to it and the server below it when they do not go.
+
+    Only processes that hold the server's lock are touched: a process id alone may be another's by now, or in another
+    container. What cannot be seen from here ends by itself, since its row is gone.
+    """
     lock = Files(store, row["id"]).lock
-    last = (getattr(os, "killpg", os.kill), getattr(signal, "SIGKILL", signal.SIGTERM), 5.0)
-    for kill, number, seconds in ((os.kill, signal.SIGTERM, GRACE_SECONDS + 10.0), last):
-        if not is_alive(store, row):  # checked each time: the number of a process that has ended may be another's
-            return
-        with contextlib.suppress(OSError):
-            kill(row["pid"], number)
+    kill = getattr(signal, "SIGKILL", signal.SIGTERM)
+    for number, seconds in ((signal.SIGTERM, GRACE_SECONDS + 10.0), (kill, 5.0)):
+        for pid in _processes_of(store, row):
+            with contextlib.suppress(OSError):
+                os.kill(pid, number)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and is_held(lock):
             time.sleep(0.02)
+        if not is_alive(store, row):
+            return
 
 
-def forget(store: Store, id: str) -> None:
-    """Remove what is left of a server that has ended; its services are without a server then."""
-    Files(store, id).remove()
-    with store.database.write() as connection:
-        connection.execute("DELETE FROM servers WHERE id = ?", (id,))
+def _processes_of(store: Store, row: Row) -> list[int]:
+    """The processes of a child, as far as they can be seen and are known to be its."""
+    found = holders(Files(store, row["id"]).lock)
+    if found is None:
+        found = [row["pid"]] if row["pid"] and is_alive(store, row) else []
+    return [pid for pid in found if pid != os.getpid()]
 
 
-def tail(path: Path, lines: int) -> str:
-    """The last lines of a log, of at most a megabyte."""
+def read_log(store: Store, cluster: str, service: str, lines: int) -> list[str]:
+    """The last lines about a service, or about no service in particular, of all servers of its cluster."""
+    paths = sorted(log_folder(store, cluster).glob("*.log"), key=lambda path: path.stat().st_mtime)
+    found = [line for path in paths for line in _about(service, [*tail(path.with_suffix(".log.1")), *tail(path)])]
+    return found[-lines:]
+
+
+def _about(service: str, lines: list[str]) -> list[str]:
+    """Without the lines of other services, and without failures of their requests."""
+    own = {id.group(1) for line in lines if f"model={service!r}" in line and (id := _REQUEST.search(line))}
+    kept, keep = [], True
+    for line in lines:
+        if line.startswith("time="):  # else it goes on with what is above it, a traceback for example
+            request = _REQUEST.search(line)
+            about = f"model={service!r}" in line or f"serve {service!r}" in line or f"serving {service!r}" in line
+            general = "model=" not in line and "serve '" not in line and "serving '" not in line
+            keep = about or (general and (request is None or request.group(1) in own))
+        if keep:
+            kept.append(line)
+    return kept
+
+
+def tail(path: Path) -> list[str]:
+    """The lines of the last megabyte of a log."""
     try:
         with path.open("rb") as stream:
             stream.seek(max(0, os.fstat(stream.fileno()).st_size - (1 << 20)))
-            return "\n".join(stream.read().decode(errors="replace").splitlines()[-lines:])
+            return stream.read().decode(errors="replace").splitlines()
     except FileNotFoundError:
-        return ""
-
-
-def _fresh_log(store: Store, cluster: str) -> Path:
-    path = log_path(store, cluster)
-    with contextlib.suppress(OSError):
-        if path.stat().st_size > _LOG_BYTES:
-            path.replace(path.with_suffix(".log.1"))
-    return path
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Replace a file that only its owner can read."""
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
-    descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    partial.replace(path)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return content
+        return []

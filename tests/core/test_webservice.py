@@ -40,7 +40,8 @@ def test_the_whole_path(image: Image, picture: Path, capsys: pytest.CaptureFixtu
     config = AksWebservice.deploy_configuration(num_replicas=1, autoscale_enabled=False, tags={"lesson": "3"})
     service = Webservice.deploy_from_image(shared, "means-svc", image, config, cluster)
     assert capsys.readouterr().out == (
-        "The service 'means-svc' has no keys: keys exist only with TLS, and 'aks' was provisioned without.\n"
+        "The service 'means-svc' has no keys: auth_enabled is on by default only with TLS, and 'aks' was provisioned "
+        "without.\n"
     )
     service.wait_for_deployment(show_output=True)
     assert 'Service means-svc operation finished, operation "Succeeded"' in capsys.readouterr().out
@@ -179,12 +180,22 @@ def test_wrong_arguments(workspace: Workspace, model: Model, cluster: ComputeTar
         deploy(workspace, model, cluster, name="Means_Svc")
     with pytest.raises(TypeError, match=r"deploy_configuration\(\) has no keyword 'gpu'; it knows: autoscale_enabled"):
         AksWebservice.deploy_configuration(gpu=1)  # type: ignore[call-arg]
-    with pytest.warns(
-        UserWarning, match="deploy_configuration: autoscale_max_replicas, scoring_timeout_ms has no mean"
-    ) as caught:
-        AksWebservice.deploy_configuration(autoscale_max_replicas=3, scoring_timeout_ms=100)
-    assert len(caught) == 1
     assert workspace.webservices == {}
+
+
+def test_what_a_target_ignores_is_said_when_it_is_known(
+    workspace: Workspace, model: Model, cluster: ComputeTarget, recwarn: pytest.WarningsRecorder
+) -> None:
+    config = AksWebservice.deploy_configuration(
+        autoscale_enabled=False, autoscale_max_replicas=3, scoring_timeout_ms=100, collect_model_data=False
+    )
+    assert len(recwarn) == 0, "a real cluster would honour them"
+    Webservice.deploy_from_model(workspace, "means-svc", model, None, config, cluster)
+    (warning,) = recwarn
+    assert str(warning.message) == (
+        "scoring_timeout_ms, autoscale_max_replicas has no meaning on 'aks' (a target of the type Aks) and is ignored."
+    )
+    assert warning.filename == __file__
 
 
 def test_a_model_that_cannot_be_loaded_fails_with_its_reason(
@@ -209,18 +220,33 @@ def test_a_model_that_cannot_be_loaded_fails_with_its_reason(
     np.testing.assert_allclose(score(service, picture), MEANS, atol=1e-3)  # the old model goes on
 
 
-def test_keys_exist_only_with_tls(workspace: Workspace, model: Model, cluster: ComputeTarget) -> None:
-    with pytest.raises(
-        ConfigError, match="auth_enabled=True, but keys exist only with TLS, and 'aks' was provisioned without"
-    ):
-        deploy(workspace, model, cluster, auth_enabled=True)
+def test_keys_without_tls_are_for_this_machine_alone(
+    workspace: Workspace, model: Model, cluster: ComputeTarget, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     service = deploy(workspace, model, cluster, auth_enabled=False)
-    with pytest.raises(ConfigError, match="has no keys: they exist only with TLS and auth_enabled"):
+    with pytest.raises(ConfigError, match="has no keys: it was deployed with auth_enabled=False"):
         service.get_keys()
     with pytest.raises(ConfigError, match="has no keys"):
         service.regen_key("Primary")
-    with pytest.raises(ConfigError, match="keys exist only with TLS"):
+    with pytest.warns(
+        UserWarning, match=r"'means-svc' has keys, but 'aks' has no TLS.*Nobody else is served"
+    ) as caught:
         service.update(auth_enabled=True)
+    assert [warning.filename for warning in caught] == [__file__]
+    service.wait_for_deployment()
+    np.testing.assert_allclose(score(service, picture), MEANS, atol=1e-3)
+    host, port = service.scoring_uri.removeprefix("http://").split(":")
+    assert host == "127.0.0.1"
+    for key in ("", "wrong-key"):
+        with pytest.raises(AmlRealtimeAiError, match="UNAUTHENTICATED"):
+            PredictionClient(host, int(port), access_token=key, service_name="means-svc").score_file(picture)
+    with pytest.warns(UserWarning, match="has no TLS"):
+        other = deploy(workspace, model, cluster, name="from-the-start", auth_enabled=True)
+    np.testing.assert_allclose(score(other, picture), MEANS, atol=1e-3)
+    monkeypatch.setattr(AksCompute, "is_local", False)
+    with pytest.raises(ConfigError, match=r"auth_enabled=True, but 'aks' has no TLS: everyone on the way could read"):
+        deploy(workspace, model, cluster, name="open", auth_enabled=True)
+    assert set(workspace.webservices) == {"means-svc", "from-the-start"}
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def test_a_life_without_tls(client: DeploymentClient, files: dict[str, Path]) ->
         "my-service",
         "my-service",
         "means:1",
-        "Healthy",
+        "Succeeded",
     )
     assert (service.ipAddress, service.sslEnabled, service.primaryKey) == ("127.0.0.1", False, None)
     with consumer(service) as ask:
@@ -119,7 +119,7 @@ def test_a_model_is_updated_in_place_without_losing_a_request(client: Deployment
     with consumer(service) as ask:
         with Stream(lambda: float(ask.score_image(files["picture"])[0])) as stream:
             updated = client.update_service(service.id, second)
-        assert (updated.port, updated.modelId, updated.state) == (service.port, "means:2", "Healthy")
+        assert (updated.port, updated.modelId, updated.state) == (service.port, "means:2", "Succeeded")
         assert float(ask.score_image(files["picture"])[0]) == pytest.approx(2 * stream.answers[0], rel=1e-5)
 
 
@@ -200,7 +200,7 @@ def test_what_a_killed_process_left_is_no_obstacle(
     client._cluster("svc", (certificate.certificate, certificate.key))  # and killed before the service was listed
     assert client.list_services() == []
     service = client.create_service("svc", client.register_model("means", files["means"]))
-    assert (service.sslEnabled, service.state) == (False, "Healthy")
+    assert (service.sslEnabled, service.state) == (False, "Succeeded")
 
 
 def test_more_services_than_a_quota_has_fpgas(client: DeploymentClient, files: dict[str, Path]) -> None:

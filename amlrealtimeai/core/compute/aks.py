@@ -15,9 +15,9 @@ from amlrealtimeai.errors import (
     UnsupportedError,
 )
 from amlrealtimeai.serving.ports.tls import Tls
-from amlrealtimeai.store.store import insert, select, set_secrets, update
-from amlrealtimeai.targets.embedded import NOTEBOOK, PROCESS, EmbeddedTarget
-from amlrealtimeai.targets.hosts import Settings
+from amlrealtimeai.store.store import find, insert, select, set_secrets, update
+from amlrealtimeai.targets.embedded import EmbeddedTarget
+from amlrealtimeai.targets.hosts import NOTEBOOK, PROCESS, Settings
 
 FPGA_VM_SIZE = "Standard_PB6s"
 """The only machine size with an FPGA: one FPGA and six virtual CPUs."""
@@ -181,6 +181,11 @@ class AksCompute(ComputeTarget):
         return self._row["settings"]["location"]
 
     @property
+    def is_local(self) -> bool:
+        """Always: its server listens on the loopback address."""
+        return True
+
+    @property
     def ssl_enabled(self) -> bool:
         """Whether services are reached by TLS."""
         return self.ssl_cname is not None
@@ -198,12 +203,10 @@ class AksCompute(ComputeTarget):
     def runner(self) -> EmbeddedTarget:
         """Where services of this cluster run."""
         settings = self._row["settings"]
-        tls = self.workspace.store.secrets("compute_targets", self.name)
         common = Settings(
             cluster=self.name,
             agents=settings["agent_count"],
-            certificate=tls.get("certificate"),
-            key=tls.get("key"),
+            secure=self.ssl_enabled,
             keep_running=settings["keep_running"],
         )
         return EmbeddedTarget(self.workspace.store, common, settings["run_in"])
@@ -214,6 +217,7 @@ class AksCompute(ComputeTarget):
         ssl = update_configuration.ssl_configuration
         if ssl is None or ssl.cert is None or ssl.key is None:
             raise InvalidInputError("expected AksUpdateConfiguration(SslConfiguration(cert=..., key=..., cname=...)).")
+        self.refresh_state()
         if not self.ssl_enabled:
             raise ConfigError(
                 f"the cluster {self.name!r} was provisioned without TLS, which cannot be added while it exists. "
@@ -222,13 +226,15 @@ class AksCompute(ComputeTarget):
         cname, certificate, key = _read_tls(ssl.cname or self.ssl_cname, ssl.cert, ssl.key)
         assert certificate is not None and key is not None
         with self.workspace.store.database.write() as connection:
-            settings = {**self._row["settings"], "ssl_cname": cname}
+            current = find(connection, "compute_targets", {"name": self.name}) or self._row
+            settings = {**current["settings"], "ssl_cname": cname}
             self._row = update(connection, "compute_targets", {"name": self.name}, settings=settings)
             set_secrets(connection, "compute_targets", self.name, {"certificate": certificate, "key": key})
         self.runner().refresh_certificate()
 
     def delete(self) -> None:
         """Delete the cluster; InUseError when it has webservices."""
+        self.refresh_state()
         runner = self.runner()
         self.workspace.store.check_unused("compute_targets", {"name": self.name})
         runner.close()

@@ -76,14 +76,25 @@ class ComputeTarget(Shown):
         """Always None; what goes wrong is raised by `create`."""
         return None
 
+    @property
+    def is_local(self) -> bool:
+        """Whether only programs on this machine can reach its services."""
+        return False
+
     def get_status(self) -> str:
         """The provisioning state, as long as the target is listed; NotFoundError after that."""
         self.refresh_state()
         return self.provisioning_state
 
     def refresh_state(self) -> None:
-        """Read the target again from the workspace."""
-        self._row = _row(self.workspace, self.name)
+        """Read the target again from the workspace. Raises NotFoundError if it was deleted."""
+        row = _row(self.workspace, self.name)
+        if row["created"] != self._row["created"]:
+            raise ComputeTargetNotFoundError(
+                f"ComputeTargetNotFound: the compute target {self.name!r} does not exist any more: it was deleted; "
+                "another one has its name now."
+            )
+        self._row = row
 
     @known_keywords
     def wait_for_completion(self, show_output: bool = False, is_delete_operation: bool = False) -> None:

@@ -3,14 +3,23 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from amlrealtimeai.core.arguments import known_keywords, warn_without_meaning
+from amlrealtimeai.core.arguments import known_keywords
 from amlrealtimeai.core.webservice.deployment import check_key
 from amlrealtimeai.core.webservice.webservice import Webservice, check_replicas
+
+_ASKED = (
+    *("autoscale_enabled", "autoscale_min_replicas", "autoscale_max_replicas", "autoscale_refresh_seconds"),
+    *("autoscale_target_utilization", "collect_model_data", "cpu_cores", "memory_gb", "enable_app_insights"),
+    *("scoring_timeout_ms", "replica_max_concurrent_requests", "max_request_wait_time", "gpu_cores"),
+    *("period_seconds", "initial_delay_seconds", "timeout_seconds", "success_threshold", "failure_threshold"),
+    *("namespace", "token_auth_enabled"),
+)
+"""Keywords that are passed on to the target, by name; False asks for nothing."""
 
 
 @dataclass(frozen=True)
 class AksServiceDeploymentConfiguration:
-    """How a service is to run; auth_enabled None: with keys if the cluster has TLS."""
+    """How a service is to run; auth_enabled None: with keys if the cluster has TLS. asked: what is up to the target."""
 
     num_replicas: int = 1
     auth_enabled: bool | None = None
@@ -18,6 +27,7 @@ class AksServiceDeploymentConfiguration:
     tags: dict[str, str] | None = None
     properties: dict[str, str] | None = None
     description: str | None = None
+    asked: dict[str, Any] = field(default_factory=dict)
 
 
 class AksWebservice(Webservice):
@@ -57,32 +67,10 @@ class AksWebservice(Webservice):
         """Describe a service.
 
         num_replicas: emulated FPGAs that it claims (default 1). auth_enabled: default on when the cluster has TLS.
-        primary_key, secondary_key: keys of your own, at least 8 characters. Keywords about scaling and resources of a
-        real cluster mean nothing here: one warning names them.
+        primary_key, secondary_key: keys of your own, at least 8 characters. What the other keywords ask for is up to
+        the target: deploying warns of those that mean nothing there.
         """
-        warn_without_meaning(
-            "AksWebservice.deploy_configuration",
-            autoscale_enabled=autoscale_enabled or None,  # False asks for nothing
-            autoscale_min_replicas=autoscale_min_replicas,
-            autoscale_max_replicas=autoscale_max_replicas,
-            autoscale_refresh_seconds=autoscale_refresh_seconds,
-            autoscale_target_utilization=autoscale_target_utilization,
-            collect_model_data=collect_model_data or None,
-            cpu_cores=cpu_cores,
-            memory_gb=memory_gb,
-            enable_app_insights=enable_app_insights or None,
-            scoring_timeout_ms=scoring_timeout_ms,
-            replica_max_concurrent_requests=replica_max_concurrent_requests,
-            max_request_wait_time=max_request_wait_time,
-            gpu_cores=gpu_cores,
-            period_seconds=period_seconds,
-            initial_delay_seconds=initial_delay_seconds,
-            timeout_seconds=timeout_seconds,
-            success_threshold=success_threshold,
-            failure_threshold=failure_threshold,
-            namespace=namespace,
-            token_auth_enabled=token_auth_enabled or None,
-        )
+        given = {name: value for name, value in locals().items() if name in _ASKED}
         keys = {"primary": primary_key, "secondary": secondary_key}
         return AksServiceDeploymentConfiguration(
             num_replicas=check_replicas(1 if num_replicas is None else num_replicas),
@@ -91,6 +79,7 @@ class AksWebservice(Webservice):
             tags=tags,
             properties=properties,
             description=description,
+            asked={name: value for name, value in given.items() if value is not None and value is not False},
         )
 
     def get_token(self) -> Any:

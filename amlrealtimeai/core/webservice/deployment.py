@@ -1,26 +1,40 @@
 """Putting a service on a target: what to deploy, its row, its keys, and taking it all back when it cannot start."""
 
+import contextlib
 import secrets
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+import sqlite3
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from amlrealtimeai.core.arguments import check_name, check_strings
 from amlrealtimeai.core.compute import ComputeTarget
 from amlrealtimeai.core.image import Image
 from amlrealtimeai.core.model import Model
 from amlrealtimeai.core.workspace import Workspace
-from amlrealtimeai.errors import ConfigError, InvalidInputError, WebserviceInputError
-from amlrealtimeai.store.store import Row, insert, now, select, set_secrets, update
-from amlrealtimeai.targets.base import STOPPED, Service
+from amlrealtimeai.errors import (
+    ConfigError,
+    DeploymentError,
+    InvalidInputError,
+    WebserviceInputError,
+    WebserviceNotFoundError,
+)
+from amlrealtimeai.store.store import Row, find, insert, now, set_secrets, update
+from amlrealtimeai.targets.base import STOPPED, ImageReference, Limits, Resources, Scaling, Service, Tls
+
+R = TypeVar("R")
 
 KEY_BYTES = 32
+_TRIES = 20
 _NAME = r"[a-z][a-z0-9-]{1,30}[a-z0-9]"
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What a caller wants to run; auth None: keys where there is TLS."""
+    """What a caller wants to run; auth None: keys where there is TLS. asked: further keywords of the configuration."""
 
     name: str
     model: Model
@@ -32,6 +46,11 @@ class Wish:
     tags: dict[str, str] | None = None
     properties: dict[str, str] | None = None
     description: str | None = None
+    asked: dict[str, Any] = field(default_factory=dict)
+
+
+class _ChangedMeanwhileError(Exception):
+    """Somebody else has changed the row since it was read."""
 
 
 def model_of(workspace: Workspace, image: Image | None, models: "Model | Iterable[Model] | None") -> Model:
@@ -71,60 +90,204 @@ def check_service_name(name: str) -> None:
 
 
 def deploy(workspace: Workspace, wish: Wish, overwrite: bool) -> None:
-    """List the service and start it. An existing one is replaced if it is stopped, or with `overwrite`."""
+    """List the service and start it. An existing one is replaced if it is stopped, or with `overwrite`.
+
+    What is refused changes nothing: the one that was there goes on with its keys, wherever it is.
+    """
     check_service_name(wish.name)
-    before = workspace.store.find("webservices", name=wish.name)
-    if before is not None:
-        _check_replaceable(workspace, before, overwrite)
-        if before["compute_target"] != wish.target.name:
-            ComputeTarget(workspace, before["compute_target"]).runner().delete(wish.name)
     auth = resolve_auth(wish.name, wish.auth, wish.target, say=True)
     keys = new_keys(wish.keys) if auth else {}
-    revision = before["settings"]["revision"] + 1 if before else 1
-    row = {**_row_of(wish), "settings": {"num_replicas": wish.replicas, "auth_enabled": auth, "revision": revision}}
-    with workspace.store.database.write() as connection:
-        if before is None or not select(connection, "webservices", name=wish.name):
-            insert(connection, "webservices", row)
-        else:
-            update(connection, "webservices", {"name": wish.name}, **row)
-        connection.execute("DELETE FROM secrets WHERE kind = 'webservices' AND owner = ?", (wish.name,))
-        set_secrets(connection, "webservices", wish.name, keys)
+
+    def attempt() -> Row | None:
+        before = workspace.store.find("webservices", name=wish.name)
+        if before is not None:
+            _check_replaceable(workspace, before, overwrite)
+        revision = before["settings"]["revision"] + 1 if before else 1
+        settings = {"num_replicas": wish.replicas, "auth_enabled": auth, "revision": revision, "asked": wish.asked}
+        row = {**_row_of(wish), "settings": settings}
+        if before:
+            row["created"] = before["created"]
+        runner = wish.target.runner()
+        service = service_of(workspace, row, keys)
+        _warn_of_ignored(wish.target, runner.check(service))
+        with _undone_at_a_failure(workspace, row, before):
+            runner.deploy(service, lambda connection, server: _write(connection, row, before, keys, server))
+        return before
+
+    before = _until_unchanged(wish.name, attempt)
+    if before is not None and before["compute_target"] != wish.target.name:
+        former = workspace.store.find("compute_targets", name=before["compute_target"])
+        if former is not None:
+            ComputeTarget(workspace, former["name"]).runner().delete(wish.name, lambda connection, server: None)
+
+
+def change(workspace: Workspace, known: Row, changes: Callable[[Row], Row], fresh_keys: dict[str, str]) -> Row:
+    """Change a service and what runs; returns its row. known: as the caller has it; it must be the same service still.
+
+    changes(row): columns with new values, computed from the row as it is in the store, so that nobody's change is lost.
+    fresh_keys: by name, in place of those that were. Raises NotFoundError when it has been deleted.
+    """
+
+    def attempt() -> Row:
+        before = same_service(workspace, known)
+        row = {**before, **changes(before), "updated": now()}
+        keys = {**workspace.store.secrets("webservices", row["name"]), **fresh_keys}
+        if row["settings"]["auth_enabled"]:
+            keys = new_keys(keys)
+        runner = ComputeTarget(workspace, row["compute_target"]).runner()
+        service = service_of(workspace, row, keys)
+        with _undone_at_a_failure(workspace, row, before):
+            runner.update(service, lambda connection, server: _write(connection, row, before, keys, server))
+        return workspace.store.find("webservices", name=row["name"]) or row
+
+    return _until_unchanged(known["name"], attempt)
+
+
+def delete(workspace: Workspace, known: Row) -> None:
+    """Stop the service and forget it. Raises NotFoundError when it is not there any more."""
+    row = same_service(workspace, known)
+
+    def record(connection: sqlite3.Connection, server: str | None) -> None:
+        _same(find(connection, "webservices", {"name": known["name"]}), known)
+        connection.execute("DELETE FROM webservices WHERE name = ?", (known["name"],))
+        connection.execute("DELETE FROM secrets WHERE kind = 'webservices' AND owner = ?", (known["name"],))
+
+    ComputeTarget(workspace, row["compute_target"]).runner().delete(known["name"], record)
+
+
+def same_service(workspace: Workspace, known: Row) -> Row:
+    """The row of the service as it is now. Raises NotFoundError if it was deleted, even if another has its name now."""
+    return _same(workspace.store.find("webservices", name=known["name"]), known)
+
+
+def _same(row: Row | None, known: Row) -> Row:
+    if row is None or row["created"] != known["created"]:
+        another = "; another one has its name now" if row else ""
+        raise WebserviceNotFoundError(
+            f"WebserviceNotFound: the webservice {known['name']!r} does not exist any more: it was deleted{another}. "
+            "Look at workspace.webservices."
+        )
+    return row
+
+
+def _until_unchanged(name: str, attempt: Callable[[], R]) -> R:
+    """The first attempt during which nobody else has changed the service."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(_ChangedMeanwhileError):
+            return attempt()
+    raise DeploymentError(f"the service {name!r} is being changed by others all the time. Try again.")
+
+
+def _write(
+    connection: sqlite3.Connection, row: Row, before: Row | None, keys: dict[str, str], server: str | None
+) -> None:
+    """List the row in place of `before`, unless that is not what is there; its keys replace those that were."""
+    current = find(connection, "webservices", {"name": row["name"]})
+    if (current and (current["created"], current["updated"])) != (before and (before["created"], before["updated"])):
+        raise _ChangedMeanwhileError
+    described = {"tags", "properties", "description"}  # these may change meanwhile, and do not matter to what runs
+    if before is None:
+        insert(connection, "webservices", {**row, "server": server})
+    else:
+        changed = {column: value for column, value in row.items() if column not in described or value != before[column]}
+        update(connection, "webservices", {"name": row["name"]}, **{**changed, "server": server})
+    connection.execute("DELETE FROM secrets WHERE kind = 'webservices' AND owner = ?", (row["name"],))
+    set_secrets(connection, "webservices", row["name"], keys)
+
+
+@contextlib.contextmanager
+def _undone_at_a_failure(workspace: Workspace, row: Row, before: Row | None) -> Iterator[None]:
+    """Put back what was listed before, with its keys, if the target fails after `row` was written."""
+    keys = workspace.store.secrets("webservices", row["name"])
     try:
-        wish.target.runner().deploy(service_of(workspace, row))
+        yield
     except BaseException:
-        if before is None:
-            workspace.store.delete("webservices", {"name": wish.name})
-        else:
-            workspace.store.update(
-                "webservices", {"name": wish.name}, **{k: v for k, v in before.items() if k != "name"}
-            )
+        with workspace.store.database.write() as connection:
+            current = find(connection, "webservices", {"name": row["name"]})
+            if current and (current["created"], current["updated"]) == (row["created"], row["updated"]):
+                connection.execute("DELETE FROM secrets WHERE kind = 'webservices' AND owner = ?", (row["name"],))
+                connection.execute("DELETE FROM webservices WHERE name = ?", (row["name"],))
+                if before is not None:
+                    gone = before["server"] is None or find(connection, "servers", {"id": before["server"]}) is None
+                    insert(connection, "webservices", {**before, "server": None if gone else before["server"]})
+                    set_secrets(connection, "webservices", row["name"], keys)
         raise
 
 
-def service_of(workspace: Workspace, row: Row) -> Service:
-    """What the target needs to know about a listed service."""
+def service_of(workspace: Workspace, row: Row, keys: dict[str, str]) -> Service:
+    """What the target needs to know about a service."""
+    settings = row["settings"]
     model = Model(workspace, row["model_name"], version=row["model_version"])
-    keys = workspace.store.secrets("webservices", row["name"]) if row["settings"]["auth_enabled"] else {}
+    asked = dict(settings.get("asked", {}))
+
+    def taken(kind: type[Any]) -> Any:
+        return kind(**{item.name: asked.pop(item.name, None) for item in fields(kind)})
+
     return Service(
         name=row["name"],
         model=workspace.store.blobs.path(model.digest.removeprefix("sha256:")),
-        revision=row["settings"]["revision"],
-        replicas=row["settings"]["num_replicas"],
-        keys=[keys[name] for name in sorted(keys)],
+        revision=settings["revision"],
+        image=_image_of(workspace, row),
+        replicas=settings["num_replicas"],
+        keys=keys if settings["auth_enabled"] else {},
+        tls=_tls_of(workspace, row["compute_target"]),
+        resources=taken(Resources),
+        limits=taken(Limits),
+        scaling=taken(Scaling),
+        other=asked,
     )
 
 
+def _image_of(workspace: Workspace, row: Row) -> ImageReference | None:
+    if row["image_name"] is None:
+        return None
+    image = Image(workspace, row["image_name"], version=row["image_version"])
+    return ImageReference(image.id, str(image.digest), Path(str(image.image_location)))
+
+
+def _tls_of(workspace: Workspace, target: str) -> Tls | None:
+    texts = workspace.store.secrets("compute_targets", target)
+    if "certificate" not in texts or "key" not in texts:
+        return None
+    name = getattr(ComputeTarget(workspace, target), "ssl_cname", None)
+    return Tls(texts["certificate"], texts["key"], name or "localhost")
+
+
+def _warn_of_ignored(target: ComputeTarget, names: Sequence[str]) -> None:
+    if names:
+        warnings.warn(
+            f"{', '.join(names)} has no meaning on {target.name!r} (a target of the type {target.type}) "
+            "and is ignored.",
+            stacklevel=_caller_level(),
+        )
+
+
+def _caller_level() -> int:
+    """How many frames of this package are above `warnings.warn`, so that the warning shows the user's own line."""
+    frame, level = sys._getframe(1), 1
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("amlrealtimeai."):
+        frame, level = frame.f_back, level + 1  # type: ignore[assignment]
+    return level
+
+
 def resolve_auth(name: str, wanted: bool | None, target: ComputeTarget, say: bool) -> bool:
-    """Keys are the default where there is TLS, and refused where there is none."""
+    """Keys are the default where there is TLS. Without it they are served to this machine alone, with a warning."""
     secure = bool(getattr(target, "ssl_enabled", False))
     if wanted and not secure:
-        raise ConfigError(
-            f"auth_enabled=True, but keys exist only with TLS, and {target.name!r} was provisioned without it. "
-            "Provision a cluster with ssl_cname, ssl_cert_pem_file and ssl_key_pem_file, or leave auth_enabled out."
+        if not target.is_local:
+            raise ConfigError(
+                f"auth_enabled=True, but {target.name!r} has no TLS: everyone on the way could read the keys. "
+                "Provision it with ssl_cname, ssl_cert_pem_file and ssl_key_pem_file, or leave auth_enabled out."
+            )
+        warnings.warn(
+            f"the service {name!r} has keys, but {target.name!r} has no TLS: programs on this machine that can see its "
+            "network traffic can read them. Nobody else is served.",
+            stacklevel=_caller_level(),
         )
     if wanted is None and not secure and say:
         print(
-            f"The service {name!r} has no keys: keys exist only with TLS, and {target.name!r} was provisioned without."
+            f"The service {name!r} has no keys: auth_enabled is on by default only with TLS, and {target.name!r} was "
+            "provisioned without."
         )
     return secure if wanted is None else bool(wanted)
 

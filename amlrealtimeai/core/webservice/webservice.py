@@ -17,11 +17,12 @@ from amlrealtimeai.errors import (
     ConfigError,
     DeploymentError,
     InvalidInputError,
+    NotFoundError,
     WebserviceInputError,
     WebserviceNotFoundError,
 )
-from amlrealtimeai.store.store import Row, now, set_secrets
-from amlrealtimeai.targets.base import FAILED, STOPPED, TRANSITIONING, UNHEALTHY, Status, Target
+from amlrealtimeai.store.store import Row
+from amlrealtimeai.targets.base import FAILED, STOPPED, TRANSITIONING, UNHEALTHY, Status
 
 if TYPE_CHECKING:
     from amlrealtimeai.core.webservice.aks import AksServiceDeploymentConfiguration
@@ -128,30 +129,33 @@ class Webservice(Stored):
 
         With a new image the old model serves until the new one is loaded and warm; wait_for_deployment waits for that.
         """
-        changes: Row = {}
-        settings = dict(self._row["settings"])
-        if image is not None or models is not None:
-            model = deployment.model_of(self.workspace, image, models)
-            changes |= {"model_name": model.name, "model_version": model.version}
-            changes |= {"image_name": image.name if image else None, "image_version": image.version if image else None}
-            settings["revision"] += 1
-        if num_replicas is not None:
-            settings["num_replicas"] = check_replicas(num_replicas)
-        if auth_enabled is not None:
-            target = ComputeTarget(self.workspace, self._row["compute_target"])
-            settings["auth_enabled"] = deployment.resolve_auth(self.name, auth_enabled, target, say=False)
         self._describe(tags, properties, description)
         described = any(value is not None for value in (tags, properties, description))
-        if settings == self._row["settings"] and not changes and (described or self.state != STOPPED):
+        columns: Row = {}
+        if image is not None or models is not None:
+            model = deployment.model_of(self.workspace, image, models)
+            columns |= {"model_name": model.name, "model_version": model.version}
+            columns |= {"image_name": image.name if image else None, "image_version": image.version if image else None}
+        given = {} if num_replicas is None else {"num_replicas": check_replicas(num_replicas)}
+        if auth_enabled is not None:
+            given["auth_enabled"] = deployment.resolve_auth(self.name, auth_enabled, self._target, say=False)
+
+        def changes(row: Row) -> Row:
+            revision = row["settings"]["revision"] + (1 if columns else 0)
+            return {**columns, "settings": {**row["settings"], **given, "revision": revision}}
+
+        row = deployment.same_service(self.workspace, self._row)
+        stopped = self.state == STOPPED
+        if not columns and changes(row)["settings"] == row["settings"] and (described or not stopped):
+            self._row = row
             return
-        if self.state == STOPPED:
+        if stopped:
             print(f"The service {self.name!r} was stopped; it is deployed again.")
-        self._apply({**changes, "settings": settings, "updated": now()})
+        self._row = deployment.change(self.workspace, self._row, changes, {})
 
     def delete(self) -> None:
-        """Stop the service and forget it; requests are refused when this returns."""
-        self._runner.delete(self.name)
-        self.workspace.store.delete("webservices", {"name": self.name})
+        """Stop the service and forget it; requests are refused when this returns. Raises NotFoundError the 2nd time."""
+        deployment.delete(self.workspace, self._row)
 
     # --- what it is ----------------------------------------------------------------------------------------------
 
@@ -248,7 +252,8 @@ class Webservice(Stored):
     @known_keywords
     def get_logs(self, num_lines: int = 5000, init: bool = False) -> str:
         """The last lines that the service has logged."""
-        return self._runner.logs(self.name, num_lines)
+        deployment.same_service(self.workspace, self._row)
+        return self._target.runner().logs(self.name, num_lines)
 
     # --- keys ----------------------------------------------------------------------------------------------------
 
@@ -265,15 +270,15 @@ class Webservice(Stored):
             raise InvalidInputError("regen_key: expected 'Primary' or 'Secondary'")
         self._keys()
         fresh = deployment.new_keys({} if set_key is None else {name: set_key})
-        with self.workspace.store.database.write() as connection:
-            set_secrets(connection, "webservices", self.name, {name: fresh[name]})
-        if self.state != STOPPED:
-            self._apply({"updated": now()})
+        running = self.state != STOPPED
+        self._row = deployment.change(self.workspace, self._row, lambda row: {}, {name: fresh[name]})
+        if running:
             self.wait_for_deployment()  # the old key is refused from here on
 
     def _keys(self) -> dict[str, str]:
+        self._row = deployment.same_service(self.workspace, self._row)
         if not self.auth_enabled:
-            raise ConfigError(f"the service {self.name!r} has no keys: they exist only with TLS and auth_enabled.")
+            raise ConfigError(f"the service {self.name!r} has no keys: it was deployed with auth_enabled=False.")
         return self.workspace.store.secrets("webservices", self.name)
 
     # --- inside --------------------------------------------------------------------------------------------------
@@ -282,29 +287,13 @@ class Webservice(Stored):
     def _target(self) -> ComputeTarget:
         return ComputeTarget(self.workspace, self._row["compute_target"])
 
-    @property
-    def _runner(self) -> Target:
-        return self._target.runner()
-
     def _uri(self, address: str) -> str:
         cname = getattr(self._target, "ssl_cname", None)
         return f"https://{cname}:{address.rpartition(':')[2]}" if cname else f"http://{address}"
 
     def _status(self) -> Status:
-        return self._runner.status(self.name)
-
-    def _apply(self, changes: Row) -> None:
-        """Write the changes and tell the target; when that refuses them, the row is as before."""
-        before = {column: self._row[column] for column in changes}
-        keys = deployment.new_keys({}) if changes.get("settings", {}).get("auth_enabled") else {}
-        if keys and not self.workspace.store.secrets("webservices", self.name):
-            self.workspace.store.set_secrets("webservices", self.name, keys)
-        self._row = self.workspace.store.update("webservices", self._key, **changes)
-        try:
-            self._runner.update(deployment.service_of(self.workspace, self._row))
-        except BaseException:
-            self._row = self.workspace.store.update("webservices", self._key, **before)
-            raise
+        row = deployment.same_service(self.workspace, self._row)
+        return ComputeTarget(self.workspace, row["compute_target"]).runner().status(self.name)
 
     def serialize(self) -> dict[str, Any]:
         """Plain values, for JSON; no keys."""
@@ -329,7 +318,10 @@ class Webservice(Stored):
         }
 
     def _fields(self) -> dict[str, Any]:
-        status = self._status()
+        try:
+            status = self._status()
+        except NotFoundError:
+            status = Status("Deleted")
         return {
             "workspace": self.workspace.name,
             "name": self.name,
@@ -377,6 +369,7 @@ def _deploy(
         tags=config.tags,
         properties=config.properties,
         description=config.description,
+        asked=config.asked,
     )
     deployment.deploy(workspace, wish, overwrite)
     return Webservice(workspace, name)

@@ -60,6 +60,11 @@ class Watcher:
         self.apply()
         self._thread.start()
 
+    @property
+    def ident(self) -> int | None:
+        """Identifies its thread, from `start` on: what is logged there is about its server."""
+        return self._thread.ident
+
     def stop(self, seconds: float | None = None) -> None:
         """Load nothing more, and end the thread; a model that is being loaded is waited for, at most so long."""
         self._stopped.set()
