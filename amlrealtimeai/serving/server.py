@@ -33,11 +33,11 @@ class Server:
     """Serves converted models by name.
 
     host, port     where to listen; port 0 takes a free one, which `port` then says
-    tls            certificate and key; without it everything is plain text, so keys are refused
-                   (ConfigError), except on this machine's loopback address
+    tls            certificate and key; without it everything is plain text, so keys are refused (ConfigError)
     keys           any of these opens every model that has no keys of its own; none: open to everyone who can connect
     limits         see Limits
     rest_port      also answer TensorFlow Serving's REST API, /metrics and /healthz there; port 0 takes a free one
+    plain_keys     take keys without TLS, too, on this computer's loopback address (old code asks for that)
     admin_port     also answer /livez, /readyz and /metrics there, without TLS and keys, on admin_host (this computer)
     """
 
@@ -51,8 +51,10 @@ class Server:
         rest_port: int | None = None,
         admin_port: int | None = None,
         admin_host: str = "127.0.0.1",
+        plain_keys: bool = False,
     ) -> None:
         self.host = host
+        self._plain_keys = plain_keys and host in _LOOPBACK
         self.limits = limits or Limits()
         self.table = ModelTable()
         self._wanted = (port, rest_port, admin_port)
@@ -236,9 +238,9 @@ class Server:
         checked = tuple(keys or ())
         if any(not isinstance(key, str) or not key.strip() for key in checked):
             raise ConfigError("expected keys to be non-empty strings; an empty one would open the service to everyone")
-        if checked and self._credentials is None and self.host not in _LOOPBACK:
+        if checked and self._credentials is None and not self._plain_keys:
             raise ConfigError(
                 "keys need TLS: without it everyone on the way can read them. "
-                "Give a certificate and key (tls=), listen on 127.0.0.1 only, or serve without keys"
+                "Give a certificate and key (tls=), or serve without keys"
             )
         return checked

@@ -83,7 +83,7 @@ def start_here(store: Store, settings: Settings, on_gone: Callable[[str], None])
         stack.callback(lock.release)
         try:
             tls = _tls(store, settings)
-            server = Server(settings.host, 0, tls=tls, limits=Limits(workers=settings.agents))
+            server = Server(settings.host, 0, tls=tls, limits=Limits(workers=settings.agents), plain_keys=True)
             watcher = Watcher(server, files.services, settings.threads)
             own_log = stack.enter_context(_log_into(log, server, watcher))
             stack.callback(server.stop, GRACE_SECONDS)
@@ -223,7 +223,7 @@ def _command(store: Store, settings: Settings, files: Files, log: Path) -> list[
     command += ["--watch", str(files.services)]
     command += ["--host", settings.host, "--port", "0", "--port-file", str(files.port), "--log-level", "info"]
     command += ["--limit", f"workers={settings.agents}", "--threads", str(settings.threads)]
-    command += ["--grace", str(GRACE_SECONDS)]
+    command += ["--grace", str(GRACE_SECONDS), "--plain-keys"]
     if os.name != "nt":  # where ending the supervisor would not end its child
         command.append("--supervise")
     if files.certificate.exists():

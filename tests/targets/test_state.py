@@ -54,6 +54,10 @@ def deploy(workspace: Workspace, target: ComputeTarget, name: str = "svc", **mor
     return service
 
 
+def answer(client: PredictionClient) -> float:
+    return float(np.ravel(client.score_numpy_arrays({"images": np.array([plain_picture()], object)}))[0])
+
+
 # --- two handles ---------------------------------------------------------------------------------------------------
 
 
@@ -136,9 +140,7 @@ def test_a_refused_overwrite_leaves_the_keys_that_the_server_knows(workspace: Wo
     with pytest.raises(DeploymentError, match="Insufficient fpga"):
         Webservice(workspace, "svc").update(num_replicas=3)
     assert service.get_keys() == Webservice(workspace, "svc").get_keys() == keys
-    assert client_from_service(service).score_numpy_arrays({"images": np.array([plain_picture()], object)}).shape == (
-        3,
-    )
+    assert answer(client_from_service(service)) == pytest.approx(-113.68, abs=0.001)
     open_one = deploy(workspace, target, auth_enabled=False, overwrite=True)
     for handle in (service, open_one):
         with pytest.raises(ConfigError, match="has no keys"):
@@ -277,9 +279,7 @@ def test_killed_between_a_row_and_what_is_made_from_it(workspace: Workspace, tmp
         client = PredictionClient(
             "localhost", port_of(service.scoring_uri), True, key, root_certificates=service.root_certificates
         )
-        assert client.score_numpy_arrays({"images": np.array([plain_picture()], object)})[0] == pytest.approx(
-            -113.68, abs=0.001
-        )
+        assert answer(client) == pytest.approx(-113.68, abs=0.001)
     assert len(workspace.store.select("servers")) <= 1
     assert eventually(lambda: files_of_servers(Workspace.get("lab")) <= {row["id"] for row in servers(workspace)}, 20.0)
     again = deploy(workspace, ComputeTarget(workspace, "aks"), "another")  # adopts what is there, or starts one
@@ -299,15 +299,14 @@ def test_a_kept_server_ends_with_its_workspace_folder(workspace: Workspace) -> N
 
 def test_a_server_that_a_kill_left_with_a_deleted_service_stops_serving_it(workspace: Workspace) -> None:
     cluster(workspace, run_in="process", keep_running=True)
-    code = "deploy('stays'); service = deploy(); print(service.scoring_uri, flush=True)"
+    code = "deploy('stays'); deploy('stays-too'); service = deploy(); print(service.scoring_uri, flush=True)"
     session = Session(f"{STEPS}{code}; embedded.EmbeddedTarget._follow = die; service.delete()")
     port = port_of(session.line())
     session.process.communicate()
 
     def refused(name: str) -> bool:
         try:
-            client = PredictionClient("127.0.0.1", port, service_name=name)
-            client.score_numpy_arrays({"images": np.array([plain_picture()], object)})
+            answer(PredictionClient("127.0.0.1", port, service_name=name))
         except AmlRealtimeAiError as problem:
             return "NOT_FOUND" in str(problem)
         return False

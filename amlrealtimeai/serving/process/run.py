@@ -65,6 +65,7 @@ def _serve(options: argparse.Namespace) -> None:
         rest_port=options.rest_port,
         admin_port=options.admin_port,
         admin_host=options.admin_host,
+        plain_keys=options.plain_keys,
     )
     if options.model:
         model = ConvertedModel.load(options.model, options.threads, server.limits.max_pixels)
