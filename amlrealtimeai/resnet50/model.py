@@ -22,6 +22,7 @@ from amlrealtimeai.convert.convert import convert_frozen  # noqa: E402
 from amlrealtimeai.convert.saved_model import from_session  # noqa: E402
 from amlrealtimeai.deployment_client import DeploymentClient  # noqa: E402
 from amlrealtimeai.errors import InvalidInputError  # noqa: E402
+from amlrealtimeai.targets.base import STOPPED  # noqa: E402
 
 _INPUT = "InputImage"
 
@@ -176,6 +177,8 @@ class RemoteQuantizedResNet50(LocalQuantizedResNet50):
         service = self._deployment.get_service_by_name(self._service_name)
         if service is None:
             service = self._create()
+        elif service.state == STOPPED:  # the process that made it has ended
+            service = self._deployment.update_service(service.id, service.modelId)
         self._client = PredictionClient(
             service.ipAddress,
             service.port,
