@@ -18,7 +18,7 @@ lab: .venv/ready  ## open copies of the notebooks, in my-lessons/, in JupyterLab
 
 test: .venv/ready-dev  ## all tests, the notebooks under nbval included
 	$(BIN)/python -m pytest tests --ignore tests/sample_clients --ignore tests/cluster
-	$(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
+	$(BIN)/python -m pytest -p tests.notebooks.twice --nbval --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
 
 test-clients: .venv/ready-dev  ## build the clients in Go, JavaScript and C#, and test them against running services
 	sample-clients/go/build.sh

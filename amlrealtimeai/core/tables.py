@@ -20,6 +20,7 @@ class Shown:
         rows = [
             f"<tr><th style='text-align:left'>{escape(name)}</th><td style='text-align:left'>{_cell(value)}</td></tr>"
             for name, value in self._fields().items()
+            if value is not None and value not in ({}, [], "")  # a row for nothing
         ]
         return f"<b>{type(self).__name__}</b><table>{''.join(rows)}</table>"
 

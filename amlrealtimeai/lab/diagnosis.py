@@ -164,7 +164,12 @@ def _room_in(name: str, folder: Path, mend: str) -> Finding:
     except OSError as error:
         return Finding(name, False, f"{folder}: cannot be written: {error.strerror}", mend)
     free = shutil.disk_usage(place).free
-    return Finding(name, free > _FREE_BYTES, f"{folder}, {free / 1e9:.0f} GB free", mend)
+    return Finding(name, free > _FREE_BYTES, f"{_short(folder)}, {free / 1e9:.0f} GB free", mend)
+
+
+def _short(folder: Path) -> str:
+    """With ~ for the learner's own folder: what a lesson prints is stored and shown to others."""
+    return f"~/{folder.relative_to(Path.home())}" if folder.is_relative_to(Path.home()) else str(folder)
 
 
 def _loopback() -> Finding:

@@ -1,7 +1,9 @@
 """Diagrams of the lessons, as SVG made here: each a Picture with a text for those who cannot see it."""
 
+from collections.abc import Sequence
 from html import escape
 
+from amlrealtimeai.lab.inside import StageView
 from amlrealtimeai.lab.pictures import Picture
 from amlrealtimeai.lab.style import HOST, INK, MENDED, NPU, PAPER, QUIET, WIRE
 
@@ -77,6 +79,19 @@ def stages() -> Picture:
     )
 
 
+def converted(stages: Sequence[StageView]) -> Picture:
+    """The stages that a conversion has made, from `lab.inside.stages_of`."""
+    canvas = _Canvas(760, 40 + 92 * len(stages))
+    for number, stage in enumerate(stages):
+        y, on_npu = 20 + 92 * number, stage.kind == "npu"
+        place, colour = ("NPU", NPU) if on_npu else ("host", HOST)
+        canvas.box(40, y, 680, 62, colour, f"{place}: {stage.kind}|{stage.content}|writes {', '.join(stage.writes)}")
+        if number + 1 < len(stages):
+            canvas.arrow(380, y + 62, 380, y + 90, "", WIRE)
+    said = "; ".join(f"{stage.kind} ({stage.content}) writes {', '.join(stage.writes)}" for stage in stages)
+    return canvas.picture(f"{len(stages)} stages, one after the other: {said}.")
+
+
 def straight_through() -> Picture:
     """Forwards through rounding, backwards past it."""
     canvas = _Canvas(760, 190)
@@ -90,9 +105,8 @@ def straight_through() -> Picture:
     canvas.arrow(105, 160, 105, 134, "", MENDED, dashed=True)
     canvas.text(380, 30, "forwards (solid): narrow numbers; backwards (dashed): straight through", QUIET)
     return canvas.picture(
-        "Forwards, a wide float32 weight is rounded to a narrow weight, which is multiplied with the input and leads"
-        ""
-        "the loss. Backwards, the gradient goes straight to the wide weight, as if rounding were not there."
+        "Forwards, a wide float32 weight is rounded to a narrow weight, which is multiplied with the input and leads "
+        "to the loss. Backwards, the gradient goes straight to the wide weight, as if rounding were not there."
     )
 
 

@@ -123,7 +123,8 @@ def _remove_orphans(kind: str = "*") -> bool:
         name = record.stem
         removed = _remove_all(name, record.with_suffix(""))
         record.unlink(missing_ok=True)
-        print(f"of an earlier run: {cleanup.summary(name, removed)}")
+        if removed:
+            print(f"of an earlier run: {cleanup.summary(name, removed)}")
     return bool(found)
 
 

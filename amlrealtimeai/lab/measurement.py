@@ -8,6 +8,12 @@ from typing import Any
 
 import numpy as np
 
+
+def guessed(guess: float | None, unit: str) -> str:
+    """What to print of a learner's guess: "; your guess was 5 ms", or nothing where there is none."""
+    return "" if guess is None or guess is Ellipsis else f"; your guess was {guess} {unit}"
+
+
 STAGES = ("decode", "npu", "classifier", "rest")
 
 
@@ -29,9 +35,12 @@ class Measurement:
         return float(np.percentile(self.total, 99))
 
     def __str__(self) -> str:
-        lines = [f"{'':<12}{'median ms':>10}{'p99 ms':>10}   of {len(self.total)} requests after warm-up"]
+        few = len(self.total) < 200  # below that the 99th percentile is the slowest, or next to it
+        slow = "slowest" if few else "p99 ms"
+        lines = [f"{'':<12}{'median ms':>10}{slow:>10}   of {len(self.total)} requests after warm-up"]
         for name, values in {**self.stages, "total": self.total}.items():
-            lines.append(f"{name:<12}{np.median(values):10.2f}{np.percentile(values, 99):10.2f}")
+            tail = values.max() if few else np.percentile(values, 99)
+            lines.append(f"{name:<12}{np.median(values):10.2f}{tail:10.2f}")
         return "\n".join(lines)
 
     __repr__ = __str__

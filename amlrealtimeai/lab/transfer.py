@@ -101,7 +101,7 @@ class Confusion:
                 for count, s in zip(row, share, strict=True)
             )
             rows += f"<tr><th style='text-align:left'>{escape(name)}</th>{cells}</tr>"
-        caption = f"<caption>{self.accuracy:.1f} % of {self.counts.sum()} recognised</caption>"
+        caption = f"<caption style='white-space:nowrap'>{self.accuracy:.1f} % of {self.counts.sum()} recognised</caption>"
         return f"<table>{caption}<tr><th>taken for</th>{head}</tr>{rows}</table>"
 
 

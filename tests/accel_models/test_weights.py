@@ -258,3 +258,13 @@ def test_a_saved_model_keeps_what_the_graph_says(float_resnet, tmp_path):
     assert [len(records) for records in collected] == [1, 1]
     assert all(isinstance(record, str | bytes) for records in collected for record in records)
     assert found.argmax() == 277
+
+
+@pytest.mark.parametrize(
+    ("network", "choice"),
+    [("resnet50", "weights='workshop'"), ("resnet152", "weights='random'"), ("vgg16", "weights='random'")],
+)
+def test_advice_names_weights_that_there_are(network, choice):
+    from amlrealtimeai.accel.models import keras_file
+
+    assert keras_file.offline_choice(network) == choice

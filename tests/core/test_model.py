@@ -104,3 +104,11 @@ def test_delete(workspace: Workspace, saved_model: Path) -> None:
     with pytest.raises(NotFoundError):
         model.add_tags({"a": "b"})
     assert Model.register(workspace, saved_model, "m").id == "m:2"
+
+
+def test_a_table_has_no_rows_for_nothing(workspace, tmp_path):
+    (tmp_path / "model.bin").write_bytes(b"12345")
+    plain = Model.register(workspace, tmp_path / "model.bin", "plain")._repr_html_()
+    tagged = Model.register(workspace, tmp_path / "model.bin", "tagged", tags={"top1": "97"})._repr_html_()
+    assert ">tags<" not in plain and ">properties<" not in plain and ">size<" in plain
+    assert "top1: 97" in tagged

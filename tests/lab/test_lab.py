@@ -84,3 +84,19 @@ def test_diagrams_are_well_formed_svg_whose_words_stay_on_the_paper(name):
     for text in root.iter(f"{space}text"):
         half = 7.8 * len(text.text or "") / 2
         assert half <= float(text.get("x")) <= drawn.width - half, text.text
+
+
+def test_a_short_error_is_short_for_one_cell_only():
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell.instance()
+    try:
+        before = shell.InteractiveTB.mode
+        for _ in range(2):
+            shell.run_cell(
+                "from amlrealtimeai import lab\nlab.short_error()\nmode = get_ipython().InteractiveTB.mode\n1 / 0"
+            )
+            assert shell.user_ns["mode"] == "Minimal" and shell.InteractiveTB.mode == before
+    finally:
+        InteractiveShell.clear_instance()
+    lab.short_error()

@@ -18,6 +18,7 @@ def diagnose(text: str) -> str:
         ("another name", "wrong name"),
         ("wants TLS", "client without TLS"),
         ("does not speak TLS", "server without TLS"),
+        ("expired", "expired"),
     ):
         if sign in text:
             return name

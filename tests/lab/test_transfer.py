@@ -18,7 +18,7 @@ def test_a_table_of_mistakes_is_read_by_rows():
         "dog" + 20 * " " + "0" + 11 * " " + "3",
         "80.0 % of 5 recognised",
     ]
-    assert "<caption>80.0 % of 5 recognised</caption>" in table._repr_html_()
+    assert ">80.0 % of 5 recognised</caption>" in table._repr_html_()
 
 
 def test_a_table_wants_a_column_for_each_name():

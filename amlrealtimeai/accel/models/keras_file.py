@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from amlrealtimeai import resources
 from amlrealtimeai.accel.models import download
-from amlrealtimeai.errors import WeightsError
+from amlrealtimeai.errors import NotFoundError, WeightsError
 
 _BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
 
@@ -64,10 +65,20 @@ def imagenet(network: str, published: tuple[str, str] | None, folder: Path) -> P
     except OSError as error:  # urllib's errors are some
         raise WeightsError(
             f"the ImageNet weights of {network} are not on this computer and cannot be downloaded ({error}). "
-            f"Where there is internet run 'curl -O {address}' and put the file at {target}; or use weights='workshop'"
+            f"Where there is internet run 'curl -O {address}' and put the file at {target}; or use "
+            f"{offline_choice(network)}"
         ) from None
     return target
 
 
 def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
+
+
+def offline_choice(network: str) -> str:
+    """The weights that a network has on every computer: "weights='workshop'" where such ship, else random ones."""
+    try:
+        resources.path(f"weights/{network}.npz")
+    except NotFoundError:
+        return "weights='random'"
+    return "weights='workshop'"

@@ -118,7 +118,7 @@ def _checked(
         got = "nothing" if value is None else f"shape {list(value.shape)}"
         raise WeightsError(
             f"the weights {str(source)!r} are not those of {network.name}: expected {name!r} of shape {list(shape)}, "
-            f"got {got}. Choose weights saved from {network.name}, or weights='workshop'"
+            f"got {got}. Choose weights saved from {network.name}, or {keras_file.offline_choice(network.name)}"
         )
     return value
 

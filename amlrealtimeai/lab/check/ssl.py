@@ -33,6 +33,7 @@ _FAILURES = {
     "127.0.0.1:1: the service's certificate is for another name than '127.0.0.1'": "wrong name",
     "localhost:1: the service wants TLS and this client does not use it; pass use_ssl=True": "client without TLS",
     "localhost:1: the service does not speak TLS; pass use_ssl=False": "server without TLS",
+    "localhost:1: the service's certificate has expired; it has to be replaced by a new one": "expired",
     "this service needs a key: send it as metadata (UNAUTHENTICATED)": "wrong key",
     "the key is not one of this service's keys; it may have been regenerated (UNAUTHENTICATED)": "wrong key",
 }
@@ -54,7 +55,7 @@ def diagnosis(function: Any) -> Verdict:
             raise Wrong(f"It said {shown(answer)}; the failures are called {', '.join(_NAMES.values())}.")
         if said != expected:
             raise Wrong(f"{text!r} is {expected!r}, not {said!r}.")
-    return right("Four of them are UNAVAILABLE, so only the words tell them apart; a key has a code of its own.")
+    return right("Five of them are UNAVAILABLE, so only the words tell them apart; a key has a code of its own.")
 
 
 _ROTATION = ("hand out secondary", "regenerate primary", "hand out primary", "regenerate secondary")
