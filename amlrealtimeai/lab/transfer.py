@@ -101,7 +101,8 @@ class Confusion:
                 for count, s in zip(row, share, strict=True)
             )
             rows += f"<tr><th style='text-align:left'>{escape(name)}</th>{cells}</tr>"
-        caption = f"<caption style='white-space:nowrap'>{self.accuracy:.1f} % of {self.counts.sum()} recognised</caption>"
+        said = f"{self.accuracy:.1f} % of {self.counts.sum()} recognised"
+        caption = f"<caption style='white-space:nowrap'>{said}</caption>"
         return f"<table>{caption}<tr><th>taken for</th>{head}</tr>{rows}</table>"
 
 
