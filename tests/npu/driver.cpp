@@ -49,6 +49,8 @@ Plan& placed_plan() {
     place(steps[i].bias);
     place(steps[i].tap_bytes);
     place(steps[i].tap_steps);
+    place(steps[i].factors);
+    for (const int32_t*& list : steps[i].lists) place(list);
     for (int o = 0; o < steps[i].operations; ++o) place(operations[steps[i].first_operation + o].constant);
   }
   plan.tensors = reinterpret_cast<Tensor*>(parts[kTensors]);

@@ -42,8 +42,10 @@ def written(builder: PlanBuilder, image: np.ndarray) -> bytes:
         constants += array.tobytes()
     tensors, steps, operations, outputs = (type(array).from_buffer_copy(array) for array in builder.arrays)
     for step in steps:
-        for field in ("weights", "bias", "tap_bytes", "tap_steps"):
+        for field in ("weights", "bias", "tap_bytes", "tap_steps", "factors"):
             setattr(step, field, places[getattr(step, field)])
+        for number, address in enumerate(step.lists):
+            step.lists[number] = places[address]
     for operation in operations:
         operation.constant = places[operation.constant]
     parts = [bytes(part) for part in (builder.plan, tensors, steps, operations, outputs)]

@@ -52,7 +52,7 @@ struct Engine {
 
   Engine(const Plan& p, const Isa* i, int threads) : plan(p), isa(i), pool(threads) {
     arena = static_cast<char*>(allocate_lines(plan.arena_bytes));
-    scratch = static_cast<float*>(allocate_lines(threads * plan.scratch_floats * sizeof(float)));
+    scratch = static_cast<float*>(allocate_lines(threads * plan.scratch_floats * sizeof(float) + kSlack));
     // 3.4e38 as floats: a step that reads what was never written is found out at once, here as in the tests
     if (arena) memset(arena, 0x7f, plan.arena_bytes);
     if (scratch) memset(scratch, 0x7f, threads * plan.scratch_floats * sizeof(float));

@@ -3,7 +3,10 @@
 // weights. The integer dots of a block go through L1 to AVX-512, which scales and adds them in the order of the
 // specification; its work on one block overlaps with the tiles' work on the next.
 #if defined(__x86_64__)
-#include "lanes16.h"
+#include <cpuid.h>
+#include <immintrin.h>
+
+#include "finish.h"
 #include "loops.h"
 #include "vectors.h"
 #if defined(__linux__)
@@ -151,7 +154,7 @@ void group(const Group& g) {
 bool available() {
 #if defined(__linux__)
   unsigned a, b, c, d, low, high;
-  if (!has_avx512vnni() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+  if (!avx512vnni_isa().available() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
   __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   const unsigned needed = (1u << 24) | (1u << 25);
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM

@@ -1,7 +1,10 @@
 // AVX-512 with VNNI: vpdpbusd multiplies 64 pairs of mantissas an instruction.
 // 7 pixels x 32 channels fill the registers: 14 integer and 14 float accumulators, two for weights, one for activations.
 #if defined(__x86_64__)
-#include "lanes16.h"
+#include <cpuid.h>
+#include <immintrin.h>
+
+#include "finish.h"
 #include "loops.h"
 #include "vectors.h"
 
@@ -97,10 +100,21 @@ void tile(const Tile& t, int pixels) {
   }
 }
 
+// The system saves the AVX-512 registers and the CPU has F, DQ, BW, VL and VNNI.
+bool available() {
+  unsigned a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & (1u << 27))) return false;  // OSXSAVE
+  unsigned low, high;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  if ((low & 0xe6) != 0xe6 || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+  const unsigned needed = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);
+  return (b & needed) == needed && (c & (1u << 11));
+}
+
 }  // namespace
 
 const Isa& avx512vnni_isa() {
-  static const Isa isa{"avx512vnni", has_avx512vnni, tile, finish, maximum, add, multiply, activate, normalize, filter};
+  static const Isa isa{"avx512vnni", available, tile, finish, maximum, add, multiply, activate, normalize, filter};
   return isa;
 }
 #endif

@@ -1,12 +1,11 @@
 // Plain C++ for every CPU: the same packed data and the same order as the reference.
-#include "isa.h"
+#include "finish.h"
 #include "loops.h"
 #include "vectors.h"
 
 namespace {
 
 inline float as_float(int32_t bits) { return __builtin_bit_cast(float, bits); }
-inline int32_t as_bits(float value) { return __builtin_bit_cast(int32_t, value); }
 
 void tile(const Tile& t, int pixels) {
   const int header = (t.is_signed ? 2 : 1) * kPanel * int(sizeof(int32_t));
@@ -31,48 +30,6 @@ void tile(const Tile& t, int pixels) {
       }
     }
     __builtin_memcpy(t.totals + p * t.total_stride, total, sizeof total);
-  }
-}
-
-// Adding and taking off 1.5 * 2^23 rounds to the nearest integer, halves to even, for |x| < 2^22.
-inline float round_half_even(float x) { return (x + 12582912.0f) - 12582912.0f; }
-
-void quantize_block(const Finish& f, const float* values, uint8_t* mantissas, int32_t* step) {
-  int32_t largest = 0;
-  for (int c = 0; c < f.length; ++c) {
-    const int32_t bits = as_bits(values[c]) & 0x7fffffff;
-    largest = bits > largest ? bits : largest;
-  }
-  int exponent = (largest >> 23) - 127;
-  exponent = exponent < f.lowest_exponent ? f.lowest_exponent : exponent;
-  exponent = exponent > f.highest_exponent ? f.highest_exponent : exponent;
-  const int shift = exponent - (f.mantissa_bits - 1);
-  const float inverse = as_float((127 - shift) << 23), limit = float((1 << f.mantissa_bits) - 1);
-  const int offset = f.is_signed ? 128 : 0;
-  for (int c = 0; c < f.length; ++c) {
-    float scaled = values[c] * inverse;
-    scaled = scaled > limit ? limit : scaled;
-    scaled = scaled < -limit ? -limit : scaled;
-    mantissas[c] = uint8_t(int(round_half_even(scaled)) + offset);
-  }
-  *step = shift * (1 << 23);
-}
-
-void finish(const Finish& f) {
-  for (int p = 0; p < f.pixels; ++p) {
-    float* values = f.values + p * f.value_stride;
-    const float* residual = f.residual ? f.residual + p * f.residual_stride : nullptr;
-    for (int c = 0; c < f.lanes; ++c) {
-      float value = values[c];
-      if (f.gain) value *= f.gain[c];
-      if (f.bias) value += f.bias[c];
-      if (residual) value += residual[c];
-      values[c] = f.relu ? (value > 0.0f ? value : 0.0f) : value;
-    }
-    if (f.floats) __builtin_memcpy(f.floats + p * f.float_stride, values, f.lanes * sizeof(float));
-    if (!f.mantissas) continue;
-    for (int b = 0; b * f.length < f.lanes; ++b)
-      quantize_block(f, values + b * f.length, f.mantissas + p * f.pixel_bytes + b * f.length, f.steps + p * f.pixel_steps + b);
   }
 }
 

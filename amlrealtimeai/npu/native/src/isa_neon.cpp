@@ -9,7 +9,7 @@
 #include <sys/sysctl.h>
 #endif
 
-#include "isa.h"
+#include "finish.h"
 #include "loops.h"
 #include "vectors.h"
 
@@ -103,69 +103,6 @@ void part_for(const Tile& t, int pixels, int channel) {
 void tile(const Tile& t, int pixels) {
   for (int channel = 0; channel < kPanel; channel += kWidth)
     t.is_signed ? part_for<true>(t, pixels, channel) : part_for<false>(t, pixels, channel);
-}
-
-struct Quantizer {
-  float32x4_t limit, lower;
-  int32x4_t offset;
-  int mantissa_bits, lowest, highest;
-
-  explicit Quantizer(const Finish& f)
-      : limit(vdupq_n_f32(float((1 << f.mantissa_bits) - 1))),
-        lower(vdupq_n_f32(-float((1 << f.mantissa_bits) - 1))),
-        offset(vdupq_n_s32(f.is_signed ? 128 : 0)),
-        mantissa_bits(f.mantissa_bits),
-        lowest(f.lowest_exponent),
-        highest(f.highest_exponent) {}
-
-  // The step of a block whose largest magnitude is among these bits.
-  int step(int32x4_t magnitudes) const {
-    int exponent = (vmaxvq_s32(magnitudes) >> 23) - 127;
-    exponent = exponent < lowest ? lowest : exponent;
-    exponent = exponent > highest ? highest : exponent;
-    return exponent - (mantissa_bits - 1);
-  }
-
-  void store(uint8_t* mantissas, float32x4_t values, float32x4_t inverse) const {
-    const float32x4_t scaled = vmaxq_f32(vminq_f32(vmulq_f32(values, inverse), limit), lower);
-    const int16x4_t words = vmovn_s32(vaddq_s32(vcvtnq_s32_f32(scaled), offset));
-    const uint32_t quad = vget_lane_u32(vreinterpret_u32_s8(vmovn_s16(vcombine_s16(words, words))), 0);
-    __builtin_memcpy(mantissas, &quad, 4);
-  }
-};
-
-// Bias, residual and ReLU of `count` channels from `begin` on; returns the magnitudes that an exponent is taken from.
-// Without blocks `count` may be no multiple of 4, and the padding lanes behind the channels take part.
-int32x4_t finish_values(const Finish& f, int pixel, int begin, int count) {
-  int32x4_t largest = vdupq_n_s32(0);
-  for (int c = begin; c < begin + count; c += 4) {
-    float32x4_t v = vld1q_f32(f.values + pixel * f.value_stride + c);
-    if (f.gain) v = vmulq_f32(v, vld1q_f32(f.gain + c));
-    if (f.bias) v = vaddq_f32(v, vld1q_f32(f.bias + c));
-    if (f.residual) v = vaddq_f32(v, vld1q_f32(f.residual + pixel * f.residual_stride + c));
-    if (f.relu) v = vmaxq_f32(v, vdupq_n_f32(0));
-    vst1q_f32(f.values + pixel * f.value_stride + c, v);
-    if (f.floats) vst1q_f32(f.floats + pixel * f.float_stride + c, v);
-    largest = vmaxq_s32(largest, vreinterpretq_s32_f32(vabsq_f32(v)));
-  }
-  return largest;
-}
-
-void finish(const Finish& f) {
-  const Quantizer quantizer(f);
-  const int length = f.mantissas ? f.length : f.lanes;
-  for (int p = 0; p < f.pixels; ++p) {
-    const float* values = f.values + p * f.value_stride;
-    for (int begin = 0, b = 0; begin < f.lanes; begin += length, ++b) {
-      const int32x4_t largest = finish_values(f, p, begin, length);
-      if (!f.mantissas) continue;
-      const int step = quantizer.step(largest);
-      const float32x4_t inverse = vreinterpretq_f32_s32(vdupq_n_s32((127 - step) << 23));
-      for (int c = begin; c < begin + length; c += 4)
-        quantizer.store(f.mantissas + p * f.pixel_bytes + c, vld1q_f32(values + c), inverse);
-      f.steps[p * f.pixel_steps + b] = step * (1 << 23);
-    }
-  }
 }
 
 bool available() {

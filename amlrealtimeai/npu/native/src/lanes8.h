@@ -1,4 +1,4 @@
-// Tiles and finishing in 256-bit registers, shared by AVX2 and AVX-VNNI; what differs is a `Product`: how the mantissas
+// Tiles in 256-bit registers, shared by AVX2 and AVX-VNNI; what differs is a `Product`: how the mantissas
 // of a block are multiplied and summed.
 //
 //   kPixels                     pixels x 16 channels that a register tile holds: as many as 16 registers take
@@ -7,7 +7,7 @@
 #include <cpuid.h>
 #include <immintrin.h>
 
-#include "isa.h"
+#include "finish.h"
 #include "loops.h"
 
 namespace {
@@ -84,110 +84,6 @@ void tile_for(const Tile& t, int pixels) {
     }
   tile_of<Product, 0>(t, pixels);
 }
-
-// Eight floats; or, as blocks are multiples of 4, the last four and zeros. Without blocks channels may end anywhere, and
-// the padding lanes behind them take part.
-template <bool Half>
-inline __m256 read(const float* p) {
-  return Half ? _mm256_zextps128_ps256(_mm_loadu_ps(p)) : _mm256_loadu_ps(p);
-}
-
-template <bool Half>
-inline void write(float* p, __m256 v) {
-  Half ? _mm_storeu_ps(p, _mm256_castps256_ps128(v)) : _mm256_storeu_ps(p, v);
-}
-
-struct Quantizer {
-  __m256 limit, lower;
-  __m256i offset;
-  int mantissa_bits, lowest, highest;
-
-  explicit Quantizer(const Finish& f)
-      : limit(_mm256_set1_ps(float((1 << f.mantissa_bits) - 1))),
-        lower(_mm256_set1_ps(-float((1 << f.mantissa_bits) - 1))),
-        offset(_mm256_set1_epi32(f.is_signed ? 128 : 0)),
-        mantissa_bits(f.mantissa_bits),
-        lowest(f.lowest_exponent),
-        highest(f.highest_exponent) {}
-
-  // The step of a block whose largest magnitude is among these bits.
-  int step(__m256i magnitudes) const {
-    __m128i most = _mm_max_epi32(_mm256_castsi256_si128(magnitudes), _mm256_extracti128_si256(magnitudes, 1));
-    most = _mm_max_epi32(most, _mm_shuffle_epi32(most, 0x4e));
-    most = _mm_max_epi32(most, _mm_shuffle_epi32(most, 0xb1));
-    int exponent = (_mm_cvtsi128_si32(most) >> 23) - 127;
-    exponent = exponent < lowest ? lowest : exponent;
-    exponent = exponent > highest ? highest : exponent;
-    return exponent - (mantissa_bits - 1);
-  }
-
-  // Eight mantissas, one a byte, in the low half.
-  __m128i mantissas(__m256 values, __m256 inverse) const {
-    const __m256 scaled = _mm256_max_ps(_mm256_min_ps(_mm256_mul_ps(values, inverse), limit), lower);
-    const __m256i whole = _mm256_add_epi32(_mm256_cvtps_epi32(scaled), offset);
-    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
-    return _mm_packus_epi16(words, words);
-  }
-};
-
-inline __m256i magnitude_bits(__m256 v) {
-  return _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(0x7fffffff));
-}
-
-// Where the values of one block of one pixel come from and go to; null where there is none.
-struct Lines {
-  float* values;
-  const float *gain, *bias, *residual;
-  float* floats;
-
-  Lines(const Finish& f, int pixel, int begin)
-      : values(f.values + pixel * f.value_stride + begin),
-        gain(f.gain ? f.gain + begin : nullptr),
-        bias(f.bias ? f.bias + begin : nullptr),
-        residual(f.residual ? f.residual + pixel * f.residual_stride + begin : nullptr),
-        floats(f.floats ? f.floats + pixel * f.float_stride + begin : nullptr) {}
-};
-
-// Gain, bias, residual and ReLU of the 8 (or 4) channels at c.
-template <bool Residual, bool Half>
-inline __m256 finished(const Lines& lines, bool relu, int c) {
-  __m256 v = read<Half>(lines.values + c);
-  if (lines.gain) v = _mm256_mul_ps(v, read<Half>(lines.gain + c));
-  if (lines.bias) v = _mm256_add_ps(v, read<Half>(lines.bias + c));
-  if (Residual) v = _mm256_add_ps(v, read<Half>(lines.residual + c));
-  if (relu) v = _mm256_max_ps(v, _mm256_setzero_ps());
-  write<Half>(lines.values + c, v);
-  if (lines.floats) write<Half>(lines.floats + c, v);
-  return v;
-}
-
-template <bool Residual>
-void finish_with(const Finish& f) {
-  const Quantizer quantizer(f);
-  const int length = f.mantissas ? f.length : f.lanes;
-  for (int p = 0; p < f.pixels; ++p) {
-    for (int begin = 0, b = 0; begin < f.lanes; begin += length, ++b) {
-      const Lines lines(f, p, begin);
-      const int whole = (length + 3) / 8 * 8;
-      __m256i largest = _mm256_setzero_si256();
-      for (int c = 0; c < whole; c += 8)
-        largest = _mm256_max_epi32(largest, magnitude_bits(finished<Residual, false>(lines, f.relu, c)));
-      if (whole < length)
-        largest = _mm256_max_epi32(largest, magnitude_bits(finished<Residual, true>(lines, f.relu, whole)));
-      if (!f.mantissas) continue;
-      const int step = quantizer.step(largest);
-      const __m256 inverse = _mm256_castsi256_ps(_mm256_set1_epi32((127 - step) << 23));
-      uint8_t* mantissas = f.mantissas + p * f.pixel_bytes + begin;
-      for (int c = 0; c < whole; c += 8)
-        _mm_storeu_si64(mantissas + c, quantizer.mantissas(read<false>(lines.values + c), inverse));
-      if (whole < length)
-        _mm_storeu_si32(mantissas + whole, quantizer.mantissas(read<true>(lines.values + whole), inverse));
-      f.steps[p * f.pixel_steps + b] = step * (1 << 23);
-    }
-  }
-}
-
-void finish(const Finish& f) { f.residual ? finish_with<true>(f) : finish_with<false>(f); }
 
 bool has_avx2() {
   unsigned a, b, c, d;

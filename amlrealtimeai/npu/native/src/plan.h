@@ -7,7 +7,8 @@
 //   isa_avxvnni.cpp       7 x 16; an instruction sums four products in 32 bits (lanes8.h: what it shares with AVX2)
 //   isa_neon.cpp          7 x 8 in the shorter registers of 64-bit Arm
 //   isa_avx512vnni.cpp    7 x 32 in the longer ones of AVX-512
-//   isa_amx.cpp           32 x 32 in tile registers (lanes16.h: what it shares with AVX-512)
+//   isa_amx.cpp           32 x 32 in tile registers (below 48 in a block AVX-512 does its work)
+//   finish.h              what follows a layer's sums, written once in the compiler's vectors (wide.h), compiled for each
 //   layers.cpp            how a layer is cut into such tiles; engine.cpp: how layers follow each other
 //
 // A tensor lives in one arena as floats (for residuals, pools, outputs), as mantissas with steps (for matrices), or both.

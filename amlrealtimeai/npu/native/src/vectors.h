@@ -1,27 +1,12 @@
-// The vector units' functions, compiled once for each instruction set: 16 floats at a time in the compiler's own vectors.
+// The vector units' functions, compiled once for each instruction set: 16 floats at a time (wide.h).
 // Every operation is that of npu/vector_math.py (where the sequences are explained) and rounds once; no fused
 // multiply-add (-ffp-contract=off), no mathematical library.
 #pragma once
-#include "isa.h"
+#include "wide.h"
 
 namespace {
 
-typedef float Floats __attribute__((vector_size(64)));
-typedef int32_t Ints __attribute__((vector_size(64)));
-constexpr int kFloats = 16;
-
-inline Floats loaded(const float* p) {
-  Floats v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return v;
-}
-inline void stored(float* p, Floats v) { __builtin_memcpy(p, &v, sizeof v); }
-inline Floats all(float x) { return x - Floats{}; }
-inline Ints bits(Floats v) { return (Ints)v; }
-inline Floats floats(Ints v) { return (Floats)v; }
-
 inline Floats power(Floats n) { return floats((__builtin_convertvector(n, Ints) + 127) << 23); }
-inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
 inline Floats scaled(Floats v, Floats n) {
   const Floats first = larger(n, all(-100.0f));
   return (v * power(first)) * power(n - first);
@@ -86,17 +71,17 @@ inline Floats activated(int kind, Floats x, const float* constant, const float* 
 
 // In place; the padding behind the last value, up to a multiple of 16, becomes +0.
 void activate(int kind, float* values, const float* constant, const float* numbers, int count) {
-  for (int c = 0; c < count; c += kFloats)
+  for (int c = 0; c < count; c += kWide)
     stored(values + c, activated(kind, loaded(values + c), constant ? constant + c : nullptr, numbers));
-  for (int c = count; c % kFloats; ++c) values[c] = 0.0f;
+  for (int c = count; c % kWide; ++c) values[c] = 0.0f;
 }
 
 // Local response normalisation: numbers are size, alpha / size, 4 * beta, bias; work: count + size + 16 floats.
 void normalize(float* values, const float* numbers, float* work, int count) {
   const int size = int(numbers[0]), before = (size - 1) / 2;
-  for (int c = 0; c < count + size + kFloats; ++c) work[c] = 0.0f;
+  for (int c = 0; c < count + size + kWide; ++c) work[c] = 0.0f;
   for (int c = 0; c < count; ++c) work[before + c] = values[c] * values[c];
-  for (int c = 0; c < count; c += kFloats) {
+  for (int c = 0; c < count; c += kWide) {
     Floats total{};
     for (int i = 0; i < size; ++i) total += loaded(work + c + i);
     const Floats z = total * numbers[1] + numbers[3], root = __builtin_elementwise_sqrt(z);
@@ -105,7 +90,7 @@ void normalize(float* values, const float* numbers, float* work, int count) {
                                                 : root * __builtin_elementwise_sqrt(root);
     stored(values + c, loaded(values + c) / divisor);
   }
-  for (int c = count; c % kFloats; ++c) values[c] = 0.0f;
+  for (int c = count; c % kWide; ++c) values[c] = 0.0f;
 }
 
 template <int N>
@@ -115,15 +100,15 @@ inline void filter_part(const Filter& f, int channel) {
     for (int x = 0; x < f.columns; ++x) {
       const float* from = f.from + y * f.row + x * f.column + channel;
       const float* weights = f.weights + y * f.weight_row + x * f.weight_column + channel;
-      for (int i = 0; i < N; ++i) total[i] += loaded(from + i * kFloats) * loaded(weights + i * kFloats);
+      for (int i = 0; i < N; ++i) total[i] += loaded(from + i * kWide) * loaded(weights + i * kWide);
     }
-  for (int i = 0; i < N; ++i) stored(f.values + channel + i * kFloats, total[i]);
+  for (int i = 0; i < N; ++i) stored(f.values + channel + i * kWide, total[i]);
 }
 
 void filter(const Filter& f) {
   int c = 0;
-  for (; c + 4 * kFloats <= f.channels; c += 4 * kFloats) filter_part<4>(f, c);
-  for (; c < f.channels; c += kFloats) filter_part<1>(f, c);
+  for (; c + 4 * kWide <= f.channels; c += 4 * kWide) filter_part<4>(f, c);
+  for (; c < f.channels; c += kWide) filter_part<1>(f, c);
 }
 
 }  // namespace
