@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from amlrealtimeai.containers.build_context import dockerfile
     from amlrealtimeai.containers.engine import Engine, find_engine
     from amlrealtimeai.containers.image import ImageInfo, LayerInfo, build_image
+    from amlrealtimeai.containers.mounts import Mount, SecretFolder
     from amlrealtimeai.containers.running import Running, run
 
 __all__ = [
     "Engine",
     "ImageInfo",
     "LayerInfo",
+    "Mount",
     "Running",
+    "SecretFolder",
     "build_image",
     "dockerfile",
     "find_engine",
@@ -36,7 +39,9 @@ __getattr__ = lazy.attributes(
         "LayerInfo": "image",
         "build_image": "image",
         "dockerfile": "build_context",
+        "Mount": "mounts",
         "Running": "running",
+        "SecretFolder": "mounts",
         "run": "running",
         "verify_image": "archive",
     },

@@ -7,13 +7,14 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from amlrealtimeai.client.probe import answers
 from amlrealtimeai.containers.archive import verify_image
 from amlrealtimeai.containers.engine import LABEL, Engine, container_name, find_engine
 from amlrealtimeai.containers.image import PORT, ImageInfo
+from amlrealtimeai.containers.mounts import Mount, SecretFolder
 from amlrealtimeai.errors import ContainerError
 
 _LOOPBACK = "127.0.0.1"
@@ -82,6 +83,8 @@ def run(
     arguments: Sequence[str] = (),
     timeout: float = 60.0,
     keep: bool = False,
+    mounts: Sequence[Mount] = (),
+    secrets: SecretFolder | None = None,
 ) -> Running:
     """Start the service in an image file and return when its health check says SERVING.
 
@@ -89,7 +92,8 @@ def run(
     "docker", default whichever is there. `cpus` (default: all) and `memory` limit the container. `network`: "host"
     (default with podman on Linux: works as root and rootless, without any network package; the service then binds
     127.0.0.1) or "bridge" (default with docker; the port is published on 127.0.0.1). `arguments` go to
-    `python -m amlrealtimeai.serving`. The container ends with this process unless `keep` is set.
+    `python -m amlrealtimeai.serving`. The container ends with this process unless `keep` is set. `mounts`: files and
+    folders of this machine that it sees; `secrets`: what it finds in /run/secrets, which is the caller's to remove.
 
     Raises NotFoundError for a missing file and ContainerError when there is no engine, the file is damaged, the port is
     taken, or the service does not come up within `timeout` seconds (with the end of its log).
@@ -104,6 +108,8 @@ def run(
     loaded = found.load(path, checked)
     name = container_name(checked.reference, os.urandom(4).hex())
     options = _options(cpus, memory, read_only)
+    options += [option for mount in mounts for option in mount.options()]
+    options += secrets.options() if secrets else []
     serving = ["--threads", str(max(1, round(cpus)))] if cpus else []
     if network == "host":
         options += ["--network", "host"]
@@ -112,7 +118,7 @@ def run(
         options += ["--publish", f"{_LOOPBACK}:{port or ''}:{PORT}"]
     started = _start(found, [*options, "--name", name, loaded, *serving, *arguments], name, loaded)
     try:
-        _wait_until_serving(started, network, time.monotonic() + timeout, timeout)
+        _wait_until_serving(started, network, "--ssl-cert" in arguments, time.monotonic() + timeout, timeout)
     except BaseException:
         started.stop(grace=0)
         raise
@@ -164,7 +170,7 @@ def _start(engine: Engine, command: list[str], name: str, image: str) -> Running
         raise
 
 
-def _wait_until_serving(service: Running, network: str, deadline: float, timeout: float) -> None:
+def _wait_until_serving(service: Running, network: str, secure: bool, deadline: float, timeout: float) -> None:
     """Wait for the line that names the port, then for SERVING from the health service behind it."""
     while not (ready := _READY.search(service.logs())):
         if not service.is_running:
@@ -175,7 +181,7 @@ def _wait_until_serving(service: Running, network: str, deadline: float, timeout
             )
         _sleep(service, deadline, timeout)
     service.port = int(ready.group(1)) if network == "host" else service.engine.published_port(service.id, PORT)
-    while not _is_serving(service.address):
+    while not answers(_LOOPBACK, service.port, secure, seconds=5.0):
         if not service.is_running:
             raise ContainerError(f"the container ended at start. Its log:\n{_tail(service)}")
         _sleep(service, deadline, timeout)
@@ -194,15 +200,3 @@ def _tail(service: Running) -> str:
             return "\n".join(lines[-_LOG_LINES:])
         time.sleep(0.05)
     return "(empty)"
-
-
-def _is_serving(address: str) -> bool:
-    import grpc
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-    from amlrealtimeai.client.proxy import DIRECT
-
-    with grpc.insecure_channel(address, DIRECT) as channel, suppress(grpc.RpcError):
-        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5.0)
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-    return False

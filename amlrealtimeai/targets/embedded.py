@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from amlrealtimeai.client.probe import answers
 from amlrealtimeai.errors import DeploymentError
 from amlrealtimeai.serving.ports.address import address_of
 from amlrealtimeai.store import Store
@@ -107,7 +108,7 @@ class EmbeddedTarget:
             return Status(TRANSITIONING, address, wanted=wanted)
         state = _STATES[found["state"]]
         here = row["run_in"] == NOTEBOOK and _is_mine(row["id"])
-        if state == HEALTHY and not here and not hosts.answers(row, self._settings.secure):
+        if state == HEALTHY and not here and not answers(row["host"], row["port"], self._settings.secure):
             return Status(UNHEALTHY, address, f"its server (process {row['pid']}) does not answer", wanted)
         # The store's file has its digest for a name, which tells people nothing.
         reason = found["error"].replace(Path(entry["model"]).name, "the model")

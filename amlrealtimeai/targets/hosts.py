@@ -20,9 +20,7 @@ from pathlib import Path
 
 import amlrealtimeai
 from amlrealtimeai.artifact.stages import usable_cpus
-from amlrealtimeai.client.proxy import DIRECT
 from amlrealtimeai.errors import DeploymentError
-from amlrealtimeai.serving.ports.address import address_of
 from amlrealtimeai.serving.ports.tls import Tls
 from amlrealtimeai.serving.process.watch import Watcher
 from amlrealtimeai.serving.request.limits import Limits
@@ -268,33 +266,6 @@ def is_listening(host: str, port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def answers(row: Row, secure: bool) -> bool:
-    """Whether the server says that it is serving (with TLS: whether it shakes hands) within two seconds."""
-    if secure:
-        return _shakes_hands(row["host"], row["port"])
-    import grpc
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-    address = address_of(row["host"], row["port"])
-    with grpc.insecure_channel(address, DIRECT) as channel, contextlib.suppress(grpc.RpcError):
-        reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2.0)
-        return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
-    return False
-
-
-def _shakes_hands(host: str, port: int) -> bool:
-    import ssl
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # life is asked for, not identity
-    context.set_alpn_protocols(["h2"])
-    try:
-        with socket.create_connection((host, port), timeout=2.0) as plain, context.wrap_socket(plain):
-            return True
-    except OSError:
-        return False
 
 
 def end(store: Store, row: Row) -> None:

@@ -1,9 +1,11 @@
 """Built images in a real podman: they start, answer over gRPC, are locked down, and leave nothing behind."""
 
+import contextlib
 import io
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from amlrealtimeai.containers import ImageInfo, build_image, find_engine, run
+from amlrealtimeai.client import PredictionClient
+from amlrealtimeai.containers import ImageInfo, Mount, SecretFolder, build_image, find_engine, run
 from amlrealtimeai.containers import running as running_module
-from amlrealtimeai.errors import ContainerError
+from amlrealtimeai.core.certificates import development_certificate
+from amlrealtimeai.errors import ContainerError, DeploymentError, InvalidInputError
 from amlrealtimeai.npu import native
 from amlrealtimeai.serving.protocol import protos
 from tests.containers.conftest import write_npu_model
@@ -31,6 +35,12 @@ def nothing_left(podman: str, image: ImageInfo) -> Iterator[None]:
     subprocess.run([podman, "image", "rm", "--force", image.id], capture_output=True)
     images = subprocess.run([podman, "images", "-a", "--format", "{{.Id}}"], capture_output=True, text=True, check=True)
     assert image.id.removeprefix("sha256:")[:12] not in images.stdout
+
+
+def batch(colour: tuple[int, int, int]) -> np.ndarray:
+    png = io.BytesIO()
+    Image.new("RGB", (8, 8), colour).save(png, "PNG")
+    return np.array([png.getvalue()], object)
 
 
 def predict(address: str, colour: tuple[int, int, int]) -> list[float]:
@@ -77,6 +87,54 @@ def test_container_predicts_and_is_locked_down(image: ImageInfo) -> None:
     assert service.logs() == ""
     assert not service.engine.succeeds("inspect", "--type", "container", service.id)
     service.stop()
+
+
+def test_mounts_and_secrets(image: ImageInfo, tmp_path: Path) -> None:
+    folder = tmp_path / "a folder, with a comma"
+    folder.mkdir()
+    (folder / "note.txt").write_text("seen")
+    tls = development_certificate(["localhost"])
+    secrets = SecretFolder(tmp_path / "secrets")
+    secrets.write({"tls.crt": tls.certificate, "tls.key": tls.key, "keys": "the-first-key\n"})
+    arguments = ["--ssl-cert", "/run/secrets/tls.crt", "--ssl-key", "/run/secrets/tls.key"]
+    arguments += ["--key-file", "/run/secrets/keys"]
+    with run(image, mounts=[Mount(folder, "/data")], secrets=secrets, arguments=arguments) as service:
+        python = ["exec", service.id, "/usr/local/bin/python3", "-c"]
+        assert service.engine.call(*python, "print(open('/data/note.txt').read())") == "seen"
+        assert not service.engine.succeeds(*python, "open('/data/more.txt', 'w')"), "read-only"
+
+        def ask(key: str, ca: str) -> list[float]:
+            with PredictionClient("localhost", service.port, True, key, root_certificates=ca.encode()) as client:
+                return [round(float(value), 3) for value in np.ravel(client.score_numpy_array(batch(COLOUR)))]
+
+        assert ask("the-first-key", tls.ca) == EXPECTED
+        with pytest.raises(DeploymentError, match="UNAUTHENTICATED"):
+            ask("another-key", tls.ca)
+        shown = service.engine.call("inspect", service.id) + service.logs()
+        assert "the-first-key" not in shown and tls.key.splitlines()[1] not in shown
+
+        fresh = development_certificate(["localhost"])
+        secrets.write({"tls.crt": fresh.certificate, "tls.key": fresh.key})
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with contextlib.suppress(DeploymentError):
+                assert ask("the-first-key", fresh.ca) == EXPECTED
+                break
+        else:
+            pytest.fail("the new certificate was not taken")
+    assert (tmp_path / "secrets").stat().st_mode & 0o077 == 0, "nobody else can look into it"
+    secrets.remove()
+    assert not (tmp_path / "secrets").exists()
+
+
+def test_what_cannot_be_mounted_is_said_before_anything_starts(image: ImageInfo, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="absent does not exist; a container cannot see it"):
+        run(image, mounts=[Mount(tmp_path / "absent", "/data")])
+    for target in ("data", "/", "/a/../etc", ""):
+        with pytest.raises(InvalidInputError, match="expected an absolute path below /"):
+            run(image, mounts=[Mount(tmp_path, target)])
+    with pytest.raises(InvalidInputError, match="expected the name of a secret"):
+        SecretFolder(tmp_path / "secrets").write({"../key": "x"})
 
 
 def test_native_kernel_is_ready_without_a_compiler(image: ImageInfo) -> None:
