@@ -12,7 +12,7 @@ import re
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from PIL import Image
 from amlrealtimeai.artifact.definition import DTYPES, ServiceDefinition, Signature, TensorSpec
 from amlrealtimeai.artifact.preprocess import MAX_PIXELS
 from amlrealtimeai.artifact.stages import Stage, first_line, make_stage
+from amlrealtimeai.artifact.watch import Check, checked_by, unchecked
 from amlrealtimeai.errors import InvalidInputError, MissingFileError
 
 DEFINITION = "service_def.json"
@@ -120,25 +121,25 @@ class ConvertedModel:
         self,
         inputs: Mapping[str, np.ndarray],
         outputs: list[str] | None = None,
-        check: Callable[[], None] | None = None,
+        check: Check = unchecked,
     ) -> Prediction:
         """Run the pipeline. `inputs` and `outputs` by alias or tensor name; strings are object arrays of bytes.
 
         Without `outputs` the answer has all of them, by tensor name if every input was, else by alias.
         Only the stages that the asked-for outputs need are run. Raises InvalidInputError, saying what was expected.
-        `check` is called before every stage; what it raises ends the prediction.
+        `check` is called before every stage and again and again in it; what it raises ends the prediction.
         """
         wanted = self.signature.select(outputs, inputs)
         board = self.signature.bind(inputs)
         timings: dict[str, float] = {}
-        for stage, needed in self._plan({spec.tensor for spec in wanted.values()}):
-            if check is not None:
+        with checked_by(check):
+            for stage, needed in self._plan({spec.tensor for spec in wanted.values()}):
                 check()
-            start = time.perf_counter()
-            wires = stage.definition
-            results = stage.run({name: board[tensor] for name, tensor in wires.inputs.items()}, needed)
-            board.update({wires.outputs[name]: results[name] for name in needed})
-            timings[stage.kind] = timings.get(stage.kind, 0.0) + time.perf_counter() - start
+                start = time.perf_counter()
+                wires = stage.definition
+                results = stage.run({name: board[tensor] for name, tensor in wires.inputs.items()}, needed)
+                board.update({wires.outputs[name]: results[name] for name in needed})
+                timings[stage.kind] = timings.get(stage.kind, 0.0) + time.perf_counter() - start
         return Prediction({name: board[spec.tensor] for name, spec in wanted.items()}, timings)
 
     def warm_up(self) -> None:

@@ -1,8 +1,8 @@
 """Image bytes -> network input, equal bit for bit to the TensorFlow graph that `preprocess_array` builds.
 
 The arithmetic, all in float32:
-  decode   JPEG or PNG to RGB uint8 (alpha dropped, 16 bits per channel cut to the upper 8, EXIF rotation ignored),
-           as tf.image.decode_jpeg(channels=3, dct_method="INTEGER_ACCURATE") does;
+  decode   JPEG, PNG or GIF of one frame to RGB uint8 (alpha dropped, 16 bits per channel cut to the upper 8, EXIF
+           rotation ignored), as tf.image.decode_jpeg(channels=3, dct_method="INTEGER_ACCURATE") does;
   size     preserve_aspect_ratio: both sides times 256 / short side, rounded half to even (slim's VGG preprocessing);
            otherwise height and width become the output's;
   resize   TF1 bilinear: source = index * (input size / output size), floor, clamp, lerp along x, then along y;
@@ -10,22 +10,20 @@ The arithmetic, all in float32:
   finish   minus the means (123.68, 116.779, 103.939) of R, G, B; channel order; times scaling_factor.
 """
 
-import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from amlrealtimeai.artifact.images.pixels import Picture, open_picture
 from amlrealtimeai.errors import InvalidInputError
 
 SHORT_SIDE = 256
-MAX_PIXELS = 89_478_485  # Pillow's own bound for a 24 bit image of a quarter gigabyte, as an error instead of a warning
+MAX_PIXELS = 89_478_485  # as many as Pillow warns of: a 24 bit image of a quarter gigabyte
 MEANS = np.array([123.68, 116.779, 103.939], dtype=np.float32)
 
-_FORMATS = ("JPEG", "PNG")
 _MAX_OUTPUT_SIDE = 4096
 _ROWS = 32
 _Taps = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -75,8 +73,11 @@ def preprocess_images(
     images: np.ndarray | Sequence[bytes],
     parameters: PreprocessParameters | dict[str, Any],
     max_pixels: int = MAX_PIXELS,
+    check: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """Decode and prepare a batch: n encoded images -> float32 [n, output_height, output_width, 3].
+
+    `check` is called again and again: what it raises ends the work.
 
     Raises InvalidInputError naming the item of the batch that is not an image, is truncated or has more than
     `max_pixels` pixels.
@@ -88,35 +89,13 @@ def preprocess_images(
     batch = np.empty(shape, dtype=np.float32)
     for index, data in enumerate(items):
         try:
-            with _open(data, max_pixels) as image:
-                _prepare(image, parameters, batch[index])
+            _prepare(open_picture(data, max_pixels, check), parameters, batch[index], check)
         except InvalidInputError as error:
             raise InvalidInputError(f"image {index} of {len(items)}: {error}") from None
     return batch
 
 
-def _open(data: Any, max_pixels: int) -> Image.Image:
-    """The image with its header read and its pixels not yet decoded."""
-    if not isinstance(data, bytes):
-        raise InvalidInputError(f"expected the bytes of a JPEG or PNG file, got {type(data).__name__}")
-    if not data:
-        raise InvalidInputError("expected the bytes of a JPEG or PNG file, got none")
-    too_many = f"has more than {max_pixels} pixels, the limit; send a smaller image"
-    try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise InvalidInputError(too_many) from None
-    except Exception:  # Pillow raises OSError, SyntaxError, struct.error and others; its text shows a memory address
-        kind = "a damaged" if data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n")) else "not a"
-        raise InvalidInputError(
-            f"{kind} JPEG or PNG image ({len(data)} bytes that begin with {data[:8]!r}); send the file as it is"
-        ) from None
-    if image.width * image.height > max_pixels:
-        raise InvalidInputError(f"{image.width} x {image.height} {too_many}")
-    return image
-
-
-def _prepare(image: Image.Image, parameters: PreprocessParameters, out: np.ndarray) -> None:
+def _prepare(image: Picture, parameters: PreprocessParameters, out: np.ndarray, check: Callable[[], None]) -> None:
     """Write one image, float32 [output_height, output_width, 3], into `out`."""
     height, width = parameters.output_height, parameters.output_width
     if parameters.preserve_aspect_ratio:
@@ -125,10 +104,7 @@ def _prepare(image: Image.Image, parameters: PreprocessParameters, out: np.ndarr
         new_height, new_width = height, width
     top, bottom, y_lerp = _taps(image.height, new_height, (new_height - height) // 2, height)
     left, right, x_lerp = _taps(image.width, new_width, (new_width - width) // 2, width)
-    try:
-        pixels = _rgb(image, (int(left[0]), int(top[0]), int(right[-1]) + 1, int(bottom[-1]) + 1))
-    except Exception as error:  # as above; here Pillow's text names the defect
-        raise InvalidInputError(f"a damaged {image.format} image: {error}; send the file as it is") from None
+    pixels = image.rgb((int(left[0]), int(top[0]), int(right[-1]) + 1, int(bottom[-1]) + 1))
 
     channels = np.arange(3) if parameters.order == "RGB" else np.arange(3)[::-1]
     _resize(
@@ -137,15 +113,24 @@ def _prepare(image: Image.Image, parameters: PreprocessParameters, out: np.ndarr
         (_interleaved(left - left[0], channels), _interleaved(right - left[0], channels), x_lerp.repeat(3)),
         np.tile(MEANS[channels], width),
         out.reshape(height, -1),
+        check,
     )
     if parameters.scaling_factor != 1.0:
         out *= np.float32(parameters.scaling_factor)
 
 
-def _resize(pixels: np.ndarray, y_taps: _Taps, x_taps: _Taps, means: np.ndarray, out: np.ndarray) -> None:
+def _resize(
+    pixels: np.ndarray,
+    y_taps: _Taps,
+    x_taps: _Taps,
+    means: np.ndarray,
+    out: np.ndarray,
+    check: Callable[[], None],
+) -> None:
     """Rows of uint8 values -> rows of float32 less the means; a few rows at a time, so that they stay in cache."""
     left, right, x_lerp = x_taps
     for start in range(0, len(out), _ROWS):
+        check()
         block = slice(start, start + _ROWS)
         top, bottom, y_lerp = (taps[block] for taps in y_taps)
         if bottom[-1] - top[0] < 2 * len(top):
@@ -184,24 +169,3 @@ def _taps(size: int, new_size: int, first: int, count: int) -> _Taps:
     lower = np.minimum(floor.astype(np.int64), size - 1)
     upper = np.minimum(floor.astype(np.int64) + 1, size - 1)
     return lower, upper, source - floor
-
-
-def _rgb(image: Image.Image, box: tuple[int, int, int, int]) -> np.ndarray:
-    """Decode, and return the uint8 RGB pixels of box (left, top, right, bottom), as TensorFlow's decoders make them."""
-    image.load()
-    window = image if box == (0, 0, image.width, image.height) else image.crop(box)
-    if image.mode == "CMYK":
-        return _rgb_of_cmyk(np.asarray(window), adobe="adobe" in image.info)
-    if image.mode.startswith("I"):  # 16 bit grey
-        grey = (np.asarray(window).astype(np.int64) >> 8).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    return np.asarray(window.convert("RGB") if image.mode != "RGB" else window)
-
-
-def _rgb_of_cmyk(pixels: np.ndarray, adobe: bool) -> np.ndarray:
-    """TensorFlow's conversion (jpeg_mem.cc); Pillow hands over 255 minus what the file holds."""
-    ink = pixels.astype(np.int64)
-    if adobe:
-        ink = 255 - ink
-        return (ink[:, :, :3] * ink[:, :, 3:] // 255).astype(np.uint8)
-    return (ink[:, :, :3] * ink[:, :, 3:] // 255).astype(np.uint8)

@@ -15,7 +15,10 @@ import numpy as np
 
 from amlrealtimeai.artifact.definition import StageDef
 from amlrealtimeai.artifact.preprocess import preprocess_images
+from amlrealtimeai.artifact.watch import CHECK, Watch
 from amlrealtimeai.errors import InvalidInputError
+
+_WATCH = Watch()
 
 
 class Stage(Protocol):
@@ -25,7 +28,7 @@ class Stage(Protocol):
     definition: StageDef
 
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> dict[str, np.ndarray]:
-        """Compute at least the outputs that are asked for."""
+        """Compute at least the outputs that are asked for; watch.CHECK is called meanwhile."""
         ...
 
 
@@ -41,7 +44,9 @@ class PreprocessStage:
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> dict[str, np.ndarray]:
         """Decode and prepare every image."""
         assert self.definition.parameters is not None
-        return {"output": preprocess_images(inputs["images"], self.definition.parameters, self._max_pixels)}
+        return {
+            "output": preprocess_images(inputs["images"], self.definition.parameters, self._max_pixels, CHECK.get())
+        }
 
 
 class NpuStage:
@@ -65,7 +70,11 @@ class NpuStage:
             raise InvalidInputError(
                 f"input of stage {self.definition.name}: expected finite numbers, got NaN or infinity"
             )
-        return self._native.run(value)
+        parts = []
+        for image in range(len(value)):  # the kernel, too, takes one image after the other
+            CHECK.get()()
+            parts.append(self._native.run(value[image : image + 1]))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 class OnnxStage:
@@ -77,6 +86,7 @@ class OnnxStage:
         import onnxruntime
 
         self.definition = definition
+        self._run_options = onnxruntime.RunOptions
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or usable_cpus()
         options.inter_op_num_threads = 1
@@ -98,9 +108,16 @@ class OnnxStage:
 
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> dict[str, np.ndarray]:
         """Compute the outputs that are asked for. Raises InvalidInputError for inputs that do not fit together."""
+        check, options = CHECK.get(), self._run_options()
+
+        def stop() -> None:
+            options.terminate = True  # looked at between two nodes
+
         try:
-            results = self._session.run(outputs, inputs)
+            with _WATCH.over(check, stop):
+                results = self._session.run(outputs, inputs, options)
         except Exception as error:  # ONNX Runtime's exceptions share no base class, and name its source files
+            check()
             if "alloc" in str(error).lower():
                 raise
             shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in inputs.items())
