@@ -198,8 +198,8 @@ class _Connection:
                 return
             if request is None:
                 return
-            if (reason := _ambiguous(request)) is not None:
-                await self._refuse(400, reason)
+            if (refusal := _refusal(request, limits.max_header_bytes)) is not None:
+                await self._refuse(*refusal)
                 return
             await self.port.handle(Exchange(self, request))
             if not self._next():
@@ -296,21 +296,28 @@ class _Connection:
                 left -= size
 
 
-def _ambiguous(request: h11.Request) -> str | None:
-    """What makes two readers see two different messages."""
+def _refusal(request: h11.Request, limit: int) -> tuple[int, str] | None:
+    """Status and sentence for a header that is too large, or that two readers may read in two ways."""
     names = [name for name, _ in request.headers]
-    if b"content-length" in names and b"transfer-encoding" in names:
-        return "expected a Content-Length or a Transfer-Encoding, got both"
-    if request.http_version == b"1.0" and b"transfer-encoding" in names:
-        return "expected no Transfer-Encoding in HTTP/1.0"
+    size = len(request.target) + sum(len(name) + len(value) + len(b": \r\n") for name, value in request.headers)
+    if size > limit:
+        return 431, _header_too_large(limit)
+    if request.http_version not in (b"1.0", b"1.1"):
+        return 505, "expected an HTTP/1.1 request"
+    if b"transfer-encoding" in names and (b"content-length" in names or request.http_version == b"1.0"):
+        return 400, "expected a Content-Length or, in HTTP/1.1, a Transfer-Encoding, got both"
     return None
 
 
 def _reason(error: h11.RemoteProtocolError, limit: int) -> tuple[int, str]:
     if error.error_status_hint == 431:
-        return 431, f"the header is too large (max_header_bytes = {limit})"
+        return 431, _header_too_large(limit)
     text = str(error).replace("\\", "").replace('"', "'")
     return error.error_status_hint, f"expected an HTTP/1.1 request: {text:.200}"
+
+
+def _header_too_large(limit: int) -> str:
+    return f"the header is too large (max_header_bytes = {limit})"
 
 
 def _listen(host: str, port: int) -> socket.socket:
