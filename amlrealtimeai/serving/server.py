@@ -193,11 +193,11 @@ class Server:
 
     def note_loading(self, name: str, version: int, keys: Sequence[str] | None = None) -> None:
         """Let GetModelStatus say that this version is being loaded, to whoever has one of the keys."""
-        self.table.note(name, version, LOADING, keys=tuple(keys or ()))
+        self.table.note(name, version, LOADING, keys=self._askable(keys))
 
     def note_failed(self, name: str, version: int, reason: str, keys: Sequence[str] | None = None) -> None:
         """Let GetModelStatus say that this version failed to load, and why; the old one goes on."""
-        self.table.note(name, version, END, reason, tuple(keys or ()))
+        self.table.note(name, version, END, reason, self._askable(keys))
 
     def close_model(self, name: str, version: int, reason: str) -> None:
         """Serve it no longer, and let GetModelStatus say why: its keys cannot be asked for, so nobody may call it."""
@@ -231,6 +231,10 @@ class Server:
     def check_keys(self, keys: Sequence[str] | None) -> None:
         """Raise ConfigError for keys that this server cannot ask for."""
         self._checked_keys(keys)
+
+    def _askable(self, keys: Sequence[str] | None) -> tuple[str, ...]:
+        """The keys, where they may be asked for: nobody should be led to send one in plain text."""
+        return tuple(keys or ()) if self.secure else ()
 
     def _checked_keys(self, keys: Sequence[str] | None) -> tuple[str, ...]:
         if isinstance(keys, str):

@@ -49,6 +49,22 @@ def test_connections_beyond_the_limit_are_not_accepted_until_one_closes() -> Non
             assert connects(another)
 
 
+def test_connections_that_are_idle_make_room(tmp_path: object) -> None:
+    limits = Limits(max_connections=2, max_idle_seconds=1.0, max_header_seconds=1.0)
+    with Server(limits=limits) as server, ExitStack() as stack:
+        for first in (b"", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"):
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 5)).sendall(first)
+        with connection(server.address) as channel:
+            eventually(lambda: connects(channel))
+        idle = stack.enter_context(connection(server.address))
+        stub = health_pb2_grpc.HealthStub(idle)
+        eventually(lambda: stub.Check(health_pb2.HealthCheckRequest(), timeout=5).status == 1)
+        states: list[grpc.ChannelConnectivity] = []
+        idle.subscribe(states.append)
+        eventually(lambda: states and states[-1] is grpc.ChannelConnectivity.IDLE)
+        assert stub.Check(health_pb2.HealthCheckRequest(), timeout=5).status == 1, "it comes back when it is used"
+
+
 @pytest.mark.parametrize(("extra", "at_once"), [(-1, True), (0, True), (1, False)])
 def test_streams_beyond_the_limit_wait_for_another_to_end(extra: int, at_once: bool) -> None:
     limit = 5

@@ -21,6 +21,7 @@ from amlrealtimeai.serving.request.limits import Limits
 from amlrealtimeai.serving.server import Server
 from tests.serving.conftest import channel_to, predict, refused, request_of, unary
 from tests.serving.models import encode, image_model, picture, slow_model
+from tests.serving.processes import eventually
 
 JPEG = encode(picture(), "JPEG")
 IMAGES = np.array([JPEG], object)
@@ -82,6 +83,16 @@ def test_the_route_header_chooses_the_service(channel: grpc.Channel, pair: np.nd
         assert outputs_of(response) == {"head5:0": [[6, 7]]}
     code, text = refused(lambda: predict(channel, request_of(x=pair), metadata=[(ROUTE, "/api/v1/service/no")]))
     assert (code, text) == ("NOT_FOUND", "Servable not found for request: Latest(no)")
+
+
+@pytest.mark.parametrize("route", ["/api/v1/service/", "/api/v1/service/other", "/api/v1/service//score", "other"])
+def test_a_route_is_ignored_where_there_is_one_model(models: dict, pair: np.ndarray, route: str) -> None:
+    with Server() as server, channel_to(server) as channel:
+        server.add_model("heads", models["heads"])
+        response = predict(channel, request_of(x=pair), metadata=[(ROUTE, route)])
+        assert response.model_spec.name == "heads"
+        code, text = refused(lambda: predict(channel, request_of("no", x=pair), metadata=[(ROUTE, route)]))
+        assert (code, text) == ("NOT_FOUND", "Servable not found for request: Latest(no)")
 
 
 def test_the_only_model_needs_no_name(models: dict[str, ConvertedModel], pair: np.ndarray) -> None:
@@ -335,6 +346,26 @@ def test_observers_and_log_get_every_request(
     assert f"request={records[1].request_id} method=Predict model='means' code=INVALID_ARGUMENT" in caplog.text
 
 
+def test_an_observer_that_fails_is_logged_and_its_client_answered(
+    models: dict[str, ConvertedModel], caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[Record] = []
+
+    def broken(record: Record) -> None:
+        raise RuntimeError("/secret/path")
+
+    with caplog.at_level(logging.ERROR), Server() as server, channel_to(server) as channel:
+        server.add_observer(broken)
+        server.add_observer(seen.append)
+        server.add_model("means", models["means"])
+        predict(channel, request_of(images=IMAGES))
+        metadata(channel, "means", "signature_def")
+        code, text = refused(lambda: predict(channel, request_of("no", images=IMAGES)))
+        assert code == "NOT_FOUND" and "secret" not in text
+        eventually(lambda: len(seen) == 3)
+    assert "/secret/path" in caplog.text and "an observer failed" in caplog.text
+
+
 def test_an_answer_does_not_wait_for_the_log(models: dict[str, ConvertedModel]) -> None:
     answered, waited = threading.Event(), []
     with Server() as server, channel_to(server) as channel:
@@ -409,6 +440,52 @@ def test_stop_finishes_what_is_in_flight_and_health_says_so_first(tmp_path: Path
 def test_a_taken_port_is_explained(server: Server) -> None:
     with pytest.raises(DeploymentError, match=rf"port {server.port} is taken \(process \d+ \(.+\) has it\)"):
         Server(port=server.port).start()
+
+
+@pytest.mark.parametrize("taken", ["port", "rest_port", "admin_port"])
+def test_a_start_that_fails_gives_its_ports_back(server: Server, models: dict, pair: np.ndarray, taken: str) -> None:
+    free = {name: free_port() for name in ("port", "rest_port", "admin_port")}
+    other = Server(**(free | {taken: server.port}))
+    before = threading.active_count()
+    with pytest.raises(DeploymentError, match="is taken"):
+        other.start()
+    other.stop()
+    assert threading.active_count() == before
+    for port in free.values():
+        if taken != "port" or port != free["port"]:
+            socket.create_server(("127.0.0.1", port)).close()
+    with Server(**free) as again, channel_to(again) as channel:
+        again.add_model("heads", models["heads"])
+        assert len(predict(channel, request_of(x=pair)).outputs) == 12
+
+
+def test_a_second_stop_touches_nobody_else(models: dict, pair: np.ndarray) -> None:
+    first = Server(rest_port=0).start()
+    port = first.port
+    first.stop()
+    with Server(port=port, rest_port=first.rest_port) as second, channel_to(second) as channel:
+        second.add_model("heads", models["heads"])
+        predict(channel, request_of(x=pair))
+        first.stop()
+        predict(channel, request_of(x=pair))
+        with channel_to(second) as another:
+            predict(another, request_of(x=pair))
+
+
+def test_servers_on_the_same_port_of_other_addresses_stay(models: dict, pair: np.ndarray) -> None:
+    first = Server("127.0.0.1").start()
+    with Server("127.0.0.2", first.port) as second, channel_to(second) as channel:
+        second.add_model("heads", models["heads"])
+        predict(channel, request_of(x=pair))
+        first.stop()
+        predict(channel, request_of(x=pair))
+        with channel_to(second) as another:
+            predict(another, request_of(x=pair))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
 
 
 def test_an_impossible_address_is_explained() -> None:

@@ -1,7 +1,10 @@
 """TLS and keys on real sockets."""
 
+import os
 import socket
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import grpc
@@ -173,3 +176,61 @@ def test_only_clients_with_a_certificate_of_the_ca_may_connect(models: dict[str,
             raise AssertionError
         with pytest.raises(ConfigError, match="cannot be switched on or off"):
             server.replace_tls(issued)
+
+
+def test_a_replaced_ca_for_clients_holds_on_both_ports(models: dict[str, ConvertedModel], pair: object) -> None:
+    authority, before, after = Authority(), Authority(), Authority()
+    issued = authority.issue()
+    old, new = before.issue("client"), after.issue("client")
+    trust = ssl.create_default_context(cadata=authority.pem.decode())
+
+    def by_grpc(server: Server, own: Tls) -> str:
+        credentials = grpc.ssl_channel_credentials(authority.pem, own.key, own.certificate)
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        with grpc.secure_channel(f"localhost:{server.port}", credentials, options) as channel:
+            try:
+                predict(channel, request_of(x=pair))
+            except grpc.RpcError as error:
+                return error.code().name
+            return "OK"
+
+    def by_rest(server: Server, own: Tls) -> str:
+        own.load_into(trust)
+        try:
+            with (
+                socket.create_connection(("localhost", server.rest_port), 5) as plain,
+                trust.wrap_socket(plain, server_hostname="localhost") as secure_socket,
+            ):
+                secure_socket.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+                return "OK" if secure_socket.recv(12) == b"HTTP/1.1 200" else "UNAVAILABLE"
+        except OSError:
+            return "UNAVAILABLE"
+
+    with Server(tls=Tls(issued.certificate, issued.key, before.pem), rest_port=0) as server:
+        server.add_model("heads", models["heads"])
+        for ask in (by_grpc, by_rest):
+            assert [ask(server, own) for own in (old, new)] == ["OK", "UNAVAILABLE"]
+        server.replace_tls(Tls(issued.certificate, issued.key, after.pem))
+        for ask in (by_grpc, by_rest):
+            assert [ask(server, own) for own in (old, new)] == ["UNAVAILABLE", "OK"]
+
+
+def test_a_private_key_never_has_a_name_on_disk(authority: Authority, tmp_path: Path) -> None:
+    tls = authority.issue()
+    (tmp_path / "cert.pem").write_bytes(tls.certificate)
+    (tmp_path / "key.pem").write_bytes(tls.key)
+    (tmp_path / "key.pem").chmod(0o600)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    code = f"""
+import os, ssl, sys
+from amlrealtimeai.serving.ports.tls import Tls
+
+opened = []
+sys.addaudithook(lambda event, given: opened.append(str(given[0])) if event == "open" else None)
+Tls.from_files({str(tmp_path / "cert.pem")!r}, {str(tmp_path / "key.pem")!r}).context()
+print([path for path in opened if {str(temporary)!r} in path], os.listdir({str(temporary)!r}))
+"""
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "[] []\n"

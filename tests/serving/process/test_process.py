@@ -268,6 +268,60 @@ def test_watched_keys_need_tls_and_rotate(tmp_path: Path) -> None:
         assert "keys need TLS" in watched.applied()["h"]["error"]
 
 
+def test_keys_that_cannot_be_asked_for_close_the_service(tmp_path: Path) -> None:
+    heads, watched = str(many_output_model(tmp_path / "heads.accelonnx")), Watched(tmp_path)
+    request = request_of("h", x=np.array([[1, 2]], np.float32))
+    watched.write(h={"model": heads})
+    with (
+        service("--watch", watched.path, "--port", 0) as running,
+        grpc.insecure_channel(f"127.0.0.1:{running.port}") as channel,
+    ):
+        predict(channel, request)
+        watched.write(h={"model": heads, "keys": ["secret"]})
+        assert watched.applied()["h"]["state"] == "END" and "keys need TLS" in watched.applied()["h"]["error"]
+        assert refused(lambda: predict(channel, request))[0] == "NOT_FOUND", "not left open"
+        ((_, state, text),) = status(channel, "h")
+        assert state == 50 and "secret" not in text
+        watched.write(h={"model": heads})
+        assert watched.applied()["h"] == {"version": 1, "state": "AVAILABLE", "error": ""}
+        predict(channel, request)
+
+
+def test_a_service_that_failed_to_load_tells_no_path(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+    (tmp_path / "broken.accelonnx").write_bytes(b"no zip")
+    watched.write(a={"model": str(tmp_path / "broken.accelonnx")}, b={"model": str(tmp_path / "gone.accelonnx")})
+    with (
+        service("--watch", watched.path, "--port", 0) as running,
+        grpc.insecure_channel(f"127.0.0.1:{running.port}") as channel,
+    ):
+        assert str(tmp_path) in watched.applied()["b"]["error"], "its owner reads the whole of it in the status file"
+        for name in ("a", "b"):
+            ((version, state, text),) = status(channel, name)
+            assert (version, state) == (1, 50) and "could not be loaded" in text
+            assert str(tmp_path) not in text and "accelonnx" not in text
+
+
+@pytest.mark.parametrize("supervised", [False, True])
+def test_a_signal_while_loading_ends_at_once(tmp_path: Path, supervised: bool) -> None:
+    watched, heads = Watched(tmp_path), many_output_model(tmp_path / "heads.accelonnx")
+    models = {}
+    for number in range(400):  # copies: the same file would be loaded once
+        copy = tmp_path / f"{number}.accelonnx"
+        copy.write_bytes(heads.read_bytes())
+        models[f"m{number}"] = {"model": str(copy)}
+    watched.write(**models)
+    command = [sys.executable, "-m", "amlrealtimeai.serving", "--watch", watched.path, "--port", "0"]
+    command += ["--log-level", "info", *(["--supervise"] if supervised else [])]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
+    assert process.stderr is not None
+    assert "serving 'm0'" in process.stderr.readline()
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Traceback" not in errors
+    assert errors.count("serving 'm") < 300, "the others were not loaded"
+
+
 def test_a_model_update_under_load_loses_no_request(tmp_path: Path) -> None:
     first = arithmetic_model(tmp_path / "first.accelonnx")
     second = arithmetic_model(tmp_path / "second.accelonnx")
