@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import amlrealtimeai
 from amlrealtimeai.artifact.converted import DEFINITION
 from amlrealtimeai.artifact.definition import ServiceDefinition
-from amlrealtimeai.containers import app, base, packages
+from amlrealtimeai.containers import app, base, packages, sbom
 from amlrealtimeai.containers.archive import write_image
 from amlrealtimeai.containers.bytecode import compiled
 from amlrealtimeai.containers.cache import LayerCache, default_folder
@@ -51,7 +51,10 @@ class LayerInfo:
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """A built image: the tar at `path`, its manifest `digest` and configuration `id` ("sha256:..."), bytes, seconds."""
+    """A built image: the tar at `path`, its manifest `digest` and configuration `id` ("sha256:..."), bytes, seconds.
+
+    sbom: what is in it, a CycloneDX document, as it also lies in the image (sbom.PLACE).
+    """
 
     path: Path
     digest: str
@@ -61,6 +64,7 @@ class ImageInfo:
     name: str
     tag: str
     id: str
+    sbom: str = field(default="", repr=False)
 
     @property
     def reference(self) -> str:
@@ -124,14 +128,16 @@ def build_image(model: str | Path, out: str | Path, *, name: str, tag: str, show
     try:
         with ExitStack() as stack:
             file = stack.enter_context(replacing(out))
-            layers = _layers(checked, stack, out.parent, show_progress)
+            contents = _contents()
+            bill = sbom.document(checked, name, tag, _libraries(contents["base"]))
+            layers = _layers(checked, contents, bill, stack, out.parent, show_progress)
             config = configuration(checked, name, tag, architecture)
             image = write_image(file, f"{name}:{tag}", config, [(packed, source) for _, packed, source, _ in layers])
     except OSError as error:
         raise ContainerError(f"the image {out} could not be written: {_reason(error, out)}") from error
     infos = tuple(LayerInfo(kind, p.digest, p.size, p.content_size, cached) for kind, p, _, cached in layers)
     seconds = time.perf_counter() - started
-    return ImageInfo(out, image.digest, out.stat().st_size, seconds, infos, name, tag, image.id)
+    return ImageInfo(out, image.digest, out.stat().st_size, seconds, infos, name, tag, image.id, bill.decode())
 
 
 def _reason(error: OSError, out: Path) -> str:
@@ -211,6 +217,7 @@ def labels(model: ModelFile, name: str, tag: str) -> dict[str, str]:
     return {
         "org.opencontainers.image.title": name,
         "org.opencontainers.image.version": tag,
+        "org.opencontainers.image.licenses": "MIT",
         "org.opencontainers.image.description": f"gRPC service for the converted model {model.name}",
         "amlrealtimeai.version": amlrealtimeai.__version__,
         LABEL_MODEL: model.name,
@@ -239,11 +246,28 @@ def configuration(model: ModelFile, name: str, tag: str, architecture: str) -> d
 _Made = tuple[str, Packed, BinaryIO, bool]
 
 
-def _layers(model: ModelFile, stack: ExitStack, folder: Path, show_progress: bool) -> list[_Made]:
-    """(kind, what was packed, the tar.gz, from the cache or not), lowest layer first; `stack` closes the files."""
+def _contents() -> dict[str, list[Entry]]:
+    """What goes into the layers that images share."""
     site = packages.entries()
     extensions = [entry.data for entry in site if isinstance(entry.data, Path) and packages.is_library(entry.name)]
-    contents = {"base": base.entries(extensions), "packages": site, "app": app.entries()}
+    return {"base": base.entries(extensions), "packages": site, "app": app.entries()}
+
+
+def _libraries(entries: list[Entry]) -> list[str]:
+    """The shared libraries among them, without Python's own extension modules."""
+    names = [entry.name for entry in entries if packages.is_library(entry.name)]
+    return [name for name in names if not name.startswith(base.STDLIB)]
+
+
+def _layers(
+    model: ModelFile,
+    contents: dict[str, list[Entry]],
+    bill: bytes,
+    stack: ExitStack,
+    folder: Path,
+    show_progress: bool,
+) -> list[_Made]:
+    """(kind, what was packed, the tar.gz, from the cache or not), lowest layer first; `stack` closes the files."""
     model_entry = Entry(f"model/{model.path.name}", model.path)
     total = sum(entry.size for entries in contents.values() for entry in entries) + model_entry.size
     progress = _Progress(total, show_progress)
@@ -260,7 +284,7 @@ def _layers(model: ModelFile, stack: ExitStack, folder: Path, show_progress: boo
         stack.enter_context(result[2])
     # A file without a name: a killed build leaves nothing of it.
     file = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
-    packed = pack([model_entry], file, _model_level(model.path), progress.add)
+    packed = pack([model_entry, Entry(sbom.PLACE, bill)], file, _model_level(model.path), progress.add)
     file.seek(0)
     return [made["base"], made["packages"], made["app"], ("model", packed, file, False)]
 

@@ -12,10 +12,13 @@ import subprocess
 import sys
 import tarfile
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from amlrealtimeai.containers import ImageInfo, build_image, dockerfile, verify_image
 from amlrealtimeai.containers import base as base_layer
@@ -251,3 +254,17 @@ def test_dockerfile_has_the_same_content(image: ImageInfo, tiny_model: Path, tmp
     assert (tmp_path / "model" / "tiny.accelonnx").read_bytes() == tiny_model.read_bytes()
     assert (tmp_path / "app" / "amlrealtimeai" / "artifact" / "converted.py").is_file()
     assert not list(tmp_path.rglob("*.pyc"))
+
+
+def test_an_image_lists_what_is_in_it(image: ImageInfo, tiny_model: Path) -> None:
+    document = json.loads(image.sbom)
+    assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.6")
+    assert document["metadata"]["component"]["name"] == image.name
+    found = {component["name"]: component for component in document["components"]}
+    assert found["grpcio"]["purl"] == f"pkg:pypi/grpcio@{metadata.version('grpcio')}"
+    assert found["numpy"]["licenses"] and found["amlrealtimeai"]["licenses"][0]["license"]["name"] == "MIT"
+    assert found["tiny"]["type"] == "machine-learning-model"
+    assert found["tiny"]["hashes"][0]["content"] == hashlib.sha256(tiny_model.read_bytes()).hexdigest()
+    assert "python" in found and any(name.startswith("libc.so") for name in found)
+    assert "tensorflow" not in found and "/" not in "".join(found)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(image.sbom) is None
