@@ -24,11 +24,9 @@ from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.errors import AmlRealtimeAiError, ConfigError
 from amlrealtimeai.serving.ports.tls import Tls
 from amlrealtimeai.serving.request.answers import log
-from amlrealtimeai.serving.request.table import AVAILABLE, END, LOADING
 from amlrealtimeai.serving.server import Server
 
 POLL_SECONDS = 0.1
-_STATES = {AVAILABLE: "AVAILABLE", LOADING: "LOADING", END: "END"}
 _FAILED = "this version could not be loaded; the server's log says why"  # for clients: without paths
 _Mark = tuple[int, int, int]
 
@@ -95,6 +93,7 @@ class Watcher:
     def _apply_one(self, name: str, service: dict[str, Any]) -> None:
         before = self._applied.get(name)
         if before == service:
+            self._errors.pop(name, None)  # of a change that was taken back
             return
         version, keys = service.get("version", 1), service.get("keys")
         try:
@@ -121,6 +120,7 @@ class Watcher:
             self._server.check_keys(keys)
         except ConfigError:
             self._server.close_model(name, version, _FAILED)
+            self._applied[name] = {"model": None}
             raise
 
     def _loaded(self, path: str) -> ConvertedModel | None:
@@ -145,10 +145,8 @@ class Watcher:
             if name in self._errors:
                 version, text = self._errors[name]
                 states[name] = {"version": version, "state": "END", "error": text}
-                continue
-            for version, (state, _) in self._server.table.states(name).items():
-                states[name] = {"version": version, "state": _STATES[state], "error": ""}
-                break
+            elif (served := self._server.table.get(name)) is not None:
+                states[name] = {"version": served.version, "state": "AVAILABLE", "error": ""}
         return states
 
     def _run(self) -> None:

@@ -215,6 +215,8 @@ def test_a_watched_file_controls_the_models(tmp_path: Path) -> None:
                 "the old one serves on"
             )
             assert [entry[:2] for entry in status(channel, "a")] == [(2, 50), (1, 30)]
+            watched.write(a={"model": str(means)}, b={"model": str(means), "version": 5})
+            assert watched.applied()["a"] == {"version": 1, "state": "AVAILABLE", "error": ""}, "taken back"
 
             watched.write(b={"model": str(means), "version": 5})
             assert watched.applied().keys() == {"b"}
