@@ -41,9 +41,8 @@ def _components(model: "ModelFile") -> list[Any]:
     from cyclonedx.model.component import Component, ComponentType
 
     ours = _package("amlrealtimeai", amlrealtimeai.__version__, "MIT")
-    python = Component(
-        type=ComponentType.APPLICATION, name="python", version=platform.python_version(), bom_ref=f"python@{platform.python_version()}"
-    )
+    version = platform.python_version()
+    python = Component(type=ComponentType.APPLICATION, name="python", version=version, bom_ref=f"python@{version}")
     weights = Component(
         type=ComponentType.MACHINE_LEARNING_MODEL,
         name=model.name,
