@@ -137,6 +137,7 @@ class Steps:
         match instruction.op:
             case "v_max" | "v_avg":
                 shape = (*window.output_size(height, width), channels)
+                source = self._with_lanes(source)
                 return Node(chain.name, _POOLS[instruction.op], [source], NONE, window, shape=shape, counted=values)
             case "v_filter":
                 filters = program.vectors[instruction.operands[0]]

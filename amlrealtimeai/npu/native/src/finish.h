@@ -198,4 +198,29 @@ void finish(const Finish& f) {
   return f.gain ? finish_with<Extra::kGain>(f) : finish_with<Extra::kNone>(f);
 }
 
+// The bits of the largest magnitude.
+int32_t largest(const float* values, int64_t count) {
+  Ints most = {};
+  int64_t i = 0;
+  for (; i + kWide <= count; i += kWide) most = larger(most, magnitude<true>(loaded(values + i)));
+  Floats rest = {};
+  for (int k = 0; i + k < count; ++k) rest[k] = values[i + k];
+  return __builtin_reduce_max(larger(most, magnitude<true>(rest)));
+}
+
+// The step of a block whose largest magnitude has these bits.
+int step_of(const Finish& f, int32_t magnitude) { return Quantizer(f).steps(all(magnitude))[0]; }
+
+// `count` values to mantissas under a step that is known.
+void quantize(const Finish& f, int step, const float* values, uint8_t* mantissas, int64_t count) {
+  const Quantizer quantizer(f);
+  const Floats inverse = Quantizer::inverse(all(step));
+  int64_t i = 0;
+  for (; i + kWide <= count; i += kWide) stored(mantissas + i, quantizer.mantissas<true>(loaded(values + i), inverse));
+  Floats rest = {};
+  for (int k = 0; i + k < count; ++k) rest[k] = values[i + k];
+  const Bytes last = quantizer.mantissas<true>(rest, inverse);
+  for (int k = 0; i + k < count; ++k) mantissas[i + k] = last[k];
+}
+
 }  // namespace

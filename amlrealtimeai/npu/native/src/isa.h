@@ -50,10 +50,11 @@ struct Finish {
   int mantissa_bits, lowest_exponent, highest_exponent;
 };
 
-// One pixel of a depthwise filter: the taps inside the image, 16 channels at a time (what lies behind is overwritten).
+// One pixel of a depthwise filter or pool: the taps inside the image, 16 channels at a time. What lies behind the last
+// channel in `values`, up to a multiple of 16, becomes 0.
 struct Filter {
   const float* from;                // the first tap's pixel
-  const float* weights;             // the first tap's filters
+  const float* weights;             // the first tap's filters; not read by pools
   ptrdiff_t row, column, weight_row, weight_column;  // to the next tap
   int rows, columns, channels;
   float* values;
@@ -64,12 +65,15 @@ struct Isa {
   bool (*available)();
   void (*tile)(const Tile&, int pixels);
   void (*finish)(const Finish&);
-  void (*maximum)(float* best, const float* candidate, int count);  // best = candidate > best ? candidate : best
+  int32_t (*largest)(const float* values, int64_t count);  // the bits of the largest magnitude
+  int (*step_of)(const Finish&, int32_t magnitude);        // the step of a block with that one
+  void (*quantize)(const Finish&, int step, const float* values, uint8_t* mantissas, int64_t count);
+  void (*pool)(const Filter&, bool maximum);  // the first of equals stays; otherwise the sum
+  void (*filter)(const Filter&);
   void (*add)(float* total, const float* term, int count);
   void (*multiply)(float* values, const float* factors, int count);
   void (*activate)(int kind, float* values, const float* constant, const float* numbers, int count);
   void (*normalize)(float* values, const float* numbers, float* work, int count);
-  void (*filter)(const Filter&);
   void (*group)(const Group&);  // null: `tile` does all the work, kPixels at a time
   int shortest;                 // block length from which `group` works
 };

@@ -6,9 +6,7 @@
 #include <cpuid.h>
 #include <immintrin.h>
 
-#include "finish.h"
-#include "loops.h"
-#include "vectors.h"
+#include "functions.h"
 #if defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -168,7 +166,12 @@ bool available() {
 }  // namespace
 
 const Isa& amx_isa() {
-  static const Isa isa{"amx", available, avx512vnni_isa().tile, finish, maximum, add, multiply, activate, normalize, filter, group, kShortest};
+  static const Isa isa = [] {
+    Isa made = isa_with("amx", available, avx512vnni_isa().tile);
+    made.group = group;
+    made.shortest = kShortest;
+    return made;
+  }();
   return isa;
 }
 #endif

@@ -5,7 +5,6 @@
 // 4 pixels x 16 channels: 8 accumulators, 2 for weights, the rest for activations and products.
 #if defined(__x86_64__)
 #include "lanes8.h"
-#include "vectors.h"
 
 namespace {
 
@@ -82,7 +81,7 @@ void tile(const Tile& t, int pixels) {
 }  // namespace
 
 const Isa& avx2_isa() {
-  static const Isa isa{"avx2", has_avx2, tile, finish, maximum, add, multiply, activate, normalize, filter};
+  static const Isa isa = isa_with("avx2", has_avx2, tile);
   return isa;
 }
 #endif

@@ -4,9 +4,7 @@
 #include <cpuid.h>
 #include <immintrin.h>
 
-#include "finish.h"
-#include "loops.h"
-#include "vectors.h"
+#include "functions.h"
 
 namespace {
 
@@ -114,7 +112,7 @@ bool available() {
 }  // namespace
 
 const Isa& avx512vnni_isa() {
-  static const Isa isa{"avx512vnni", available, tile, finish, maximum, add, multiply, activate, normalize, filter};
+  static const Isa isa = isa_with("avx512vnni", available, tile);
   return isa;
 }
 #endif

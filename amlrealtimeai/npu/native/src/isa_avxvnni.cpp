@@ -2,7 +2,6 @@
 // 7 pixels x 16 channels: 14 accumulators, one register for weights (the other half is read from memory), one for activations.
 #if defined(__x86_64__)
 #include "lanes8.h"
-#include "vectors.h"
 
 namespace {
 
@@ -54,7 +53,7 @@ bool available() {
 }  // namespace
 
 const Isa& avxvnni_isa() {
-  static const Isa isa{"avxvnni", available, tile, finish, maximum, add, multiply, activate, normalize, filter};
+  static const Isa isa = isa_with("avxvnni", available, tile);
   return isa;
 }
 #endif

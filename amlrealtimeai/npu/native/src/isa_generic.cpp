@@ -1,7 +1,5 @@
 // Plain C++ for every CPU: the same packed data and the same order as the reference.
-#include "finish.h"
-#include "loops.h"
-#include "vectors.h"
+#include "functions.h"
 
 namespace {
 
@@ -38,6 +36,6 @@ bool available() { return true; }
 }  // namespace
 
 const Isa& generic_isa() {
-  static const Isa isa{"generic", available, tile, finish, maximum, add, multiply, activate, normalize, filter};
+  static const Isa isa = isa_with("generic", available, tile);
   return isa;
 }

@@ -9,9 +9,8 @@
 #include <sys/sysctl.h>
 #endif
 
-#include "finish.h"
-#include "loops.h"
-#include "vectors.h"
+#include "functions.h"
+
 
 namespace {
 
@@ -121,7 +120,7 @@ bool available() {
 }  // namespace
 
 const Isa& neon_isa() {
-  static const Isa isa{"neon", available, tile, finish, maximum, add, multiply, activate, normalize, filter};
+  static const Isa isa = isa_with("neon", available, tile);
   return isa;
 }
 #endif

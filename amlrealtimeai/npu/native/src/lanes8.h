@@ -7,8 +7,7 @@
 #include <cpuid.h>
 #include <immintrin.h>
 
-#include "finish.h"
-#include "loops.h"
+#include "functions.h"
 
 namespace {
 

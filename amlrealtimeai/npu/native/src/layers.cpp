@@ -194,33 +194,24 @@ void run_rows(const Context& context, const Step& step, int item, float* scratch
   }
 }
 
-// One step for the whole tensor: the largest magnitude first, then every mantissa.
+// One step for the whole tensor: the largest magnitude first, then every mantissa. The caller's array and a row of
+// mantissas have no padding lanes, so a row is worked on as one.
 void quantize_whole(const Context& context, const Step& step) {
   const View from(context, step.source), to(context, step.destination);
   const Tensor& t = *to.tensor;
+  const bool dense = from.tensor->lanes == t.channels;
+  const int pieces = dense ? 1 : t.width, count = dense ? t.width * t.channels : t.channels;
   int32_t largest = 0;
   for (int y = 0; y < t.height; ++y)
-    for (int x = 0; x < t.width; ++x)
-      for (int c = 0; c < t.channels; ++c) {
-        const int32_t bits = __builtin_bit_cast(int32_t, from.floats_at(y, x)[c]) & 0x7fffffff;
-        largest = bits > largest ? bits : largest;
-      }
-  int exponent = (largest >> 23) - 127;
-  exponent = exponent < context.plan->lowest_exponent ? context.plan->lowest_exponent : exponent;
-  exponent = exponent > context.plan->highest_exponent ? context.plan->highest_exponent : exponent;
-  const int shift = exponent - (context.plan->mantissa_bits - 1);
-  const float inverse = __builtin_bit_cast(float, (127 - shift) << 23);
-  const float limit = float((1 << context.plan->mantissa_bits) - 1);
-  for (int y = 0; y < t.height; ++y) {
-    uint8_t* mantissas = to.mantissas + to.pixel(y, 0) * t.lanes;
-    for (int x = 0; x < t.width; ++x)
-      for (int c = 0; c < t.channels; ++c) {
-        float scaled = from.floats_at(y, x)[c] * inverse;
-        scaled = scaled > limit ? limit : scaled;
-        scaled = scaled < -limit ? -limit : scaled;
-        *mantissas++ = uint8_t(int((scaled + 12582912.0f) - 12582912.0f) + (t.is_signed ? 128 : 0));
-      }
-  }
+    for (int x = 0; x < pieces; ++x) {
+      const int32_t found = context.isa->largest(from.floats_at(y, x), count);
+      largest = found > largest ? found : largest;
+    }
+  const Finish f = finish_for(context, to, 0, 0, 0, 0, 0);
+  const int shift = context.isa->step_of(f, largest);
+  for (int y = 0; y < t.height; ++y)
+    for (int x = 0; x < pieces; ++x)
+      context.isa->quantize(f, shift, from.floats_at(y, x), to.mantissas + to.pixel(y, x) * t.lanes, count);
   *to.steps = shift * (1 << 23);
 }
 

@@ -5,12 +5,17 @@ namespace {
 
 // Rows (or columns) of a window that lie in an image of `size`, and how many count for an average.
 struct Range {
-  int first, last, counted;
+  int first = 0, last, counted;
 
   Range(int at, int stride, int pad, int kernel, int dilation, int size, int before, int after)
-      : first(kernel), last(-1), counted(0) {
+      : last(kernel - 1), counted(kernel) {
+    const int begin = at * stride - pad;
+    if (begin >= 0 && begin + last * dilation < size) return;
+    first = kernel;
+    last = -1;
+    counted = 0;
     for (int k = 0; k < kernel; ++k) {
-      const int position = at * stride - pad + k * dilation;
+      const int position = begin + k * dilation;
       if (position >= 0 && position < size) {
         first = k < first ? k : first;
         last = k;
@@ -32,14 +37,30 @@ struct Ranges {
 int row_of(const Step& s, int y, int tap) { return y * s.stride_h - s.pad_top + tap * s.dilation_h; }
 int column_of(const Step& s, int x, int tap) { return x * s.stride_w - s.pad_left + tap * s.dilation_w; }
 
+Filter window_of(const Step& step, const Ranges& window, const View& from, int y, int x, float* values, int channels) {
+  const Tensor& in = *from.tensor;
+  const ptrdiff_t outputs = step.factors ? (channels + 15) / 16 * 16 : 0;
+  Filter f{};
+  f.channels = channels;
+  f.values = values;
+  f.row = ptrdiff_t(step.dilation_h) * in.width * in.lanes;
+  f.column = ptrdiff_t(step.dilation_w) * in.lanes;
+  f.weight_column = outputs;
+  f.weight_row = outputs * step.kernel_w;
+  if (window.down.taps() && window.right.taps()) {
+    const int ky = window.down.first, kx = window.right.first;
+    f.rows = window.down.taps();
+    f.columns = window.right.taps();
+    f.from = from.floats_at(row_of(step, y, ky), column_of(step, x, kx));
+    f.weights = step.factors ? step.factors + ky * f.weight_row + kx * f.weight_column : f.from;
+  }
+  return f;
+}
+
 void pool(const Context& context, const Step& step, const View& from, int y, int x, float* values, int channels) {
   const bool maximum = step.kind == kMaxPool;
   const Ranges window(step, *from.tensor, y, x);
-  for (int c = 0; c < channels; ++c) values[c] = maximum ? -__builtin_inff() : 0.0f;
-  for (int ky = window.down.first; ky <= window.down.last; ++ky)
-    for (int kx = window.right.first; kx <= window.right.last; ++kx)
-      (maximum ? context.isa->maximum : context.isa->add)(
-          values, from.floats_at(row_of(step, y, ky), column_of(step, x, kx)), channels);
+  context.isa->pool(window_of(step, window, from, y, x, values, channels), maximum);
   if (maximum) return;
   const float reciprocal = 1.0f / float(window.down.counted * window.right.counted);
   for (int c = 0; c < channels; ++c) values[c] *= reciprocal;
@@ -47,24 +68,7 @@ void pool(const Context& context, const Step& step, const View& from, int y, int
 
 void filter(const Context& context, const Step& step, const View& from, int y, int x, float* values, int channels) {
   const Tensor& in = *from.tensor;
-  const Ranges window(step, in, y, x);
-  const ptrdiff_t outputs = (channels + 15) / 16 * 16;
-  Filter f{};
-  f.rows = window.down.taps();
-  f.columns = window.right.taps();
-  f.channels = channels;
-  f.values = values;
-  f.row = ptrdiff_t(step.dilation_h) * in.width * in.lanes;
-  f.column = ptrdiff_t(step.dilation_w) * in.lanes;
-  f.weight_column = outputs;
-  f.weight_row = outputs * step.kernel_w;
-  if (f.rows && f.columns) {
-    const int ky = window.down.first, kx = window.right.first;
-    f.from = from.floats_at(row_of(step, y, ky), column_of(step, x, kx));
-    f.weights = step.factors + ky * f.weight_row + kx * f.weight_column;
-  } else {
-    f.rows = 0;
-  }
+  const Filter f = window_of(step, Ranges(step, in, y, x), from, y, x, values, channels);
   if (channels == in.channels) return context.isa->filter(f);
   const int multiplier = channels / in.channels;
   for (int c = 0; c < channels; ++c) values[c] = 0.0f;

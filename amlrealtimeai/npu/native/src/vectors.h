@@ -93,22 +93,42 @@ void normalize(float* values, const float* numbers, float* work, int count) {
   for (int c = count; c % kWide; ++c) values[c] = 0.0f;
 }
 
-template <int N>
-inline void filter_part(const Filter& f, int channel) {
-  Floats total[N] = {};
+// What a window does with the values that it meets, 16 channels of one position at a time.
+struct Products {
+  static Floats start() { return Floats{}; }
+  static Floats step(Floats total, Floats value, const float* weights) { return total + value * loaded(weights); }
+};
+struct Sum {
+  static Floats start() { return Floats{}; }
+  static Floats step(Floats total, Floats value, const float*) { return total + value; }
+};
+struct Maximum {
+  static Floats start() { return all(-__builtin_inff()); }
+  static Floats step(Floats best, Floats value, const float*) { return larger(value, best); }
+};
+
+template <class How, int N>
+inline void window_part(const Filter& f, int channel) {
+  Floats found[N];
+  for (auto& one : found) one = How::start();
   for (int y = 0; y < f.rows; ++y)
     for (int x = 0; x < f.columns; ++x) {
       const float* from = f.from + y * f.row + x * f.column + channel;
       const float* weights = f.weights + y * f.weight_row + x * f.weight_column + channel;
-      for (int i = 0; i < N; ++i) total[i] += loaded(from + i * kWide) * loaded(weights + i * kWide);
+      for (int i = 0; i < N; ++i) found[i] = How::step(found[i], loaded(from + i * kWide), weights + i * kWide);
     }
-  for (int i = 0; i < N; ++i) stored(f.values + channel + i * kWide, total[i]);
+  for (int i = 0; i < N; ++i) stored(f.values + channel + i * kWide, found[i]);
 }
 
-void filter(const Filter& f) {
+template <class How>
+void window(const Filter& f) {
   int c = 0;
-  for (; c + 4 * kWide <= f.channels; c += 4 * kWide) filter_part<4>(f, c);
-  for (; c < f.channels; c += kWide) filter_part<1>(f, c);
+  for (; c + 4 * kWide <= f.channels; c += 4 * kWide) window_part<How, 4>(f, c);
+  for (; c < f.channels; c += kWide) window_part<How, 1>(f, c);
+  for (c = f.channels; c % kWide; ++c) f.values[c] = 0.0f;
 }
+
+void filter(const Filter& f) { window<Products>(f); }
+void pool(const Filter& f, bool maximum) { maximum ? window<Maximum>(f) : window<Sum>(f); }
 
 }  // namespace
