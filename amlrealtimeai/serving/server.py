@@ -9,7 +9,7 @@ from types import TracebackType
 from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.errors import ConfigError, DeploymentError
 from amlrealtimeai.serving.ports.address import address_of
-from amlrealtimeai.serving.ports.connections import Listener
+from amlrealtimeai.serving.ports.connections import Crowd, Listener
 from amlrealtimeai.serving.ports.grpc_port import GrpcPort
 from amlrealtimeai.serving.ports.http_port import HttpPort
 from amlrealtimeai.serving.ports.pages import Admin, admin_pages, public_pages
@@ -108,7 +108,8 @@ class Server:
             self._rest = self._admin = self._grpc = None
             raise
         self._port = bound
-        self._grpc.on_look = self._health.tell
+        self._crowd = Crowd(self._listener, limits.max_connections)
+        self._grpc.on_look, self._grpc.on_admitted = self._look, self._crowd.know
         self._grpc.start()
         for http in opened:
             http.start()
@@ -130,6 +131,12 @@ class Server:
         self._grpc.stop(max(0.0, min(end - time.monotonic(), _LAST_SECONDS)))
         if self._admin is not None:
             self._admin.stop()
+
+    def _look(self) -> None:
+        """Several times a second."""
+        self._health.tell()
+        if self.table.all_keys(self._servicer.keys):
+            self._crowd.look()
 
     def _wait_until_idle(self, end: float) -> None:
         """Until no request has been unfinished for a moment, or until `end`; new ones are refused meanwhile."""

@@ -1,4 +1,6 @@
-"""Closing a port so that nobody is left with an answer that nobody gave.
+"""The sockets below gRPC, which it does not show: closing a port, and making room on one that is full.
+
+A port is closed so that nobody is left with an answer that nobody gave.
 
 gRPC's own shutdown lets requests that reach it in that moment end as CANCELLED, as if their clients had given up. So
 the listening socket is closed first and every connection is told that nothing more will come: clients then see
@@ -8,10 +10,12 @@ UNAVAILABLE for what was not answered, which says truly that another try may hel
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 _FOLDERS = ("/proc/self/fd", "/dev/fd")
+_CROWD_SECONDS = 1.0
 _ANY = ("0.0.0.0", "::")
 
 
@@ -55,11 +59,53 @@ class Listener:
                     _shutdown(found, socket.SHUT_WR)
         self._addresses = {}
 
+    def accepted(self) -> Iterator[tuple[int, int, str]]:
+        """Descriptor, inode and peer, in gRPC's spelling, of every open connection that it has accepted."""
+        for descriptor in _descriptors():
+            with _socket(descriptor) as found:
+                if found is not None and self._has_accepted(found) and (peer := _peer(found)):
+                    yield descriptor, _inode(descriptor), peer
+
     def _has_accepted(self, found: socket.socket) -> bool:
         where = _address(found)
         if where is None or _listens(found):
             return False
         return any(where[1] == port and (where[0] == host or host in _ANY) for host, port in self._addresses.values())
+
+
+class Crowd:
+    """Ends connections from which no request was admitted when they fill the port: the ones that have been open for
+    longest first, and only after a while, so that who has a key gets the time to show it.
+    """
+
+    def __init__(self, listener: Listener, limit: int) -> None:
+        self._listener = listener
+        self._most = limit * 3 // 4  # the rest is for those who come while we are not looking
+        self._known: set[str] = set()
+        self._seen: dict[int, float] = {}  # strangers by inode, since when
+        self._next = 0.0
+
+    def know(self, peer: str) -> None:
+        """A request of this peer was admitted."""
+        self._known.add(peer)
+
+    def look(self) -> None:
+        """To be called often."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + _CROWD_SECONDS
+        if len(self._known) <= 4 * self._most and sum(1 for _ in _descriptors()) <= self._most:
+            return
+        open_now = list(self._listener.accepted())
+        self._known.intersection_update([peer for _, _, peer in open_now])
+        strangers = {inode: descriptor for descriptor, inode, peer in open_now if peer not in self._known}
+        self._seen = {inode: self._seen.get(inode, now) for inode in strangers}
+        patient = sorted((since, inode) for inode, since in self._seen.items() if now - since >= _CROWD_SECONDS)
+        for _, inode in patient[: max(0, len(open_now) - self._most)]:
+            with _socket(strangers[inode]) as found:
+                if found is not None and _inode(strangers[inode]) == inode:
+                    _shutdown(found, socket.SHUT_RDWR)
 
 
 class _socket:
@@ -97,6 +143,15 @@ def _listening() -> dict[int, tuple[str, int]]:
             if one is not None and _listens(one) and (where := _address(one)) is not None:
                 found[_inode(descriptor)] = where
     return found
+
+
+def _peer(found: socket.socket) -> str:
+    try:
+        host, port = found.getpeername()[:2]
+    except OSError:
+        return ""
+    host = host.removeprefix("::ffff:")
+    return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
 
 
 def _inode(descriptor: int) -> int:

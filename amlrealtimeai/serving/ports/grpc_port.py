@@ -61,6 +61,7 @@ class GrpcPort:
         count = servicer.limits.worker_count + _SPARE_THREADS
         self._threads = [threading.Thread(target=self._poll, name=f"grpc-{i}", daemon=True) for i in range(count)]
         self.on_look: Callable[[], None] = lambda: None
+        self.on_admitted: Callable[[str], None] = lambda peer: None
 
     def bind(self, host: str, port: int, credentials: grpc.ServerCredentials | None) -> int:
         """Take the address, and return its port; raises DeploymentError."""
@@ -195,6 +196,12 @@ class Call:
         self._rpc = event.call
         self._told = False  # the client has the initial metadata
 
+    @property
+    def peer(self) -> str:
+        """Address of the other end, as gRPC spells it."""
+        text: bytes = self._rpc.peer()
+        return text.decode()
+
     def watch(self, then: Callable[[bool], None]) -> None:
         """Call then(cancelled) when the call is over."""
         close = cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS)
@@ -279,6 +286,7 @@ def _begin_unary(name: str, call: Call) -> None:
     request = Request(servicer, name, call.metadata, call.deadline, send)
     if request.admit():
         admitted = True
+        call.port.on_admitted(call.peer)
         call.watch(lambda cancelled: request.cancel() if cancelled else None)
         call.receive(received, servicer.limits.max_seconds)
 

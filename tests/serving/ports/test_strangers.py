@@ -4,6 +4,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import grpc
 import numpy as np
@@ -189,6 +190,25 @@ def test_unfinished_bodies_without_a_key_hold_no_place(
     predict(channel, request_of("heads", x=PAIR), metadata=KEY)
     for one in opened:
         one.close()
+
+
+def test_connections_of_strangers_make_room_for_a_key(models: dict, authority: Authority) -> None:
+    limits = Limits(max_connections=8)
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    credentials = grpc.ssl_channel_credentials(authority.pem)
+    with ExitStack() as stack, Server(tls=authority.issue(), keys=["right"], limits=limits) as server:
+        server.add_model("heads", models["heads"])
+        target = f"localhost:{server.port}"
+        first = stack.enter_context(grpc.secure_channel(target, credentials, options))
+        assert eventually(lambda: predict(first, request_of("heads", x=PAIR), metadata=KEY, timeout=2))
+        for _ in range(40):  # some are accepted at once, the others as soon as there is room
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 5))
+        with grpc.secure_channel(target, credentials, options) as channel:
+            assert eventually(lambda: predict(channel, request_of("heads", x=PAIR), metadata=KEY, timeout=2))
+        states: list[grpc.ChannelConnectivity] = []
+        first.subscribe(states.append)
+        predict(first, request_of("heads", x=PAIR), metadata=KEY)
+        assert set(states) <= {grpc.ChannelConnectivity.READY}, "who has shown a key stays"
 
 
 def test_a_refused_body_is_read_so_that_its_sender_reads_the_answer(keyed: Server, trust: ssl.SSLContext) -> None:
