@@ -33,7 +33,7 @@ class Step(ctypes.Structure):
 
     _fields_ = (
         *_int32("kind source destination residual relu kernel_h kernel_w stride_h stride_w dilation_h dilation_w"),
-        *_int32("pad_top pad_left taps blocks length group_channels groups first_operation operations"),
+        *_int32("pad_top pad_left taps blocks length group_channels groups parts first_operation operations"),
         ("counted", c_int32 * 4),
         ("axis", c_int32),
         ("fill", c_float),

@@ -45,8 +45,9 @@ class PlanBuilder:
 
     def _tensor(self, one: Stored) -> layout.Tensor:
         height, width, channels = one.shape
-        lanes = channels if one.whole or one.external else lanes_of(channels, self._format)
-        length = channels if one.whole else block_length(channels, self._format)
+        dense = one.whole or one.external or one.parts > 1
+        lanes = channels if dense else lanes_of(channels, self._format)
+        length = channels if one.whole else block_length(channels // max(1, one.parts), self._format)
         return layout.Tensor(
             height=height,
             width=width,
@@ -131,16 +132,22 @@ class PlanBuilder:
         assert node.matrix is not None
         target, panel = self._tensors[node.destination], self._sizes.panel
         _, step.taps, step.blocks, step.length = node.matrix.mantissas.shape
-        group = group_channels(node.matrix, target.length, panel)
-        is_signed = bool(self._tensors[step.source].is_signed)
-        packed = pack_weights(node.matrix, self._format, group, panel, is_signed)
-        step.group_channels, step.groups = group, packed.shape[0]
+        is_signed, step.parts = bool(self._tensors[step.source].is_signed), node.matrix.groups
+        if step.parts > 1:
+            packed = pack_weights(node.matrix, self._format, node.matrix.outputs // step.parts, panel, is_signed)
+            step.group_channels, step.groups = target.lanes, 1
+        else:
+            group = group_channels(node.matrix, target.length, panel)
+            packed = pack_weights(node.matrix, self._format, group, panel, is_signed)
+            step.group_channels, step.groups = group, packed.shape[0]
         step.group_bytes = packed[0].nbytes
         step.weights = self._keep(packed.reshape(-1))
         if node.bias is not None:
             step.bias = self._constant(node.bias, target.lanes)
         self._add_taps(node, step)
-        self._scratch = max(self._scratch, 2 * self._sizes.run_pixels * (group + -group % panel))
+        # the last panel of a part reaches into the next one
+        row = step.group_channels + -step.group_channels % panel + (panel if step.parts > 1 else 0)
+        self._scratch = max(self._scratch, 2 * self._sizes.run_pixels * row)
 
     def _add_taps(self, node: Node, step: layout.Step) -> None:
         """Where each tap lies, from the corner of the halo at the first output pixel on."""

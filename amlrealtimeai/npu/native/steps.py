@@ -4,11 +4,12 @@ Tensors have numbers here: those of the program, and more for what passes betwee
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from amlrealtimeai.npu.native import layout
+from amlrealtimeai.npu.native.packing import lanes_of
 from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Program, Shape, Window
 
 NONE = -1
@@ -71,11 +72,13 @@ class Stored:
     """How one tensor is kept: `last_float` and `last_quantized` are the last steps that read each form.
 
     external: the caller's array. whole: mantissas with one exponent. floats_in: whose floats its own replace.
+    parts: no block goes beyond one of so many parts of the channels; 0 until a product reads it.
     """
 
     shape: Shape
     external: bool = False
     whole: bool = False
+    parts: int = 0
     is_signed: bool = True
     made: int = NONE
     last_float: int = NONE
@@ -95,7 +98,7 @@ class Steps:
         self.nodes: list[Node] = []
         self.stored: list[Stored] = []
         self.numbers: dict[str, int] = {}
-        self._copies: dict[int, int] = {}
+        self._copies: dict[tuple[int, int], int] = {}
         self._wholes: dict[int, int] = {}
         image = program.input_ports[0].tensor
         self.numbers[image] = self._tensor(Stored(program.tensors[image], external=True))
@@ -201,17 +204,12 @@ class Steps:
     def _convolution(self, chain: Chain, source: int, rest: list[Instruction]) -> int:
         multiply = rest.pop(0)
         matrix, window = self._program.matrices[multiply.operands[0]], multiply.window or Window((1, 1))
-        if matrix.groups > 1:
-            return self._grouped(chain, source, matrix, window, rest)
-        node = self._product(chain, source, matrix, window)
+        source = self._whole(source) if matrix.blocking == "rows" else self._in_parts(source, matrix.groups)
+        shape = (*window.output_size(*self.stored[source].shape[:2]), matrix.outputs)
+        node = Node(chain.name, layout.CONV, [source], NONE, window, matrix, shape=shape)
         self._take_operations(node, rest, crossing=False)
         self._fuse(node)
         return self._add(node)
-
-    def _product(self, chain: Chain, source: int, matrix: Matrix, window: Window) -> Node:
-        source = self._whole(source) if matrix.blocking == "rows" else self._with_lanes(source)
-        shape = (*window.output_size(*self.stored[source].shape[:2]), matrix.outputs)
-        return Node(chain.name, layout.CONV, [source], NONE, window, matrix, shape=shape)
 
     def _fuse(self, node: Node) -> None:
         """Leave a bias, a residual of the same size and ReLU to the kernel's own finish, if there is nothing else."""
@@ -225,30 +223,40 @@ class Steps:
             node.operations, node.bias, node.relu = [], bias, relu
             node.residual = NONE if residual == NONE else self._with_lanes(residual)
 
-    def _grouped(self, chain: Chain, source: int, matrix: Matrix, window: Window, rest: list[Instruction]) -> int:
-        """Each group's channels by themselves, and their results side by side."""
-        height, width, _ = self.stored[source].shape
-        outputs, parts = matrix.outputs // matrix.groups, []
-        for group in range(matrix.groups):
-            channels = np.arange(group * matrix.channels, (group + 1) * matrix.channels, dtype=np.int32)
-            shape = (height, width, matrix.channels)
-            pick = Node(chain.name, layout.PICK, [source], NONE, shape=shape, lists=(None, None, channels))
-            own = slice(group * outputs, (group + 1) * outputs)
-            part = replace(matrix, mantissas=matrix.mantissas[own], exponents=matrix.exponents[own], groups=1)
-            parts.append(self._add(self._product(chain, self._add(pick), part, window)))
-        return self._pointwise(chain, parts, rest)
-
     def _with_lanes(self, number: int) -> int:
         """The tensor; for the caller's array, which has no padding lanes, a copy that has."""
-        if not self.stored[number].external:
+        return self._copy(number, 1) if self.stored[number].external else number
+
+    def _in_parts(self, number: int, parts: int) -> int:
+        """A tensor of the same values in blocks that stay inside one of `parts` parts of the channels."""
+        one = self.stored[number]
+        if not one.external and (one.parts or parts) == parts and (parts == 1 or self._parts_fit(one, parts)):
+            one.parts = parts
             return number
-        if number not in self._copies:
-            copy = Operation(layout.COPY, number)
-            shape = self.stored[number].shape
-            self._copies[number] = self._add(
-                Node("copy the image", layout.POINTWISE, [number], NONE, operations=[copy], shape=shape)
-            )
-        return self._copies[number]
+        return self._copy(number, parts)
+
+    def _parts_fit(self, one: Stored, parts: int) -> bool:
+        """Whether the channels fill whole blocks, of the tensor and of each of its parts: no lane is padding."""
+        fmt, channels = self._program.config.number_format, one.shape[2]
+        return lanes_of(channels, fmt) == channels and lanes_of(channels // parts, fmt) * parts == channels
+
+    def _copy(self, number: int, parts: int) -> int:
+        """Another tensor of the same values; each of several parts has its own padding lanes, which are channels here."""
+        if (number, parts) not in self._copies:
+            rows, columns, channels = self.stored[number].shape
+            each = channels // parts
+            lanes = lanes_of(each, self._program.config.number_format) if parts > 1 else each
+            if lanes == each:
+                copy = [Operation(layout.COPY, number)]
+                node = Node("copy", layout.POINTWISE, [number], NONE, operations=copy, shape=(rows, columns, channels))
+            else:
+                places = np.arange(channels, dtype=np.int32).reshape(parts, each)
+                places = np.pad(places, [(0, 0), (0, lanes - each)], constant_values=-1).ravel()
+                shape = (rows, columns, parts * lanes)
+                node = Node("copy", layout.PICK, [number], NONE, shape=shape, lists=(None, None, places))
+            self._copies[number, parts] = self._add(node)
+            self.stored[self._copies[number, parts]].parts = parts
+        return self._copies[number, parts]
 
     def _whole(self, number: int) -> int:
         """The tensor's mantissas with one exponent for all of them."""

@@ -89,8 +89,10 @@ void convolve(const Context& context, const Step& step, int item, float* scratch
   const int group = item / items, first_row = item % items * rows;
   const int channel = group * step.group_channels;
   const int lanes = least(step.group_channels, out.lanes - channel);
-  const int panels = (least(step.group_channels, out.channels - channel) + kPanel - 1) / kPanel;
-  const ptrdiff_t stride = (step.group_channels + kPanel - 1) / kPanel * kPanel;
+  const int channels = least(step.group_channels, out.channels - channel), part_channels = channels / step.parts;
+  const int panels = (part_channels + kPanel - 1) / kPanel, filled = step.parts > 1 ? channels : panels * kPanel;
+  // the last panel of a part reaches into the next one, which is computed later
+  const ptrdiff_t stride = (step.group_channels + kPanel - 1) / kPanel * kPanel + (step.parts > 1 ? kPanel : 0);
   const ptrdiff_t pixel_steps = in.whole ? 0 : in.blocks;
 
   Tile tile{};
@@ -125,12 +127,20 @@ void convolve(const Context& context, const Step& step, int item, float* scratch
       group_work.runs[number] = {from.mantissas + corner * in.lanes, from.steps + corner * pixel_steps,
                                  scratch + number * kRunPixels * stride, pixels};
       if (whole_group && number == 0 && !(y + 1 == last_row && x + size >= out.width)) continue;
-      multiply(context, group_work, whole_group);
+      for (int part = 0; part < step.parts; ++part) {
+        Group work = group_work;
+        work.tile.weights += part * panels * panel_bytes;
+        for (int r = 0; r < work.run_count; ++r) {
+          work.runs[r].mantissas += ptrdiff_t(part) * step.blocks * step.length;
+          work.runs[r].steps += ptrdiff_t(part) * step.blocks;
+          work.runs[r].totals += ptrdiff_t(part) * part_channels;
+        }
+        multiply(context, work, whole_group);
+      }
       for (int r = 0; r < group_work.run_count; ++r) {
         const Run& run = group_work.runs[r];
-        for (int p = 0; panels * kPanel < lanes && p < run.pixels; ++p)
-          __builtin_memset(run.totals + p * stride + panels * kPanel, 0, (lanes - panels * kPanel) * sizeof(float));
-        const int channels = least(lanes, out.channels - channel);
+        for (int p = 0; filled < lanes && p < run.pixels; ++p)
+          __builtin_memset(run.totals + p * stride + filled, 0, (lanes - filled) * sizeof(float));
         for (int p = 0; step.operations && p < run.pixels; ++p)
           operate(context, step, step.operations, places[r].y, places[r].x + p, channel, channels,
                   run.totals + p * stride, nullptr);

@@ -48,12 +48,13 @@ struct Step {
   int32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
   int32_t taps, blocks, length;                 // of the matrix
   int32_t group_channels, groups;               // channels are worked on in groups of whole blocks
+  int32_t parts;                                // of a grouped convolution, whose channels are worked on all together
   int32_t first_operation, operations;          // what follows, value by value
   int32_t counted[4];                           // how far into the padding an average counts: top, left, bottom, right
   int32_t axis;                                 // of a blend: 0 rows, 1 columns
   float fill;                                   // of a pick: what stands at the position -1
   int64_t group_bytes;
-  const uint8_t* weights;  // [group][panel][tap][block]: 32 steps, 32 starts if signed, [length / 4][32][4] mantissas
+  const uint8_t* weights;  // [group or part][panel][tap][block]: 32 steps, 32 starts if signed, [length / 4][32][4] mantissas
   const float* bias;       // [lanes of the destination]
   const int32_t* lists[3];  // of a pick: rows, columns and channels, null for all; of a blend: both positions
   const float* factors;     // of a filter: [tap][outputs, up to a multiple of 16]; of a blend: the second's weights
