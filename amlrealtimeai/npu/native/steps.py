@@ -241,7 +241,7 @@ class Steps:
         return lanes_of(channels, fmt) == channels and lanes_of(channels // parts, fmt) * parts == channels
 
     def _copy(self, number: int, parts: int) -> int:
-        """Another tensor of the same values; each of several parts has its own padding lanes, which are channels here."""
+        """Another tensor of the same values; each of several parts has its own padding lanes, as channels."""
         if (number, parts) not in self._copies:
             rows, columns, channels = self.stored[number].shape
             each = channels // parts
@@ -251,9 +251,9 @@ class Steps:
                 node = Node("copy", layout.POINTWISE, [number], NONE, operations=copy, shape=(rows, columns, channels))
             else:
                 places = np.arange(channels, dtype=np.int32).reshape(parts, each)
-                places = np.pad(places, [(0, 0), (0, lanes - each)], constant_values=-1).ravel()
+                places = np.pad(places, [(0, 0), (0, lanes - each)], constant_values=-1)
                 shape = (rows, columns, parts * lanes)
-                node = Node("copy", layout.PICK, [number], NONE, shape=shape, lists=(None, None, places))
+                node = Node("copy", layout.PICK, [number], NONE, shape=shape, lists=(None, None, places.reshape(-1)))
             self._copies[number, parts] = self._add(node)
             self.stored[self._copies[number, parts]].parts = parts
         return self._copies[number, parts]
