@@ -14,7 +14,7 @@ from amlrealtimeai.errors import InvalidInputError, NotFoundError, UnsupportedEr
 from amlrealtimeai.npu.validation import check_name
 
 _SMALL_CONSTANT = 64  # elements; larger ones are no shapes
-_LARGEST_CONSTANT = 2**26  # elements of a constant that is computed here
+_LARGEST_CONSTANT = 2**27  # elements of a constant that is computed here
 _UNREPEATABLE = ("RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout")
 
 
