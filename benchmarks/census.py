@@ -4,8 +4,8 @@
 
 keras: tf.keras.applications through tf2onnx, here. onnx: the onnx package's light models. torchvision, timm: through
 torch's exporter, in the environment of PYTHON (pip install torch torchvision timm onnx onnxscript), which is no part of
-this project; without --torch they are left out. Weights are random; batch normalisation takes its statistics from
-random images, as after training.
+this project; without --torch they are left out. Weights are random as the libraries make them; batch normalisation has
+gains of 0.8 to 1.2, means around 0 and variances of 0.5 to 1.
 
 Each model runs in a process of its own, in msfp16. Where only the end (Softmax) is refused, the model is cut there.
 error: the largest difference to ONNX Runtime's float32 over the largest value. bits: whether the native kernel has
@@ -77,21 +77,15 @@ if family == "torchvision":
 else:
     import timm
     model = timm.create_model(name, pretrained=False, exportable=True)
-norms = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-for norm in norms:
-    norm.momentum = 1.0
-    torch.nn.init.uniform_(norm.weight, 0.8, 1.2)
-    torch.nn.init.normal_(norm.bias, 0.0, 0.1)
-image = torch.randn(4, 3, size, size)
-with torch.no_grad():
-    model.train()
-    for module in model.modules():
-        if isinstance(module, (torch.nn.Dropout,)) or "Drop" in type(module).__name__:
-            module.eval()
-    if norms:
-        model(image)
+for norm in model.modules():
+    if isinstance(norm, torch.nn.modules.batchnorm._BatchNorm):
+        torch.nn.init.uniform_(norm.weight, 0.8, 1.2)
+        torch.nn.init.normal_(norm.bias, 0.0, 0.1)
+        torch.nn.init.normal_(norm.running_mean, 0.0, 0.1)
+        torch.nn.init.uniform_(norm.running_var, 0.5, 1.0)
+image = torch.randn(1, 3, size, size)
 model.eval()
-torch.onnx.export(model, (image[:1],), path, input_names=["image"], output_names=["scores"], opset_version=17, dynamo=False)
+torch.onnx.export(model, (image,), path, input_names=["image"], output_names=["scores"], opset_version=17, dynamo=False)
 """
 
 
@@ -129,17 +123,21 @@ def _row(name: str, folder: Path, torch: str) -> list[str]:
         size = {"inception_v3": 299, "inception_v4": 299, "alexnet": 224, "vgg11": 224, "vgg16_bn": 224}.get(
             architecture
         )
-        size = size or (224 if any(part in architecture for part in ("vit", "swin", "pit")) else 128)
+        size = size or (224 if any(part in architecture for part in ("vit", "swin", "pit")) else 96)
         command = [torch, "-c", _EXPORT, family, architecture, str(path), str(size)]
         made = subprocess.run(command, capture_output=True, text=True)
         if made.returncode:
-            return [name, f"not exported: {made.stderr.strip().splitlines()[-1][:60]}", *["-"] * (len(_HEADINGS) - 2)]
+            return [
+                name,
+                f"not exported: {(made.stderr.strip().splitlines() or ['?'])[-1][:60]}",
+                *["-"] * (len(_HEADINGS) - 2),
+            ]
     command = [sys.executable, "-m", "benchmarks.census", "--child", name, str(path)]
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         return [name, f"failed: {result.stderr.strip().splitlines()[-1][:60]}", *["-"] * (len(_HEADINGS) - 2)]
     found = json.loads(result.stdout.strip().splitlines()[-1])
-    print(f"{name}: {found['outcome']} {found['error']} {found['bits']}", file=sys.stderr, flush=True)
+    print(name, *found.values(), sep=" | ", file=sys.stderr, flush=True)
     return [
         name,
         *(str(found[key]) for key in ("outcome", "nodes", "chains", "seconds", "error", "bits", "top", "peak")),
@@ -200,7 +198,7 @@ def _compare(model: Any, program: Any) -> dict[str, str]:
     found = npu.Native(program, threads=2).run(x)
     errors = [np.abs(found[n] - e).max() / np.abs(e).max() for n, e in zip(wanted, expected, strict=True)]
     top = [np.argmax(found[n]) == np.argmax(e) for n, e in zip(wanted, expected, strict=True)]
-    slow = sum(np.prod(program.tensors[c.writes]) for c in program.chains) > 60e6
+    slow = sum(np.prod(program.tensors[c.writes]) for c in program.chains) > 12e6
     bits = "-"
     if not slow:
         reference = npu.reference.run(program, x)
@@ -217,12 +215,13 @@ def _keras(name: str, path: Path) -> None:
     tf.keras.utils.set_random_seed(0)
     size = 224 if name.startswith(("VGG", "NASNet")) else KERAS.get(name, 96)
     model = getattr(tf.keras.applications, name)(weights=None, input_shape=(size, size, 3))
-    norms = [layer for layer in model._flatten_layers() if isinstance(layer, tf.keras.layers.BatchNormalization)]
-    for norm in norms:
-        norm.momentum = 0.0
-        norm.gamma.assign(tf.random.uniform(norm.gamma.shape, 0.8, 1.2))
-    if norms:
-        model(tf.random.normal((4, size, size, 3)), training=True)
+    for layer in model._flatten_layers():
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            if layer.gamma is not None:
+                layer.gamma.assign(tf.random.uniform(layer.gamma.shape, 0.8, 1.2))
+            layer.beta.assign(tf.random.normal(layer.beta.shape, 0, 0.1))
+            layer.moving_mean.assign(tf.random.normal(layer.beta.shape, 0, 0.1))
+            layer.moving_variance.assign(tf.random.uniform(layer.beta.shape, 0.5, 1.0))
     signature = [tf.TensorSpec((None, size, size, 3), tf.float32, name="image")]
     function = tf.function(lambda image: model(image, training=False), input_signature=signature)
     tf2onnx.convert.from_function(function, input_signature=signature, opset=17, output_path=str(path))

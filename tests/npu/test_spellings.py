@@ -6,6 +6,7 @@ import pytest
 
 from amlrealtimeai import npu
 from tests.npu.graphs import EXACT, check_exact, floats, integers, model, node
+from tests.npu.random_graphs import difference
 
 W = integers(1, 4, 4, 3, 3)
 CONV = node("Conv", "x w", "c", pads=[1, 1, 1, 1])
@@ -411,3 +412,8 @@ def test_broadcasting_of_old_opsets_goes_by_the_named_axis():
     )
     spread = behind_conv(node("Add", "c b", "y"), b=np.float32([1, 2, 3, 4]).reshape(4, 1, 1))
     np.testing.assert_array_equal(npu.reference.run(npu.compile(along, fmt=EXACT), x)["y"], floats(spread, x)["y"])
+
+
+def test_random_graphs_equal_onnx_runtime():
+    for seed in range(60):
+        assert difference(seed) is None

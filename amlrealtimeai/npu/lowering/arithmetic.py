@@ -53,8 +53,11 @@ def _per_channel(
 ) -> tuple[View, list[np.ndarray]]:
     """Each constant, which is spread over the view's axes, as float64 [channels]; the view, rearranged for that."""
     spread = [_spread(found, view, constant) for constant in constants]
-    if any(values is None for values in spread):
-        view = found.rearranged(node, view)
+    varying = {len(view.axes) - c.ndim + i for c in constants for i, size in enumerate(c.shape) if size != 1}
+    if any(values is None for values in spread) and len(varying) == 1 and len(view.axes) <= 4:
+        others = iter("hw")
+        letters = ["c" if i in varying else next(others) for i in range(1, len(view.axes))]
+        view = found.rearranged(node, view, "n" + "".join(letters))
         spread = [_spread(found, view, constant) for constant in constants]
     values = [found_values for found_values in spread if found_values is not None]
     if len(values) < len(constants):

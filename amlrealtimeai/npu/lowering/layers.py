@@ -234,10 +234,10 @@ class LayerList:
         self.views[tensor] = View(tensor, tuple(axes))
         return self.views[tensor]
 
-    def rearranged(self, node: NodeProto, view: View) -> View:
-        """The same values in a tensor with one letter on each axis: c, h, w of four axes, h, c of three, c of two."""
-        layout = {2: "nc", 3: "nhc", 4: "nchw"}.get(len(view.axes))
-        if layout is None or view.axes[0] != BATCH:
+    def rearranged(self, node: NodeProto, view: View, layout: str = "") -> View:
+        """The same values in a tensor with one letter on each axis: those of `layout`, else nchw, nhc or nc."""
+        layout = layout or {2: "nc", 3: "nhc", 4: "nchw"}.get(len(view.axes), "")
+        if not layout or view.axes[0] != BATCH:
             raise unsupported(node, f"it reads the axes {described(view.axes)}", "two to four axes, the batch first")
         old = self.shapes[view.tensor]
         sizes = dict.fromkeys("hwc", 1) | dict(zip(layout[1:], extents(view.axes)[1:], strict=True))
