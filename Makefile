@@ -3,7 +3,7 @@ BIN := .venv/bin
 export ORT_DISABLE_TELEMETRY = 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help setup quickstart lab test test-clients test-cluster check bench soak lock clean
+.PHONY: help setup quickstart lab release test test-clients test-cluster check bench soak lock clean
 
 help:  ## what can be done here
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ check: .venv/ready-dev  ## lint and type-check
 	$(BIN)/ruff check amlrealtimeai tests benchmarks protos data sample-clients
 	$(BIN)/ruff format --check amlrealtimeai tests benchmarks protos data sample-clients
 	$(BIN)/mypy
+
+release: .venv/ready  ## the lessons for a class, in build/class: for students, with solutions, for nbgrader
+	$(BIN)/python -m amlrealtimeai.lab.release build/class
 
 bench: .venv/ready-bench  ## every speed claim, measured beside its peer
 	$(BIN)/python -m benchmarks.featurizer

@@ -1,5 +1,7 @@
 """amlrealtimeai from the command line: python -m amlrealtimeai COMMAND --help."""
 
+from __future__ import annotations  # an older Python gets as far as being told that it is too old
+
 import argparse
 import os
 import sys
@@ -147,6 +149,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
 
     def chosen() -> int | None:
+        if sys.version_info < (3, 11):  # noqa: UP036
+            found = ".".join(map(str, sys.version_info[:3]))
+            raise ConfigError(f"Python {found} is too old, 3.11 to 3.13 is needed; {command_line.where_packages_are()}")
         try:
             if given[:1] == ["serve"]:
                 return _serve(given[1:])

@@ -4,6 +4,8 @@ Statuses: 0 done; 1 it could not be done; 2 the command line asks for something 
 141 the reader of a pipe has gone, as a program that SIGPIPE ends.
 """
 
+from __future__ import annotations  # see __main__
+
 import argparse
 import math
 import os

@@ -247,3 +247,18 @@ def test_the_watched_file_is_read_before_anything_is_served(tmp_path, capfd):
         path.write_text(content)
         assert status_of("serve", "--watch", path) == 2
         assert capfd.readouterr().err.startswith(f"error: cannot use {path}: ")
+
+
+def test_an_older_python_is_told_so(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "version_info", (3, 9, 6, "final", 0))
+    assert status_of("doctor") == 2
+    assert "Python 3.9.6 is too old, 3.11 to 3.13 is needed; " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["__init__", "__main__", "command_line", "errors", "lazy"])
+def test_what_is_read_before_that_can_be_read_by_an_older_python(name):
+    import ast
+
+    source = (ROOT / "amlrealtimeai" / f"{name}.py").read_text()
+    ast.parse(source, feature_version=(3, 9))
+    assert " | None" not in source or "from __future__ import annotations" in source
