@@ -1,11 +1,12 @@
 """podman or docker, whichever is there, through its command line."""
 
 import contextlib
+import json
 import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,16 @@ class Engine:
         """What the container has printed, both streams together."""
         last = ["--tail", str(tail)] if tail is not None else []
         return self._run(("logs", *last, container), self.patience, stderr=subprocess.STDOUT).stdout
+
+    def find(self, labels: Mapping[str, str]) -> dict[str, dict[str, str]]:
+        """Containers with these labels, running or not: id -> all its labels."""
+        filters = [part for key, value in labels.items() for part in ("--filter", f"label={key}={value}")]
+        found = {}
+        for container in self.call("ps", "--all", "--no-trunc", "--quiet", *filters).split():
+            with contextlib.suppress(ContainerError):  # it is gone meanwhile
+                text = self.call("inspect", "--type", "container", "--format", "{{json .Config.Labels}}", container)
+                found[container] = json.loads(text)
+        return found
 
     def is_running(self, container: str) -> bool:
         """Whether the container exists and its process is alive."""

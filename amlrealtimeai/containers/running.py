@@ -6,7 +6,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -85,6 +85,10 @@ def run(
     keep: bool = False,
     mounts: Sequence[Mount] = (),
     secrets: SecretFolder | None = None,
+    name: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    restart: bool = False,
+    shared_port: bool = False,
 ) -> Running:
     """Start the service in an image file and return when its health check says SERVING.
 
@@ -94,6 +98,8 @@ def run(
     127.0.0.1) or "bridge" (default with docker; the port is published on 127.0.0.1). `arguments` go to
     `python -m amlrealtimeai.serving`. The container ends with this process unless `keep` is set. `mounts`: files and
     folders of this machine that it sees; `secrets`: what it finds in /run/secrets, which is the caller's to remove.
+    `name`, `labels`: of the container. `restart`: the engine starts it again when it crashes. `shared_port`: another
+    container has the port still, and is to be replaced by this one; needs the network "host".
 
     Raises NotFoundError for a missing file and ContainerError when there is no engine, the file is damaged, the port is
     taken, or the service does not come up within `timeout` seconds (with the end of its log).
@@ -103,11 +109,18 @@ def run(
     network = network or ("host" if found.name == "podman" and sys.platform == "linux" else "bridge")
     if network not in ("host", "bridge"):
         raise ContainerError(f"expected the network 'host' or 'bridge', got {network!r}")
-    _check_free(port)
+    if shared_port:
+        if network != "host":
+            raise ContainerError(f"a port is shared on the network 'host' only, got {network!r}")
+        arguments = [*arguments, "--shared-port"]
+    else:
+        _check_free(port)
     checked = verify_image(path)
     loaded = found.load(path, checked)
-    name = container_name(checked.reference, os.urandom(4).hex())
+    name = name or container_name(checked.reference, os.urandom(4).hex())
     options = _options(cpus, memory, read_only)
+    options += [f"--label={key}={value}" for key, value in (labels or {}).items()]
+    options += ["--restart", "on-failure:10"] if restart else []
     options += [option for mount in mounts for option in mount.options()]
     options += secrets.options() if secrets else []
     serving = ["--threads", str(max(1, round(cpus)))] if cpus else []

@@ -9,7 +9,7 @@ from amlrealtimeai import __version__ as VERSION
 from amlrealtimeai import lazy
 
 if TYPE_CHECKING:
-    from amlrealtimeai.core.compute import AksCompute, ComputeTarget
+    from amlrealtimeai.core.compute import AksCompute, ComputeTarget, EdgeCompute
     from amlrealtimeai.core.image import ContainerImage, Image
     from amlrealtimeai.core.model import Model
     from amlrealtimeai.core.webservice import AksWebservice, Webservice
@@ -22,6 +22,7 @@ __all__ = [
     "AksWebservice",
     "ComputeTarget",
     "ContainerImage",
+    "EdgeCompute",
     "Image",
     "Model",
     "Webservice",
@@ -35,6 +36,7 @@ __getattr__ = lazy.attributes(
         "AksWebservice": "webservice",
         "ComputeTarget": "compute",
         "ContainerImage": "image",
+        "EdgeCompute": "compute",
         "Image": "image",
         "Model": "model",
         "Webservice": "webservice",

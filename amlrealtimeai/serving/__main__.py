@@ -66,6 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ssl-cert", type=Path, help="PEM certificate chain; makes the service TLS only")
     parser.add_argument("--ssl-key", type=Path, help="its PEM private key")
     parser.add_argument("--key-file", type=Path, help="service keys, one on each line; needs TLS")
+    parser.add_argument(
+        "--shared-port",
+        action="store_true",
+        help="let the server that replaces this one have the port, too",
+    )
     parser.add_argument("--plain-keys", action="store_true", help="take keys without TLS, on the loopback address only")
     parser.add_argument(
         "--grace",

@@ -38,6 +38,7 @@ class Server:
     limits         see Limits
     rest_port      also answer TensorFlow Serving's REST API, /metrics and /healthz there; port 0 takes a free one
     plain_keys     take keys without TLS, too, on this computer's loopback address (old code asks for that)
+    shared_port    another server may have the same port, too: the one that replaces this one, or is replaced
     admin_port     also answer /livez, /readyz and /metrics there, without TLS and keys, on admin_host (this computer)
     """
 
@@ -52,8 +53,10 @@ class Server:
         admin_port: int | None = None,
         admin_host: str = "127.0.0.1",
         plain_keys: bool = False,
+        shared_port: bool = False,
     ) -> None:
         self.host = host
+        self._shared_port = shared_port
         self._plain_keys = plain_keys and host in _LOOPBACK
         self.limits = limits or Limits()
         self.table = ModelTable()
@@ -98,7 +101,9 @@ class Server:
                 opened.append(self._admin)
             standing = Standing(limits.max_standing_streams)
             self._health = Health(servicer, standing, lambda: self.answers and not servicer.draining)
-            self._grpc = GrpcPort(servicer, self._health.methods | Reflection(servicer, standing).methods)
+            self._grpc = GrpcPort(
+                servicer, self._health.methods | Reflection(servicer, standing).methods, self._shared_port
+            )
             with self._listener:
                 bound = self._grpc.bind(self.host, port, self._credentials.grpc if self._credentials else None)
             self._listener.keep(bound)

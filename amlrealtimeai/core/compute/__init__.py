@@ -9,6 +9,7 @@ from amlrealtimeai.core.compute.aks import (
     AksUpdateConfiguration,
     SslConfiguration,
 )
+from amlrealtimeai.core.compute.edge import EdgeCompute, EdgeProvisioningConfiguration
 from amlrealtimeai.core.compute.target import ComputeTarget
 
 __all__ = [
@@ -19,5 +20,7 @@ __all__ = [
     "AksProvisioningConfiguration",
     "AksUpdateConfiguration",
     "ComputeTarget",
+    "EdgeCompute",
+    "EdgeProvisioningConfiguration",
     "SslConfiguration",
 ]

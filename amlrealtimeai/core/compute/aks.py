@@ -1,21 +1,21 @@
 """AksCompute: a cluster of emulated FPGAs on this machine, with the original's rules for FPGA machines."""
 
+import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from amlrealtimeai.core.arguments import check_name, known_keywords, warn_without_meaning
+from amlrealtimeai.core.arguments import known_keywords, warn_without_meaning
+from amlrealtimeai.core.compute.listing import list_target, read_tls
 from amlrealtimeai.core.compute.target import ComputeTarget
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import (
     ComputeTargetInputError,
     ConfigError,
     InvalidInputError,
-    MissingFileError,
     UnsupportedError,
 )
-from amlrealtimeai.serving.ports.tls import Tls
-from amlrealtimeai.store.store import find, insert, select, set_secrets, update
+from amlrealtimeai.store.store import find, select, set_secrets, update
 from amlrealtimeai.targets.embedded import EmbeddedTarget
 from amlrealtimeai.targets.hosts import NOTEBOOK, PROCESS, Settings
 
@@ -26,9 +26,6 @@ FPGA_REGIONS = ("eastus", "southeastasia", "westeurope", "westus2")
 """Regions that had FPGAs; the first one is the default."""
 FPGA_QUOTA = 24
 """Virtual CPUs of the PBS family that a workspace may use in one region: four FPGAs."""
-
-_NAME = r"[A-Za-z][A-Za-z0-9-]{1,31}"
-_HOST_NAME = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 
 
 @dataclass
@@ -57,29 +54,19 @@ class AksProvisioningConfiguration:
         warn_without_meaning(
             "enable_ssl", leaf_domain_label=leaf_domain_label, overwrite_existing_domain=overwrite_existing_domain
         )
-        self.ssl_cname, self.certificate, self.key = _read_tls(ssl_cname, ssl_cert_pem_file, ssl_key_pem_file)
+        self.ssl_cname, self.certificate, self.key = read_tls(ssl_cname, ssl_cert_pem_file, ssl_key_pem_file)
 
     def create(self, workspace: Workspace, name: str) -> None:
         """List the cluster; one with the same name and settings stays as it is."""
-        check_name("compute target name", name, _NAME, "2 to 32 letters, digits and '-', with a letter first")
         secrets = {"certificate": self.certificate, "key": self.key}
-        kept = {key: value for key, value in secrets.items() if value is not None}
         settings = {key: value for key, value in vars(self).items() if key not in secrets}
-        with workspace.store.database.write() as connection:
-            found = select(connection, "compute_targets", name=name)
-            if found:
-                same = found[0]["type"] == "Aks" and found[0]["settings"] == settings
-                if same and workspace.store.secrets("compute_targets", name) == kept:
-                    return
-                raise ComputeTargetInputError(
-                    f"compute target {name!r} exists already with other settings. Use it as it is with "
-                    f"ComputeTarget(workspace, {name!r}), delete that first, or choose another name."
-                )
+
+        def check_quota(connection: sqlite3.Connection) -> None:
             clusters = [row["settings"] for row in select(connection, "compute_targets", type="Aks")]
             used = sum(c["agent_count"] for c in clusters if c["location"] == self.location) * FPGA_VCPUS
             _check_quota(used, self.agent_count * FPGA_VCPUS, self.location)
-            insert(connection, "compute_targets", {"name": name, "type": "Aks", "settings": settings})
-            set_secrets(connection, "compute_targets", name, kept)
+
+        list_target(workspace, name, "Aks", settings, secrets, check_quota)
 
 
 @dataclass
@@ -141,7 +128,7 @@ class AksCompute(ComputeTarget):
             docker_bridge_cidr=docker_bridge_cidr,
             cluster_purpose=cluster_purpose,
         )
-        cname, certificate, key = _read_tls(ssl_cname, ssl_cert_pem_file, ssl_key_pem_file)
+        cname, certificate, key = read_tls(ssl_cname, ssl_cert_pem_file, ssl_key_pem_file)
         return AksProvisioningConfiguration(
             agent_count=_checked_count(1 if agent_count is None else agent_count),
             vm_size=_one_of("vm_size", vm_size or FPGA_VM_SIZE, (FPGA_VM_SIZE,)),
@@ -223,7 +210,7 @@ class AksCompute(ComputeTarget):
                 f"the cluster {self.name!r} was provisioned without TLS, which cannot be added while it exists. "
                 "Provision another one with ssl_cname, ssl_cert_pem_file and ssl_key_pem_file."
             )
-        cname, certificate, key = _read_tls(ssl.cname or self.ssl_cname, ssl.cert, ssl.key)
+        cname, certificate, key = read_tls(ssl.cname or self.ssl_cname, ssl.cert, ssl.key)
         assert certificate is not None and key is not None
         with self.workspace.store.database.write() as connection:
             current = find(connection, "compute_targets", {"name": self.name}) or self._row
@@ -275,29 +262,3 @@ def _check_quota(used: int, wanted: int, location: str) -> None:
             f"Current in use: {used}, Additional requested: {wanted} (PBS vCPUs in {location}, {FPGA_VCPUS} an agent). "
             "Ask for fewer agents, delete a cluster, or use another location."
         )
-
-
-def _read_tls(
-    cname: str | None, certificate: str | Path | None, key: str | Path | None
-) -> tuple[str | None, str | None, str | None]:
-    """Host name and the PEM texts, checked; three times None when nothing was given."""
-    given = {"ssl_cname": cname, "ssl_cert_pem_file": certificate, "ssl_key_pem_file": key}
-    missing = [name for name, value in given.items() if value is None]
-    if len(missing) == 3:
-        return None, None, None
-    if missing:
-        raise ComputeTargetInputError(f"TLS needs {', '.join(given)} together; missing: {', '.join(missing)}")
-    check_name("ssl_cname", cname, _HOST_NAME, "a host name such as 'localhost', without a port or https://")
-    texts = [_pem(name, given[name]) for name in ("ssl_cert_pem_file", "ssl_key_pem_file")]
-    Tls(texts[0].encode(), texts[1].encode())
-    return cname, texts[0], texts[1]
-
-
-def _pem(name: str, given: Any) -> str:
-    """The text of a PEM file; PEM text itself is taken as it is."""
-    if "-----BEGIN" in str(given):
-        return str(given)
-    path = Path(given).expanduser()
-    if not path.is_file():
-        raise MissingFileError(f"{name}: {path} does not exist; expected a PEM file")
-    return path.read_text()

@@ -11,7 +11,10 @@ from amlrealtimeai.errors import ComputeTargetNotFoundError, UnsupportedError
 from amlrealtimeai.store.store import Row
 from amlrealtimeai.targets.base import Target
 
-_CLASSES = {"Aks": ("amlrealtimeai.core.compute.aks", "AksCompute")}
+_CLASSES = {
+    "Aks": ("amlrealtimeai.core.compute.aks", "AksCompute"),
+    "Edge": ("amlrealtimeai.core.compute.edge", "EdgeCompute"),
+}
 """Class of each type, by its module; kinds of targets are added here."""
 
 

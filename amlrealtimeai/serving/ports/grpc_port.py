@@ -43,12 +43,12 @@ class GrpcPort:
     more: other methods by full name, each a function that begins a call: see calls.py.
     """
 
-    def __init__(self, servicer: Servicer, more: dict[str, Callable[["Call"], None]]) -> None:
+    def __init__(self, servicer: Servicer, more: dict[str, Callable[["Call"], None]], shared: bool = False) -> None:
         self.servicer = servicer
         self._methods = dict(more)
         for service, names in _SERVICES.items():
             self._methods |= {f"/{service}/{name}": partial(_begin_unary, name) for name in names}
-        self._core = cygrpc.Server(_options(servicer), False)
+        self._core = cygrpc.Server(_options(servicer, shared), False)
         self._queue = cygrpc.CompletionQueue()
         self._core.register_completion_queue(self._queue)
         self.receiving: dict[Call, float] = {}  # calls whose message has not arrived, and when they are given up
@@ -306,7 +306,7 @@ def _trailers(request: Request) -> tuple[tuple[str, str], ...]:
     return ((REQUEST_ID_HEADER, record.request_id), (TIMINGS_HEADER, record.timings_text()))
 
 
-def _options(servicer: Servicer) -> tuple[tuple[str, int], ...]:
+def _options(servicer: Servicer, shared: bool) -> tuple[tuple[str, int], ...]:
     limits = servicer.limits
     return (
         ("grpc.max_receive_message_length", limits.max_message_bytes),
@@ -322,5 +322,5 @@ def _options(servicer: Servicer) -> tuple[tuple[str, int], ...]:
         ("grpc.http2.min_ping_interval_without_data_ms", _PING_SECONDS * 1000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.bdp_probe", 0),  # else megabytes of every message come before its key has been looked at
-        ("grpc.so_reuseport", 0),  # else a second server would share the port and take half the requests
+        ("grpc.so_reuseport", int(shared)),  # else a second server would share the port and take half the requests
     )

@@ -66,6 +66,7 @@ def _serve(options: argparse.Namespace) -> None:
         admin_port=options.admin_port,
         admin_host=options.admin_host,
         plain_keys=options.plain_keys,
+        shared_port=options.shared_port,
     )
     if options.model:
         model = ConvertedModel.load(options.model, options.threads, server.limits.max_pixels)

@@ -1,0 +1,70 @@
+"""What all kinds of compute targets do to be listed: a checked name, a row, a certificate and its key as secrets."""
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from amlrealtimeai.core.arguments import check_name
+from amlrealtimeai.core.workspace import Workspace
+from amlrealtimeai.errors import ComputeTargetInputError, MissingFileError
+from amlrealtimeai.serving.ports.tls import Tls
+from amlrealtimeai.store.store import find, insert, set_secrets
+
+_NAME = r"[A-Za-z][A-Za-z0-9-]{1,31}"
+_HOST_NAME = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
+
+
+def list_target(
+    workspace: Workspace,
+    name: str,
+    kind: str,
+    settings: dict[str, Any],
+    secrets: Mapping[str, str | None],
+    check: Callable[[sqlite3.Connection], None] = lambda connection: None,
+) -> None:
+    """List a target; one with the same name, kind, settings and secrets stays as it is.
+
+    check: may raise, in the same transaction, what speaks against a new one.
+    """
+    check_name("compute target name", name, _NAME, "2 to 32 letters, digits and '-', with a letter first")
+    kept = {key: value for key, value in secrets.items() if value is not None}
+    with workspace.store.database.write() as connection:
+        found = find(connection, "compute_targets", {"name": name})
+        if found is not None:
+            same = found["type"] == kind and found["settings"] == settings
+            if same and workspace.store.secrets("compute_targets", name) == kept:
+                return
+            raise ComputeTargetInputError(
+                f"compute target {name!r} exists already with other settings. Use it as it is with "
+                f"ComputeTarget(workspace, {name!r}), delete that first, or choose another name."
+            )
+        check(connection)
+        insert(connection, "compute_targets", {"name": name, "type": kind, "settings": settings})
+        set_secrets(connection, "compute_targets", name, kept)
+
+
+def read_tls(
+    cname: str | None, certificate: str | Path | None, key: str | Path | None
+) -> tuple[str | None, str | None, str | None]:
+    """Host name and the PEM texts, checked; three times None when nothing was given."""
+    given = {"ssl_cname": cname, "ssl_cert_pem_file": certificate, "ssl_key_pem_file": key}
+    missing = [name for name, value in given.items() if value is None]
+    if len(missing) == 3:
+        return None, None, None
+    if missing:
+        raise ComputeTargetInputError(f"TLS needs {', '.join(given)} together; missing: {', '.join(missing)}")
+    check_name("ssl_cname", cname, _HOST_NAME, "a host name such as 'localhost', without a port or https://")
+    texts = [_pem(name, given[name]) for name in ("ssl_cert_pem_file", "ssl_key_pem_file")]
+    Tls(texts[0].encode(), texts[1].encode())
+    return cname, texts[0], texts[1]
+
+
+def _pem(name: str, given: Any) -> str:
+    """The text of a PEM file; PEM text itself is taken as it is."""
+    if "-----BEGIN" in str(given):
+        return str(given)
+    path = Path(given).expanduser()
+    if not path.is_file():
+        raise MissingFileError(f"{name}: {path} does not exist; expected a PEM file")
+    return path.read_text()
