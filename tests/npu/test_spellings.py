@@ -417,3 +417,9 @@ def test_broadcasting_of_old_opsets_goes_by_the_named_axis():
 def test_random_graphs_equal_onnx_runtime():
     for seed in range(60):
         assert difference(seed) is None
+
+
+@pytest.mark.parametrize("name", ["depthwise", "depthwise with a multiplier", "depthwise, BatchNorm"])
+def test_a_depthwise_convolution_is_the_vector_units_work_in_float32(name):
+    program = npu.compile(BEHIND_CONV[name], fmt=EXACT)
+    assert [i.op for i in program.chains[1].instructions][:2] == ["v_rd", "v_filter"]

@@ -105,7 +105,9 @@ def _add_product(
             raise InvalidInputError(f"node {label(node)} ({node.op_type}): its bias has {found_text}")
         bias = np.broadcast_to(bias.astype(np.float64).reshape(-1), weights.shape[:1])
     shape = (*window.output_size(*found.shapes[view.tensor][:2]), weights.shape[0])
-    layer = Layer("conv", label(node), (view.tensor,), node.output[0], shape, window, weights, groups=groups, bias=bias)
+    # one channel in a group is the vector unit's work: as blocks of one channel it would be none of the matrix unit's
+    op = "filter" if groups > 1 and weights.shape[-1] == 1 else "conv"
+    layer = Layer(op, label(node), (view.tensor,), node.output[0], shape, window, weights, groups=groups, bias=bias)
     found.add_layer(layer, axes or axes_of("nchw", shape))
 
 
