@@ -10,9 +10,8 @@ from typing import Any
 
 from amlrealtimeai.core import ComputeTarget, Model, Webservice, Workspace
 from amlrealtimeai.core.arguments import check_text
-from amlrealtimeai.core.certificates import names_in
-from amlrealtimeai.core.compute import AksUpdateConfiguration, SslConfiguration
-from amlrealtimeai.core.compute.aks import AksProvisioningConfiguration
+from amlrealtimeai.core.certificates import local_name
+from amlrealtimeai.core.compute import AksUpdateConfiguration, SslConfiguration, own
 from amlrealtimeai.core.pem import self_signed
 from amlrealtimeai.core.stored import split_id
 from amlrealtimeai.core.webservice import deployment
@@ -29,7 +28,7 @@ from amlrealtimeai.store.locks import LifeLock
 from amlrealtimeai.targets.base import HEALTHY, STOPPED
 from amlrealtimeai.targets.hosts import NOTEBOOK, PROCESS
 
-_REGION = "first-edition"  # a region for every cluster that belongs to one service, so that no FPGA quota counts them
+_EDITION = "first-edition"
 _LOCAL = "127.0.0.1"
 _SECONDS = 10.0
 _END = "-----END CERTIFICATE-----"
@@ -209,7 +208,7 @@ class DeploymentClient:
         tls = _tls(secure, ssl_certificate, ssl_key) if given else None
         keys = _keys(primary_key, secondary_key, secure)
         if tls is not None:
-            configuration = SslConfiguration("Enabled", tls[0], tls[1], _address(tls[0]))
+            configuration = SslConfiguration("Enabled", tls[0], tls[1], local_name(tls[0]))
             target.update(AksUpdateConfiguration(configuration))
             _wait_for_certificate(self.get_service_by_id(service_id).port, tls[0])
         if service.models[0].id != model.id or service.state == STOPPED:
@@ -229,7 +228,7 @@ class DeploymentClient:
             id=service.name,
             name=service.name,
             modelId=service.models[0].id,
-            ipAddress=_address(certificate) if certificate else _LOCAL,
+            ipAddress=local_name(certificate) if certificate else _LOCAL,
             port=port,
             state=_STATES.get(status.state, status.state),
             sslEnabled=service.ssl_enabled,
@@ -319,22 +318,20 @@ class DeploymentClient:
         return ComputeTarget(self._workspace, self._service(service_id).compute_name)
 
     def _is_ours(self, target: str) -> bool:
-        row = self._workspace.store.find("compute_targets", name=target)
-        return bool(row and row["settings"].get("location", "").startswith(f"{_REGION}/"))
+        return own.edition_of(self._workspace, target) == _EDITION
 
     def _cluster(self, name: str, tls: tuple[str, str] | None) -> Any:
         """A cluster for one service alone, because certificate and port belong to the service in this edition."""
-        if self._is_ours(name):  # left by a process that was killed before it listed the service
-            ComputeTarget(self._workspace, name).delete()
-        settings = AksProvisioningConfiguration(
-            location=f"{_REGION}/{name}",
+        return own.make(
+            self._workspace,
+            _EDITION,
+            name,
             run_in=self._run_in,
             keep_running=self._keep_running,
-            ssl_cname=_address(tls[0]) if tls else None,
+            ssl_cname=local_name(tls[0]) if tls else None,
             certificate=tls[0] if tls else None,
             key=tls[1] if tls else None,
         )
-        return ComputeTarget.create(self._workspace, name, settings)
 
 
 def store_refresh_token(*token: Any) -> None:
@@ -367,12 +364,3 @@ def _wait_for_certificate(port: int, certificate: str) -> None:
         if time.monotonic() > end:
             raise DeploymentError(f"the server goes on with its old certificate after {_SECONDS:.0f} s; see its log")
         time.sleep(0.05)
-
-
-def _address(certificate: str) -> str:
-    """By which name this computer's clients reach a server with this certificate."""
-    names = names_in(certificate)
-    for name in ("localhost", _LOCAL, *names):
-        if name in names:
-            return name
-    return "localhost"

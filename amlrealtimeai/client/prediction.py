@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from amlrealtimeai.client import address as addresses
-from amlrealtimeai.client.arrays import as_batch, float_array_of, read_file, tensor_of, without_batch
+from amlrealtimeai.client.arrays import array_of, as_batch, float_array_of, read_file, tensor_of, without_batch
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.serving.protocol import protos, tensors
 
@@ -103,6 +103,21 @@ class ServiceClient:
         """
         answer = self._predict(inputs, outputs, timeout)
         return {name: tensors.from_proto(proto) for name, proto in answer.items()}
+
+    def run(self, input_data: Any, timeout: float | None = 30.0) -> Any:
+        """Ask with one picture (its path, its bytes, or an open file) or with a batch of arrays as `images`.
+
+        One array, or a list in the order of the outputs' names; of a picture without the batch dimension.
+        """
+        if isinstance(input_data, str | Path):
+            input_data = read_file(input_data)
+        elif hasattr(input_data, "read"):
+            input_data = input_data.read()
+        is_picture = isinstance(input_data, bytes | bytearray)
+        images = as_batch(bytes(input_data)) if is_picture else array_of(input_data)
+        answer = self.predict({"images": images}, timeout=timeout)
+        arrays = [without_batch(answer[name]) if is_picture else answer[name] for name in sorted(answer)]
+        return arrays[0] if len(arrays) == 1 else arrays
 
     def _predict(
         self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], timeout: float | None

@@ -111,6 +111,12 @@ def names_in(pem: str) -> list[str]:
     return [*found.get_values_for_type(x509.DNSName), *map(str, found.get_values_for_type(x509.IPAddress))]
 
 
+def local_name(pem: str) -> str:
+    """By which name this computer's clients reach a server with this certificate."""
+    names = names_in(pem)
+    return next((name for name in ("localhost", "127.0.0.1", *names) if name in names), "localhost")
+
+
 def _default_names() -> list[str]:
     host = socket.gethostname()
     return list(

@@ -16,10 +16,9 @@ tensorflow()  # before the modules below import it, so that its start-up lines s
 import tensorflow.compat.v1 as tf  # noqa: E402
 
 from amlrealtimeai.accel.models.base import QuantizedModel  # noqa: E402
+from amlrealtimeai.accel.models.frozen import import_frozen, write_featurizer  # noqa: E402
 from amlrealtimeai.accel.models.resnet import RESNET50, featurizer  # noqa: E402
 from amlrealtimeai.client import PredictionClient  # noqa: E402
-from amlrealtimeai.convert.convert import convert_frozen  # noqa: E402
-from amlrealtimeai.convert.saved_model import from_session  # noqa: E402
 from amlrealtimeai.deployment_client import DeploymentClient  # noqa: E402
 from amlrealtimeai.errors import InvalidInputError  # noqa: E402
 from amlrealtimeai.targets.base import STOPPED  # noqa: E402
@@ -95,11 +94,7 @@ class LocalQuantizedResNet50:
 
     def convert_featurizer(self, path: Path) -> None:
         """Write the featurizer alone, for the NPU, as a converted model."""
-        with tf.Graph().as_default(), tf.Session() as session:
-            images = self._images(None)
-            features = self._model.import_graph_def(images, is_training=False)
-            self._model.restore_weights(session)
-            convert_frozen(from_session(session, images, features), path, name=self.model_ref(), require_fpga=True)
+        write_featurizer(self._model, path)
 
     def _images(self, tensor: Any) -> Any:
         shape = self._model.get_input_dims()
@@ -114,13 +109,7 @@ class LocalQuantizedResNet50:
         return tensor
 
     def _featurize(self, images: Any) -> Any:
-        with tf.Graph().as_default(), tf.Session() as session:
-            inner = self._images(None)
-            features = self._model.import_graph_def(inner, is_training=False)
-            self._model.restore_weights(session)
-            frozen = from_session(session, inner, features)
-        (output,) = tf.import_graph_def(frozen.graph.as_graph_def(), {inner.name: images}, frozen.outputs, name="")
-        return output
+        return import_frozen(self._model, images)
 
 
 class RemoteQuantizedResNet50(LocalQuantizedResNet50):

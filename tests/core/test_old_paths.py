@@ -25,6 +25,11 @@ IMPORTS = [
     ("accel.models.utils", "preprocess_array"),
     ("accel.models.accel_model", "AccelModel"),
     ("accel.models.doesnotexisterror", "DoesNotExistError"),
+    ("contrib.brainwave", "BrainwaveImage BrainwaveWebservice"),
+    ("contrib.brainwave.client", "PredictionClient"),
+    ("contrib.brainwave.models", "Resnet50 QuantizedResnet152 Vgg16 QuantizedDensenet121 preprocess_array utils"),
+    ("contrib.brainwave.models.utils", "preprocess_array"),
+    ("contrib.brainwave.pipeline", "ModelDefinition TensorflowStage BrainWaveStage KerasStage"),
     ("core", "VERSION __version__ Workspace Model Image Webservice"),
     ("core.authentication", "InteractiveLoginAuthentication ServicePrincipalAuthentication AzureCliAuthentication"),
     ("core.compute", "ComputeTarget AksCompute"),
@@ -95,6 +100,23 @@ SIGNATURES = {
     "client.PredictionClient.score_image": "self path timeout",
     "client.PredictionClient.score_numpy_array": "self npdata",
     "client.PredictionClient.score_tensor": "self data shape datatype timeout",
+    "contrib.brainwave.BrainwaveImage.image_configuration": "tags properties description",
+    "contrib.brainwave.BrainwaveWebservice.deploy_configuration": "num_replicas tags properties description "
+    "ssl_enabled ssl_cert_pem_file ssl_key_pem_file",
+    "contrib.brainwave.BrainwaveWebservice.update": "self image num_replicas tags description ssl_enabled "
+    "ssl_certificate ssl_key",
+    "contrib.brainwave.client.PredictionClient.score_file": "self data timeout",
+    "contrib.brainwave.models.QuantizedResnet50": "model_base_path is_frozen custom_weights_directory",
+    "contrib.brainwave.models.Resnet50": "model_base_path is_frozen custom_weights_directory",
+    "contrib.brainwave.models.Resnet50.import_graph_def": "self input_tensor is_training",
+    "contrib.brainwave.pipeline.BrainWaveStage": "sess model name",
+    "contrib.brainwave.pipeline.ModelDefinition.save": "self model_definition_path",
+    "core.AksWebservice.run": "self input_data",
+    "core.AksWebservice.update": "self image autoscale_enabled autoscale_min_replicas autoscale_max_replicas "
+    "autoscale_refresh_seconds autoscale_target_utilization collect_model_data auth_enabled cpu_cores memory_gb "
+    "enable_app_insights scoring_timeout_ms replica_max_concurrent_requests max_request_wait_time num_replicas tags "
+    "properties description models inference_config gpu_cores period_seconds initial_delay_seconds timeout_seconds "
+    "success_threshold failure_threshold namespace token_auth_enabled",
     "core.Image": "workspace name id tags properties version",
     "core.Image.create": "workspace name models image_config",
     "core.Image.list": "workspace image_name model_name model_id tags properties",
@@ -174,3 +196,19 @@ def test_a_principal_may_be_a_deployment_client_s_fourth_argument() -> None:
     for arguments in (("s", "g", "old-account", principal), ("s", "g", "old-account", "eastus2", principal)):
         assert DeploymentClient(*arguments).list_services() == []
     Workspace.get("old-account", subscription_id="s").delete()
+
+
+def test_what_a_target_cannot_do_is_named_when_a_service_is_updated(workspace: Workspace, model: Model) -> None:
+    from amlrealtimeai.core import AksCompute, AksWebservice, ComputeTarget, Webservice
+
+    cluster = ComputeTarget.create(workspace, "aks", AksCompute.provisioning_configuration())
+    service = Webservice.deploy_from_model(workspace, "updated", [model], deployment_target=cluster)
+    service.wait_for_deployment()
+    assert isinstance(service, AksWebservice)
+    with pytest.warns(UserWarning, match="autoscale_enabled, autoscale_max_replicas has no meaning on 'aks'"):
+        service.update(autoscale_enabled=True, autoscale_max_replicas=3, tags={"a": "b"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        service.update(autoscale_enabled=False, description="quiet")
+    assert (service.tags, service.description, service.state) == ({"a": "b"}, "quiet", "Healthy")
+    assert service.port and service.ip_address == "127.0.0.1"

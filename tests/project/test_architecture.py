@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "amlrealtimeai"
 LEVELS = (
     ("__main__", "lab"),
-    ("resnet50",),
+    ("resnet50", "contrib"),
     ("accel", "pipeline", "deployment_client"),
     ("core",),
     ("convert", "containers", "targets"),

@@ -273,8 +273,10 @@ class ContainerImage(Image):
         running = containers.run(str(self.image_location), port=port, engine=engine)
         if input_data is None:
             return running
-        with running:
-            return _score(running.address, self.name, input_data)
+        from amlrealtimeai.client import ServiceClient
+
+        with running, ServiceClient(running.address, service_name=self.name) as client:
+            return client.run(input_data)
 
 
 def _only_model(workspace: Workspace, models: "Model | str | Iterable[Model | str]") -> Model:
@@ -295,21 +297,6 @@ def _check_name(name: str) -> None:
 
 def _class_of(flavor: str) -> Any:
     return Image._flavors.get(flavor, ContainerImage)
-
-
-def _score(address: str, name: str, input_data: Any) -> Any:
-    import numpy as np
-
-    from amlrealtimeai.client import ServiceClient, as_batch, read_file, without_batch
-
-    images = input_data
-    if not isinstance(input_data, np.ndarray):
-        images = as_batch(input_data if isinstance(input_data, bytes) else read_file(input_data))
-    host, _, port = address.rpartition(":")
-    with ServiceClient(host, int(port), service_name=name) as client:
-        answer = client.predict({"images": images})
-    arrays = [without_batch(answer[output]) for output in sorted(answer)]
-    return arrays[0] if len(arrays) == 1 else arrays
 
 
 def _build(workspace: Workspace, row: Row, model: Model) -> Row:

@@ -1,11 +1,17 @@
 """AksWebservice: a webservice on a cluster."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from amlrealtimeai.core.arguments import known_keywords
+from amlrealtimeai.core.compute import ComputeTarget
+from amlrealtimeai.core.image import Image
+from amlrealtimeai.core.model import Model
+from amlrealtimeai.core.webservice import deployment
 from amlrealtimeai.core.webservice.deployment import check_key
 from amlrealtimeai.core.webservice.webservice import Webservice, check_replicas
+from amlrealtimeai.core.workspace import Workspace
 
 _ASKED = (
     *("autoscale_enabled", "autoscale_min_replicas", "autoscale_max_replicas", "autoscale_refresh_seconds"),
@@ -28,6 +34,10 @@ class AksServiceDeploymentConfiguration:
     properties: dict[str, str] | None = None
     description: str | None = None
     asked: dict[str, Any] = field(default_factory=dict)
+
+    def own_target(self, workspace: Workspace, name: str) -> ComputeTarget | None:
+        """The target of a service that is deployed without one; None where people have to name it."""
+        return None
 
 
 class AksWebservice(Webservice):
@@ -79,7 +89,59 @@ class AksWebservice(Webservice):
             tags=tags,
             properties=properties,
             description=description,
-            asked={name: value for name, value in given.items() if value is not None and value is not False},
+            asked=_wishes(given),
+        )
+
+    @known_keywords
+    def update(  # type: ignore[override]
+        self,
+        image: Image | None = None,
+        autoscale_enabled: bool | None = None,
+        autoscale_min_replicas: int | None = None,
+        autoscale_max_replicas: int | None = None,
+        autoscale_refresh_seconds: int | None = None,
+        autoscale_target_utilization: int | None = None,
+        collect_model_data: bool | None = None,
+        auth_enabled: bool | None = None,
+        cpu_cores: float | None = None,
+        memory_gb: float | None = None,
+        enable_app_insights: bool | None = None,
+        scoring_timeout_ms: int | None = None,
+        replica_max_concurrent_requests: int | None = None,
+        max_request_wait_time: int | None = None,
+        num_replicas: int | None = None,
+        tags: dict[str, str] | None = None,
+        properties: dict[str, str] | None = None,
+        description: str | None = None,
+        models: "Model | Iterable[Model] | None" = None,
+        inference_config: Any = None,
+        gpu_cores: int | None = None,
+        period_seconds: int | None = None,
+        initial_delay_seconds: int | None = None,
+        timeout_seconds: int | None = None,
+        success_threshold: int | None = None,
+        failure_threshold: int | None = None,
+        namespace: str | None = None,
+        token_auth_enabled: bool | None = None,
+    ) -> None:
+        """Change the service in place: requests in flight finish, none is refused. A stopped service is deployed again.
+
+        With a new image the old model serves until the new one is loaded and warm; wait_for_deployment waits for that.
+        inference_config: converts `models` first where they are not. What the other keywords ask for is up to the
+        target: a warning names those that mean nothing there.
+        """
+        given = {name: value for name, value in locals().items() if name in _ASKED}
+        if models is not None and inference_config is not None:
+            models = deployment.converted(self.workspace, models, inference_config)
+        super().update(
+            image=image,
+            models=models,
+            num_replicas=num_replicas,
+            auth_enabled=auth_enabled,
+            tags=tags,
+            properties=properties,
+            description=description,
+            _asked=_wishes(given),
         )
 
     def get_token(self) -> Any:
@@ -87,3 +149,7 @@ class AksWebservice(Webservice):
         from amlrealtimeai.errors import UnsupportedError
 
         raise UnsupportedError("there are no tokens without Azure Active Directory. Use keys: get_keys().")
+
+
+def _wishes(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None and value is not False}

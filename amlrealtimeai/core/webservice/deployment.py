@@ -121,11 +121,18 @@ def deploy(workspace: Workspace, wish: Wish, overwrite: bool) -> None:
             ComputeTarget(workspace, former["name"]).runner().delete(wish.name, lambda connection, server: None)
 
 
-def change(workspace: Workspace, known: Row, changes: Callable[[Row], Row], fresh_keys: dict[str, str]) -> Row:
+def change(
+    workspace: Workspace,
+    known: Row,
+    changes: Callable[[Row], Row],
+    fresh_keys: dict[str, str],
+    asked: Sequence[str] = (),
+) -> Row:
     """Change a service and what runs; returns its row. known: as the caller has it; it must be the same service still.
 
     changes(row): columns with new values, computed from the row as it is in the store, so that nobody's change is lost.
-    fresh_keys: by name, in place of those that were. Raises NotFoundError when it has been deleted.
+    fresh_keys: by name, in place of those that were. asked: keywords of this change, of which a warning names those
+    that mean nothing on the target. Raises NotFoundError when it has been deleted.
     """
 
     def attempt() -> Row:
@@ -134,8 +141,11 @@ def change(workspace: Workspace, known: Row, changes: Callable[[Row], Row], fres
         keys = {**workspace.store.secrets("webservices", row["name"]), **fresh_keys}
         if row["settings"]["auth_enabled"]:
             keys = new_keys(keys)
-        runner = ComputeTarget(workspace, row["compute_target"]).runner()
+        target = ComputeTarget(workspace, row["compute_target"])
+        runner = target.runner()
         service = service_of(workspace, row, keys)
+        if asked:
+            _warn_of_ignored(target, [name for name in runner.check(service) if name in asked])
         with _undone_at_a_failure(workspace, row, before):
             runner.update(service, lambda connection, server: _write(connection, row, before, keys, server))
         return workspace.store.find("webservices", name=row["name"]) or row

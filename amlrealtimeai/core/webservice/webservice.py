@@ -1,17 +1,18 @@
 """Webservice: a service that is listed in a workspace, wherever it runs."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from amlrealtimeai.core.arguments import check_text, known_keywords
-from amlrealtimeai.core.compute import ComputeTarget
+from amlrealtimeai.core.compute import ComputeTarget, own
 from amlrealtimeai.core.image import Image, ImageConfiguration
 from amlrealtimeai.core.model import Model
 from amlrealtimeai.core.pem import self_signed
 from amlrealtimeai.core.stored import Stored, split_id
 from amlrealtimeai.core.webservice import deployment
+from amlrealtimeai.core.webservice.asked import Asked
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import (
     ConfigError,
@@ -32,16 +33,25 @@ _WAIT_SECONDS = 600.0
 _KEYS = {"primary": "primary", "secondary": "secondary", "primary key": "primary", "secondary key": "secondary"}
 
 
-class Webservice(Stored):
+class Webservice(Asked, Stored):
     """An existing webservice by name. Raises NotFoundError."""
 
     _table = "webservices"
+    _editions: ClassVar[dict[str, type["Webservice"]]] = {}
+
+    def __init_subclass__(cls, edition: str | None = None) -> None:
+        """A class with an edition is the one of services on that edition's clusters, once its module is imported."""
+        if edition is not None:
+            Webservice._editions[edition] = cls
 
     def __new__(cls, workspace: Workspace, name: str) -> "Webservice":
         """An object of the class that belongs to the service's target."""
         from amlrealtimeai.core.webservice.aks import AksWebservice
 
-        return object.__new__(AksWebservice if cls is Webservice else cls)
+        if cls is not Webservice:
+            return object.__new__(cls)
+        edition = own.edition_of(workspace, name) if isinstance(name, str) else None
+        return object.__new__(Webservice._editions.get(edition or "", AksWebservice))
 
     @known_keywords
     def __init__(self, workspace: Workspace, name: str) -> None:
@@ -124,6 +134,7 @@ class Webservice(Stored):
         tags: dict[str, str] | None = None,
         properties: dict[str, str] | None = None,
         description: str | None = None,
+        _asked: "Mapping[str, Any] | None" = None,
     ) -> None:
         """Change the service in place: requests in flight finish, none is refused. A stopped service is deployed again.
 
@@ -141,8 +152,10 @@ class Webservice(Stored):
             given["auth_enabled"] = deployment.resolve_auth(self.name, auth_enabled, self._target, say=False)
 
         def changes(row: Row) -> Row:
-            revision = row["settings"]["revision"] + (1 if columns else 0)
-            return {**columns, "settings": {**row["settings"], **given, "revision": revision}}
+            before = row["settings"]
+            asked = {**before.get("asked", {}), **(_asked or {})}
+            revision = before["revision"] + (1 if columns else 0)
+            return {**columns, "settings": {**before, **given, "asked": asked, "revision": revision}}
 
         row = deployment.same_service(self.workspace, self._row)
         stopped = self.state == STOPPED
@@ -151,7 +164,7 @@ class Webservice(Stored):
             return
         if stopped:
             print(f"The service {self.name!r} was stopped; it is deployed again.")
-        self._row = deployment.change(self.workspace, self._row, changes, {})
+        self._row = deployment.change(self.workspace, self._row, changes, {}, list(_asked or {}))
 
     def delete(self) -> None:
         """Stop the service and forget it; requests are refused when this returns. Raises NotFoundError the 2nd time."""
@@ -352,6 +365,9 @@ def _deploy(
 ) -> Webservice:
     from amlrealtimeai.core.webservice.aks import AksWebservice
 
+    deployment.check_service_name(name)
+    if target is None and config is not None:
+        target = config.own_target(workspace, name)
     if not isinstance(target, ComputeTarget):
         raise WebserviceInputError(
             f"deployment_target: expected a compute target, got {target!r}. Create one: "
@@ -371,5 +387,9 @@ def _deploy(
         description=config.description,
         asked=config.asked,
     )
-    deployment.deploy(workspace, wish, overwrite)
+    try:
+        deployment.deploy(workspace, wish, overwrite)
+    except BaseException:
+        own.discard_unused(workspace, name)
+        raise
     return Webservice(workspace, name)

@@ -1,0 +1,30 @@
+"""A cluster for one service alone, where an edition gave each service an address and a certificate of its own.
+
+It has the service's name and a region of its own, "<edition>/<name>", so that no FPGA quota counts it.
+"""
+
+from typing import Any
+
+from amlrealtimeai.core.compute.aks import AksProvisioningConfiguration
+from amlrealtimeai.core.compute.target import ComputeTarget
+from amlrealtimeai.core.workspace import Workspace
+
+
+def make(workspace: Workspace, edition: str, name: str, **settings: Any) -> ComputeTarget:
+    """The cluster of a service; one that a killed process left before it listed the service is replaced."""
+    if edition_of(workspace, name) == edition:
+        ComputeTarget(workspace, name).delete()
+    return ComputeTarget.create(workspace, name, AksProvisioningConfiguration(location=f"{edition}/{name}", **settings))
+
+
+def edition_of(workspace: Workspace, target: str) -> str | None:
+    """The edition of a service's own cluster; None for a cluster that people made, and where there is none."""
+    row = workspace.store.find("compute_targets", name=target)
+    edition, own, _ = row["settings"].get("location", "").partition("/") if row else ("", "", "")
+    return edition if own else None
+
+
+def discard_unused(workspace: Workspace, name: str) -> None:
+    """Delete the cluster of a service that could not be deployed."""
+    if edition_of(workspace, name) and workspace.store.find("webservices", name=name) is None:
+        ComputeTarget(workspace, name).delete()

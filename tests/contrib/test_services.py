@@ -1,0 +1,129 @@
+"""The middle edition's images and services: one address each, asked without a client, deployed without a target."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+from amlrealtimeai.contrib.brainwave import BrainwaveImage, BrainwaveWebservice
+from amlrealtimeai.contrib.brainwave.client import PredictionClient
+from amlrealtimeai.core import Image, Model, Webservice, Workspace
+from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.exceptions import WebserviceException
+from tests.core.conftest import MEANS
+from tests.serving.certificates import Authority
+from tests.serving.models import image_model
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    monkeypatch.setenv("AMLREALTIMEAI_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    made = Workspace.create("middle")
+    yield made
+    made.delete(delete_dependent_resources=True)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "plain.png"
+    Picture.new("RGB", (40, 30), (10, 20, 30)).save(path)
+    return path
+
+
+def registered(workspace: Workspace, folder: Path, factor: float = 1.0) -> Model:
+    return Model.register(workspace, image_model(folder / "model_def", scaling_factor=factor), "means")
+
+
+def test_a_service_is_found_or_made_asked_updated_and_deleted(
+    workspace: Workspace, picture: Path, tmp_path: Path
+) -> None:
+    model = registered(workspace, tmp_path)
+    try:
+        service = Webservice(workspace, "imagenet-infer")
+    except WebserviceException:
+        configuration = BrainwaveWebservice.deploy_configuration()
+        service = Webservice.deploy_from_model(workspace, "imagenet-infer", [model], None, configuration)
+        service.wait_for_deployment(True)
+    assert isinstance(service, BrainwaveWebservice) and (service.ssl, service.num_replicas) == (False, 1)
+    assert service.ipAddress == service.ip_address == "127.0.0.1"
+    np.testing.assert_allclose(service.run(str(picture)), MEANS, atol=1e-3)
+    with picture.open("rb") as stream:
+        np.testing.assert_allclose(service.run(stream), MEANS, atol=1e-3)
+    np.testing.assert_allclose(service.run([picture.read_bytes()] * 2), [MEANS] * 2, atol=1e-3)
+    address = service.ip_address, service.port
+    with PredictionClient(*address) as client:
+        np.testing.assert_allclose(client.score_image(picture), MEANS, atol=1e-3)
+
+        other = Webservice.deploy_from_model(
+            workspace, "second", [model], None, BrainwaveWebservice.deploy_configuration(tags={"a": "b"})
+        )
+        other.wait_for_deployment()
+        assert other.port != service.port and other.tags == {"a": "b"}
+        other.delete()
+
+        found = Webservice(workspace, "imagenet-infer")
+        assert isinstance(found, BrainwaveWebservice)
+        found.update(models=[registered(workspace, tmp_path, 2.0)], tags={"x": "1"}, description="doubled")
+        found.wait_for_deployment()
+        np.testing.assert_allclose(client.score_image(picture), 2 * np.array(MEANS), atol=1e-3)
+    assert (found.ip_address, found.port, found.tags) == (*address, {"x": "1"})
+    found.delete()
+    assert Webservice.list(workspace) == [] and list(workspace.compute_targets) == []
+
+
+def test_a_service_with_tls(workspace: Workspace, picture: Path, tmp_path: Path) -> None:
+    model, authority = registered(workspace, tmp_path), Authority()
+    tls = authority.issue("localhost")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert.write_bytes(tls.certificate)
+    key.write_bytes(tls.key)
+    configuration = BrainwaveWebservice.deploy_configuration(
+        ssl_enabled=True, ssl_cert_pem_file=str(cert), ssl_key_pem_file=key
+    )
+    service = Webservice.deploy_from_model(workspace, "secure", [model], None, configuration)
+    service.wait_for_deployment()
+    assert isinstance(service, BrainwaveWebservice) and (service.ssl, service.ip_address) == (True, "localhost")
+    primary = service.get_keys()[0]
+    with PredictionClient("localhost", service.port, True, primary, root_certificates=authority.pem) as client:
+        np.testing.assert_allclose(client.score_image(picture), MEANS, atol=1e-3)
+        fresh = authority.issue("localhost")
+        service.update(
+            ssl_enabled=True, ssl_certificate=fresh.certificate.decode(), ssl_key=fresh.key.decode(), tags={"a": "b"}
+        )
+        np.testing.assert_allclose(client.score_image(picture), MEANS, atol=1e-3)
+    with pytest.raises(InvalidInputError, match="was deployed with TLS, which cannot change in place"):
+        service.update(ssl_enabled=False)
+    with pytest.raises(InvalidInputError, match="belong together"):
+        service.update(ssl_certificate=fresh.certificate.decode())
+    service.delete()
+
+
+def test_a_configuration_is_checked(tmp_path: Path) -> None:
+    for wrong in (
+        {"ssl_enabled": True},
+        {"ssl_cert_pem_file": "c.pem", "ssl_key_pem_file": "k.pem"},
+        {"ssl_enabled": True, "ssl_cert_pem_file": "c.pem"},
+    ):
+        with pytest.raises(InvalidInputError, match="belong together"):
+            BrainwaveWebservice.deploy_configuration(**wrong)
+    files = {"ssl_cert_pem_file": tmp_path / "c.pem", "ssl_key_pem_file": tmp_path / "k.pem"}
+    with pytest.raises(FileNotFoundError, match=r"c\.pem"):
+        BrainwaveWebservice.deploy_configuration(ssl_enabled=True, **files)
+    with pytest.raises(InvalidInputError, match="num_replicas"):
+        BrainwaveWebservice.deploy_configuration(0)
+
+
+def test_a_failed_deployment_leaves_no_cluster(workspace: Workspace, tmp_path: Path) -> None:
+    model = registered(workspace, tmp_path)
+    with pytest.raises(InvalidInputError, match="service name"):
+        Webservice.deploy_from_model(workspace, "No Name", [model], None, BrainwaveWebservice.deploy_configuration())
+    assert list(workspace.compute_targets) == []
+
+
+def test_an_image_by_its_old_name() -> None:
+    configuration = BrainwaveImage.image_configuration(tags={"a": "b"}, description="old")
+    assert (configuration.flavor, configuration.tags, configuration.description) == ("brainwave", {"a": "b"}, "old")
+    assert Image._flavors["brainwave"] is BrainwaveImage and issubclass(BrainwaveImage, Image)
