@@ -246,7 +246,7 @@ class Server:
 
     def _askable(self, keys: Sequence[str] | None) -> tuple[str, ...]:
         """The keys, where they may be asked for: nobody should be led to send one in plain text."""
-        return tuple(keys or ()) if self.secure else ()
+        return tuple(keys or ()) if self.secure or self._plain_keys else ()
 
     def _checked_keys(self, keys: Sequence[str] | None) -> tuple[str, ...]:
         if isinstance(keys, str):

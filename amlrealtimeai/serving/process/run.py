@@ -19,11 +19,26 @@ from amlrealtimeai.serving.process.watch import Watcher, read_services
 from amlrealtimeai.serving.request.limits import Limits
 from amlrealtimeai.serving.server import Server
 
+_DESCRIPTORS = 8192
+
 
 def run(options: argparse.Namespace) -> None:
     """Serve until SIGTERM."""
     allocator.give_large_blocks_back()
+    _allow_descriptors()
     _serve(options)
+
+
+def _allow_descriptors() -> None:
+    """As many open connections as Limits allow by default need more file descriptors than a shell's usual 1,024."""
+    if os.name == "nt":
+        return
+    import resource  # not on Windows
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Signals:

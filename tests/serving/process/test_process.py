@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -228,6 +229,24 @@ def test_a_watched_file_controls_the_models(tmp_path: Path) -> None:
             )
             assert predict(channel, request_of("b", images=IMAGES)).model_spec.version.value == 5
         assert running.terminate()[0] == 0
+
+
+def test_a_shells_usual_limit_on_files_does_not_bound_connections(tmp_path: Path) -> None:
+    command = f'ulimit -Sn 256; exec {sys.executable} -m amlrealtimeai.serving "$@"'
+    model = image_model(tmp_path / "m.accelonnx")
+    arguments = ["bash", "-c", command, "-", model, "--port", "0"]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
+    try:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().rpartition(":")[2])
+        opened = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(400)]
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            assert predict(channel, request_of(images=IMAGES)).model_spec.name == "means"
+        for one in opened:
+            one.close()
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_services_with_the_same_file_share_the_model(tmp_path: Path) -> None:
