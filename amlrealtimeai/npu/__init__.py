@@ -20,6 +20,7 @@ _HOMES = {
     "timing": ("amlrealtimeai.npu.timing", None),
     "snr": ("amlrealtimeai.npu.compare", "snr"),
     "histograms": ("amlrealtimeai.npu.statistics", "histograms"),
+    "saturated": ("amlrealtimeai.npu.statistics", "saturated"),
 }
 
 __all__ = ["BlockFormat", "NpuConfig", "configs", "dequantize", "formats", "quantize", *_HOMES]

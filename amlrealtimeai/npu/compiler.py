@@ -6,7 +6,6 @@ Chains have one of these forms ([] may be absent):
     v_rd t..   v_max | v_avg   v_wr t
 """
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,23 +16,19 @@ from onnx import GraphProto, ModelProto, NodeProto
 
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.npu.config import NpuConfig, as_config
-from amlrealtimeai.npu.formats import BlockFormat, block_exponents, block_length, mantissas_of, pad_last
+from amlrealtimeai.npu.formats import BlockFormat
 from amlrealtimeai.npu.lowering.blockers import BlockedError, Blocker, cut_before
+from amlrealtimeai.npu.lowering.fusion import PRODUCTS, fold, is_activation, swished
 from amlrealtimeai.npu.lowering.graph import Graph, Refusal, UnknownValueError, label, load_model
 from amlrealtimeai.npu.lowering.layers import Layer, LayerList, Step
 from amlrealtimeai.npu.lowering.lower import lower
 from amlrealtimeai.npu.lowering.views import BATCH, View, axes_of, extents, joined, reshaped
+from amlrealtimeai.npu.lowering.weights import Lost, quantised, scaled_weights, warn_of_lost_weights
 from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Port, Program, Shape
 
 _LARGEST_IMAGE_CHANNELS = 4
 _LARGEST_BLOCK = 400
-_PRODUCTS = ("conv", "filter")
 _MOVES = ("v_pick", "v_shape")
-_ACTIVATIONS = (
-    *("v_relu", "v_prelu", "v_clip", "v_threshold"),
-    *("v_sigmoid", "v_silu", "v_hsigmoid", "v_hswish"),
-)
-_SWISHES = {"v_sigmoid": "v_silu", "v_hsigmoid": "v_hswish"}
 
 
 def compile_model(
@@ -49,12 +44,12 @@ def compile_model(
     keeps their names, shapes and layouts; its name is that of the file or graph by default. outputs: names of values
     in the model that the program gives instead; what lies behind them is left out. Compiling twice gives the same
     digest. Raises UnsupportedError with all nodes that the NPU cannot run (its `blockers`), InvalidInputError for a
-    model that is not whole, NotFoundError for a missing file; warns when weights saturate.
+    model that is not whole, NotFoundError for a missing file; warns when weights saturate or vanish.
     """
     config = as_config(config)
     config = config if fmt is None else config.with_format(fmt)
     document = load_model(model)
-    found, ports, stopping = _analyse(document, outputs)
+    found, ports, stopping = _analyse(document, outputs, owned=document is not model)
     if stopping:
         raise BlockedError(stopping)
     named = "" if isinstance(model, ModelProto | GraphProto) else Path(model).stem
@@ -72,9 +67,11 @@ def blockers(model: ModelProto | GraphProto | Path | str, outputs: Sequence[str]
     return _analyse(load_model(model), outputs)[2]
 
 
-def _analyse(document: ModelProto, outputs: Sequence[str] | None) -> tuple[LayerList, list[Port], list[Blocker]]:
+def _analyse(
+    document: ModelProto, outputs: Sequence[str] | None, owned: bool = False
+) -> tuple[LayerList, list[Port], list[Blocker]]:
     """The model's layers, its output ports, and all that keeps it from being compiled."""
-    graph = Graph(document, outputs)
+    graph = Graph(document, outputs, owned)
     found = lower(graph)
     refused = list(found.blockers)
     ports = []
@@ -85,7 +82,7 @@ def _analyse(document: ModelProto, outputs: Sequence[str] | None) -> tuple[Layer
             pass
         except Refusal as refusal:
             refused.append((graph.maker(name), refusal))
-    if not refused and not any(layer.op in _PRODUCTS for layer in found.layers):
+    if not refused and not any(layer.op in PRODUCTS for layer in found.layers):
         raise InvalidInputError("expected a model with at least one Conv, Gemm or MatMul, got none")
     return found, ports, [_blocker(found, node, refusal) for node, refusal in refused]
 
@@ -109,7 +106,7 @@ class _Compilation:
         self.fmt = config.number_format
         self.ports = tuple(ports)
         self.kept = {port.tensor for port in self.ports}
-        self.layers = _swished(_fold(found.layers, self.kept), self.kept)
+        self.layers = swished(fold(found.layers, self.kept), self.kept)
         self.users: dict[str, list[Layer]] = {}
         for layer in self.layers:
             for tensor in layer.inputs:
@@ -125,20 +122,14 @@ class _Compilation:
         # tensors that exist only inside a later chain: what it reads and does first
         self.pending: dict[str, tuple[tuple[str, ...], list[Instruction]]] = {}
         self.names = Counter([*found.graph.names, *found.shapes])
-        self.saturated: dict[str, int] = {}
+        self.lost: dict[str, Lost] = {}
 
     def program(self, name: str) -> Program:
         """The whole program."""
         for layer in self.layers:
             if layer not in self.taken:
                 getattr(self, f"_emit_{layer.op}")(layer)
-        if self.saturated:
-            total, worst = sum(self.saturated.values()), max(self.saturated, key=lambda key: self.saturated[key])
-            warnings.warn(
-                f"{total} weights in {len(self.saturated)} layers are beyond the exponent range of {self.fmt} and "
-                f"saturate (most in {worst}: {self.saturated[worst]}); choose a format with 8 exponent bits",
-                stacklevel=3,
-            )
+        warn_of_lost_weights(self.lost, self.fmt)
         return Program(
             name,
             self.config,
@@ -173,7 +164,7 @@ class _Compilation:
         steps += self._instructions(layer)
         if layer.inputs[0] in self.images and all(step.op in _MOVES for step in layer.steps):
             self.images.add(layer.output)
-        if _is_activation(layer):
+        if is_activation(layer):
             self._defer_or_write(layer, reads, steps, ("conv", "filter"))
         else:
             self._chain(layer, reads, steps, layer.output)
@@ -234,14 +225,14 @@ class _Compilation:
     def _write(self, layer: Layer, reads: tuple[str, ...], steps: list[Instruction], result: str) -> None:
         """End a chain, taking in the residual addition and the ReLU that follow where nothing else needs the value."""
         user = self._only_user(result)
-        if layer.op in _PRODUCTS and user is not None and user.op == "add" and user.shape == layer.shape:
+        if layer.op in PRODUCTS and user is not None and user.op == "add" and user.shape == layer.shape:
             other = user.inputs[1] if user.inputs[0] == result else user.inputs[0]
             if other in self.tensors:
                 steps.append(Instruction("vv_add", (other,)))
                 self.taken.add(user)
                 result = user.output
                 user = self._only_user(result)
-        if user is not None and _is_activation(user):
+        if user is not None and is_activation(user):
             steps += self._instructions(user)
             self.taken.add(user)
             result = user.output
@@ -274,49 +265,15 @@ class _Compilation:
         )
         blocking = "rows" if by_rows else "channels"
         name = self._unused(layer.name)
-        mantissas, exponents, saturated = _quantise(layer, blocking, self.fmt)
+        mantissas, exponents, self.lost[layer.name] = quantised(layer, blocking, self.fmt)
         self.matrices[name] = Matrix(mantissas, exponents, (height, width), channels, blocking, layer.groups)
-        if saturated:
-            self.saturated[layer.name] = saturated
         return Instruction("mv_mul", (name,), layer.window)
 
     def _v_filter(self, layer: Layer) -> Instruction:
         """Depthwise: float32 filters [kernel height, kernel width, outputs] for the vector unit."""
         name = self._unused(layer.name)
-        self.vectors[name] = np.ascontiguousarray(_scaled_weights(layer)[..., 0].transpose(1, 2, 0))
+        self.vectors[name] = np.ascontiguousarray(scaled_weights(layer)[..., 0].transpose(1, 2, 0))
         return Instruction("v_filter", (name,), layer.window)
-
-
-def _scaled_weights(layer: Layer) -> np.ndarray:
-    """The weights times the gain, multiplied in float64 and rounded to float32 once."""
-    assert layer.weights is not None
-    if layer.gain is None:
-        return layer.weights
-    with np.errstate(over="ignore"):
-        weights = (layer.weights * layer.gain[:, None, None, None]).astype(np.float32)
-    if not np.isfinite(weights).all():
-        raise InvalidInputError(f"the weights of {layer.name} do not fit float32 after folding its scale")
-    return weights
-
-
-def _quantise(layer: Layer, blocking: str, fmt: BlockFormat) -> tuple[np.ndarray, np.ndarray, int]:
-    """Mantissas int8 [outputs, taps, blocks, length], exponents int32 [outputs, taps, blocks], how many saturate."""
-    weights = _scaled_weights(layer)
-    outputs, height, width, channels = weights.shape
-    if blocking == "rows":
-        taps = weights.reshape(outputs, height, width * channels)
-        length = width * channels + -(width * channels) % 4
-    else:
-        taps = weights.reshape(outputs, height * width, channels)
-        length = block_length(channels, fmt)
-    blocks = pad_last(taps, length).reshape(*taps.shape[:2], -1, length)
-    maxima = np.abs(blocks).max(-1)
-    exponents = block_exponents(maxima, fmt)
-    too_large = maxima >= 2.0 ** (fmt.exponent_range[1] + 1)
-    saturated = 0
-    if too_large.any():
-        saturated = int((np.abs(blocks[too_large]) >= 2.0 ** (fmt.exponent_range[1] + 1)).sum())
-    return mantissas_of(blocks, exponents[..., None], fmt), exponents, saturated
 
 
 def _port(name: str, found: LayerList) -> Port:
@@ -344,47 +301,3 @@ def _port(name: str, found: LayerList) -> Port:
         return Port(name, found.rearranged(maker, replace(view, axes=flat)).tensor, "nhwc", sizes)
     missing = "".join(letter for letter in "hwc" if letter not in letters)
     return Port(name, view.tensor, f"n{missing}{letters}", sizes)
-
-
-def _is_activation(layer: Layer) -> bool:
-    return layer.op == "vector" and len(layer.steps) == 1 and layer.steps[0].op in _ACTIVATIONS
-
-
-def _swished(layers: list[Layer], kept: set[str]) -> list[Layer]:
-    """`layers` with x * sigmoid(x) and x * hard_sigmoid(x) as one function of x."""
-    uses = Counter(tensor for layer in layers for tensor in layer.inputs)
-    uses.update(kept)
-    gates = {
-        layer.output: layer
-        for layer in layers
-        if layer.op == "vector" and len(layer.steps) == 1 and layer.steps[0].op in _SWISHES and uses[layer.output] == 1
-    }
-    found: list[Layer] = []
-    for layer in layers:
-        gate = next((gates[name] for name in layer.inputs if name in gates), None) if layer.op == "mul" else None
-        if gate is not None and gate.inputs[0] in layer.inputs:
-            found.remove(gate)
-            step = gate.steps[0]
-            layer = replace(layer, op="vector", inputs=gate.inputs, steps=(replace(step, op=_SWISHES[step.op]),))
-        found.append(layer)
-    return found
-
-
-def _fold(layers: list[Layer], kept: set[str]) -> list[Layer]:
-    """`layers` with every affine that alone follows a convolution or another affine taken into it."""
-    uses = Counter(tensor for layer in layers for tensor in layer.inputs)
-    uses.update(kept)
-    makers: dict[str, int] = {}
-    folded: list[Layer] = []
-    for layer in layers:
-        place = makers.get(layer.inputs[0])
-        if layer.op == "affine" and place is not None and uses[layer.inputs[0]] == 1:
-            folded[place] = folded[place].then(layer)
-        else:
-            place = len(folded)
-            # an affine that stays becomes x*gain + bias
-            alone = replace(layer, gain=None, bias=None, mean=None).then(layer) if layer.op == "affine" else layer
-            folded.append(alone)
-        if folded[place].op in (*_PRODUCTS, "affine"):
-            makers[folded[place].output] = place
-    return folded

@@ -1,5 +1,6 @@
 """What block floating point makes of a run: which mantissas and shared exponents occur, and what falls out of range."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +98,35 @@ def histograms(program: Program, x: np.ndarray) -> Histograms:
             seen = _of_activations(operand(program, chain, tensors), matrix, program.config.number_format)
             layers.append(ChainHistogram(number, chain.name, seen, _of_weights(matrix, program.config.number_format)))
     return Histograms(program.name, program.config.number_format, tuple(layers))
+
+
+def saturated(program: Program, x: np.ndarray) -> dict[str, int]:
+    """How many activations saturate in a run on float32 `x`, by the name of the chain that multiplies them.
+
+    They are those of 2**(Emax + 1) and more; chains without are left out. A run itself (Native, reference) says
+    nothing of them, because counting costs time; this runs the program once more. Warns where there are any.
+    """
+    from amlrealtimeai.npu.native import Native
+    from amlrealtimeai.npu.reference import operand
+
+    tensors = Native(program, keep_tensors=True).run(x)
+    tensors[program.input_ports[0].tensor] = program.check_input(x)
+    limit = 2.0 ** (program.config.number_format.exponent_range[1] + 1)
+    counts: dict[str, int] = {}
+    for chain in program.chains:
+        if _matrix(program, chain) is not None:
+            found = int((np.abs(operand(program, chain, tensors)) >= limit).sum())
+            if found:
+                counts[chain.name] = counts.get(chain.name, 0) + found
+    if counts:
+        worst = max(counts, key=lambda name: counts[name])
+        warnings.warn(
+            f"{sum(counts.values())} activations in {len(counts)} layers are beyond the exponent range of "
+            f"{program.config.number_format} and saturate (most in {worst}: {counts[worst]}); scale the input, or "
+            "choose a format with 8 exponent bits",
+            stacklevel=2,
+        )
+    return counts
 
 
 def _matrix(program: Program, chain: Chain) -> Matrix | None:

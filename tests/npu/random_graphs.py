@@ -136,8 +136,6 @@ class _Writer:
             for n, s in self.values.items()
             if all(a == b or i + 1 == axis for i, (a, b) in enumerate(zip(s, shape, strict=True)))
         ]
-        if axis != 1 and shape[0] != 1:
-            return
         other = self.pick(alike)
         size = [n + self.values[other][i] if i + 1 == axis else n for i, n in enumerate(shape)]
         if size[0] <= 40 and max(size[1:]) <= 20:

@@ -271,6 +271,31 @@ def test_saturated_weights_are_counted():
         npu.compile(graph, fmt="bw_cnn")
 
 
+def test_weights_that_vanish_are_counted():
+    w = np.full((2, 8, 1, 1), 1.0, np.float32)
+    w[1] = 1e-30
+    w[1, 0] = 0
+    graph = model([node("Conv", "x w", "y")], [1, 8, 1, 1], {"w": w})
+    with pytest.warns(UserWarning, match=r"7 weights in 1 layers are too small for .* become 0 .most in y_node: 7."):
+        npu.compile(graph, fmt="bw_cnn")
+
+
+def test_saturated_activations_are_counted(recwarn):
+    graph = model(
+        [node("Conv", "x w", "c"), node("Conv", "c w", "y")], [1, 5, 1, 1], {"w": np.ones((5, 5, 1, 1), np.float32)}
+    )
+    program = npu.compile(graph, fmt="bw_cnn")
+    x = np.full((2, 5, 1, 1), 100, np.float32)
+    assert npu.saturated(program, x) == {}
+    assert not recwarn.list
+    x[1] = 30_000  # five of them make 150,000; 2**17 is 131,072
+    with pytest.warns(UserWarning, match=r"5 activations in 1 layers .* saturate .most in y_node: 5."):
+        assert npu.saturated(program, x) == {"y_node": 5}
+    x[0, 0] = 131_072
+    with pytest.warns(UserWarning, match="saturate"):
+        assert npu.saturated(program, x)["c_node"] == 1
+
+
 def test_no_warning_without_saturation(recwarn):
     npu.compile(model([node("Conv", "x w", "y")], [1, 8, 1, 1], {"w": integers(1, 2, 8, 1, 1)}), fmt=EXACT)
     assert not recwarn.list

@@ -81,15 +81,10 @@ UNSUPPORTED = {
         r"y_node \(ReduceMean\): it reduces axes \[1\]",
     ),
     "image constant": (behind_conv(node("Add", "c i", "y"), i=integers(1, 6, 6)), "does not vary by channel"),
-    "concat of one row": (
-        small([CONV, node("GlobalMaxPool", "c", "g"), node("Concat", "g g", "y", axis=2)]),
-        r"y_node \(Concat\).*Supported: the channels",
-    ),
     "padded and dilated": (
         behind_conv(node("MaxPool", "c", "y", kernel_shape=[2, 2], pads=[1, 1, 1, 1], dilations=[2, 2])),
         r"y_node \(MaxPool\): its window .* is padded and dilated",
     ),
-    "concat of rows": (behind_conv(node("Concat", "c c", "y", axis=2)), r"y_node \(Concat\).*Supported: the channels"),
     "training": (
         behind_conv(node("BatchNormalization", "c s s s s", "y", training_mode=1), s=np.ones(4, np.float32)),
         "training mode",

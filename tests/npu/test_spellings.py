@@ -132,6 +132,7 @@ BEHIND_CONV = {
     "Concat of rows of NHWC": behind_conv(
         node("Transpose", "c", "t", perm=[0, 2, 3, 1]), node("Relu", "t", "r"), node("Concat", "t r", "y", axis=1)
     ),
+    "Concat of rows": behind_conv(node("Relu", "c", "r"), node("Concat", "c r", "y", axis=2)),
     "Reshape that cuts unevenly": behind_conv(node("Reshape", "c s", "y"), s=[-1, 9, 16]),
     "Reshape to the same": behind_conv(node("Reshape", "c s", "y"), s=[0, 0, 0, -1]),
     "BatchNorm of [n, c]": behind_conv(

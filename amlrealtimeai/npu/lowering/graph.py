@@ -66,8 +66,10 @@ def unsupported(node: NodeProto, problem: str, nearest: str) -> Refusal:
 class Graph:
     """The part of an ONNX graph that its outputs need: nodes in order, constants, the input."""
 
-    def __init__(self, model: ModelProto, outputs: Sequence[str] | None = None) -> None:
-        graph = self._graph = model.graph
+    def __init__(self, model: ModelProto, outputs: Sequence[str] | None = None, owned: bool = False) -> None:
+        """owned: nobody else reads the model, so that weights may leave it when they have been read."""
+        graph, self._owned = model.graph, owned
+        self._graph = graph
         if not graph.node or not (graph.output or outputs):
             raise InvalidInputError(f"expected a graph with nodes and outputs, got an empty one ({graph.name!r})")
         self.outputs = _outputs(graph, outputs)
@@ -102,6 +104,8 @@ class Graph:
                     "give the path of the model, or load it with onnx.load(path)"
                 )
             self._constants[name] = numpy_helper.to_array(tensor)
+            if self._owned:
+                tensor.ClearField("raw_data")
         return self._constants.get(name)
 
     def fold(self, node: NodeProto) -> bool:

@@ -266,14 +266,15 @@ def concat(found: LayerList, node: NodeProto) -> None:
     axis = attributes(node)["axis"] % len(views[0].axes)
     sizes = [extents(view.axes) for view in views]
     alike = all(s[:axis] + s[axis + 1 :] == sizes[0][:axis] + sizes[0][axis + 1 :] for s in sizes)
-    if not alike or axis == 0:
+    if not alike or axis == 0 or len(sizes[0]) > 4:
         raise unsupported(node, f"it concatenates axis {axis} of {sizes}", "the channels of tensors of one size")
     shapes = [found.shapes[view.tensor] for view in views]
     if not _by_channels(views, shapes, axis):
-        if len(views[0].axes) == 4 and axis == 1:
-            views = [found.rearranged(node, view) for view in views]
-        else:
+        if prod(sizes[0][:axis]) == 1:
             return _concat_flat(found, node, views, axis)
+        others = iter("hw")
+        letters = ["c" if i == axis else next(others, "") for i in range(1, len(sizes[0]))]
+        views = [found.rearranged(node, view, "n" + "".join(letters)) for view in views]
         shapes = [found.shapes[view.tensor] for view in views]
     shape = (*shapes[0][:2], sum(shape[2] for shape in shapes))
     axes = tuple(joined([("c", shape[2], 1)]) if i == axis else a for i, a in enumerate(views[0].axes))
@@ -291,9 +292,6 @@ def _by_channels(views: list[View], shapes: list[Shape], axis: int) -> bool:
 def _concat_flat(found: LayerList, node: NodeProto, views: list[View], axis: int) -> None:
     """Each part as one sequence of values, where no axis of more than one position lies before the axis."""
     sizes = [extents(view.axes) for view in views]
-    if any(prod(s[:axis]) != 1 for s in sizes):
-        shown = [described(view.axes) for view in views]
-        raise unsupported(node, f"it concatenates axis {axis} of {shown}", "the channels")
     flat = []
     for view in views:
         axes = reshaped(view.axes, [1, -1])

@@ -1,0 +1,77 @@
+"""Weights in block floating point, and what of them the format cannot hold."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.npu.formats import BlockFormat, block_exponents, block_length, mantissas_of, pad_last
+from amlrealtimeai.npu.lowering.layers import Layer
+
+_PART = 2**22  # weights that are quantised at once: what that needs beside them stays small
+
+
+@dataclass(frozen=True)
+class Lost:
+    """How many weights of a layer saturate, and how many that are not 0 become 0 for being too small."""
+
+    saturated: int = 0
+    vanished: int = 0
+
+
+def scaled_weights(layer: Layer, outputs: slice = slice(None)) -> np.ndarray:
+    """The weights of some outputs times their gain, multiplied in float64 and rounded to float32 once."""
+    assert layer.weights is not None
+    if layer.gain is None:
+        return layer.weights[outputs]
+    with np.errstate(over="ignore"):
+        weights = (layer.weights[outputs] * layer.gain[outputs, None, None, None]).astype(np.float32)
+    if not np.isfinite(weights).all():
+        raise InvalidInputError(f"the weights of {layer.name} do not fit float32 after folding its scale")
+    return weights
+
+
+def quantised(layer: Layer, blocking: str, fmt: BlockFormat) -> tuple[np.ndarray, np.ndarray, Lost]:
+    """Mantissas int8 [outputs, taps, blocks, length], exponents int32 [outputs, taps, blocks], and what was lost."""
+    assert layer.weights is not None
+    outputs, height, width, channels = layer.weights.shape
+    row = width * channels
+    taps, vector, length = (height, row, row + -row % 4) if blocking == "rows" else (height * width, channels, 0)
+    length = length or block_length(channels, fmt)
+    mantissas = np.empty((outputs, taps, -(-vector // length), length), np.int8)
+    exponents = np.empty(mantissas.shape[:3], np.int32)
+    step, saturated, vanished = max(1, _PART // (taps * vector)), 0, 0
+    lowest, highest = fmt.exponent_range
+    for first in range(0, outputs, step):
+        part = slice(first, first + step)
+        blocks = pad_last(scaled_weights(layer, part).reshape(-1, taps, vector), length).reshape(
+            -1, *mantissas.shape[1:]
+        )
+        maxima = np.abs(blocks).max(-1)
+        exponents[part] = block_exponents(maxima, fmt)
+        mantissas[part] = mantissas_of(blocks, exponents[part, ..., None], fmt)
+        large, small = maxima >= 2.0 ** (highest + 1), (maxima < 2.0**lowest) & (maxima > 0)
+        if large.any():
+            saturated += int((np.abs(blocks[large]) >= 2.0 ** (highest + 1)).sum())
+        if small.any():
+            vanished += int(((blocks[small] != 0) & (mantissas[part][small] == 0)).sum())
+    return mantissas, exponents, Lost(saturated, vanished)
+
+
+def warn_of_lost_weights(lost: Mapping[str, Lost], fmt: BlockFormat) -> None:
+    """Warn of weights beyond the format's exponents, with the layer that has the most."""
+    kinds = {
+        "saturated": "are beyond the exponent range of {} and saturate",
+        "vanished": "are too small for {} and become 0",
+    }
+    for field, what in kinds.items():
+        counts = {name: getattr(one, field) for name, one in lost.items() if getattr(one, field)}
+        if counts:
+            worst = max(counts, key=lambda name: counts[name])
+            warnings.warn(
+                f"{sum(counts.values())} weights in {len(counts)} layers {what.format(fmt)} "
+                f"(most in {worst}: {counts[worst]}); choose a format with 8 exponent bits, or scale the weights",
+                stacklevel=4,
+            )
