@@ -46,7 +46,7 @@ class Kubernetes:
         self.programs, self.folder = programs, folder
         self.kubeconfig = folder / "kubeconfig"
         self.ports = dict(
-            zip(("etcd", "peer", "api", "kubelet", "controllers", "scheduler"), _free_ports(6), strict=True)
+            zip(("etcd", "peer", "api", "kubelet", "controllers", "scheduler"), free_ports(6), strict=True)
         )
         self._processes: list[subprocess.Popen[bytes]] = []
         self._token = secrets.token_hex(16)
@@ -268,7 +268,8 @@ def _flags(**values: object) -> list[str]:
     return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody uses now."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:
@@ -280,7 +281,7 @@ def missing() -> list[str]:
     """Debian packages that the node needs and this machine lacks."""
     programs = {
         "etcd": "etcd-server", "containerd": "containerd", "runc": "runc", "catatonit": "catatonit", "ip": "iproute2",
-        "conntrack": "conntrack", "iptables": "iptables",
+        "conntrack": "conntrack", "iptables": "iptables", "docker-registry": "docker-registry",
     }  # fmt: skip
     found = [package for program, package in programs.items() if not shutil.which(program)]
     return found + ([] if Path("/usr/lib/cni/bridge").exists() else ["containernetworking-plugins"])

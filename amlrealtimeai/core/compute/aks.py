@@ -3,7 +3,7 @@
 import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from amlrealtimeai.core.arguments import known_keywords, warn_without_meaning
 from amlrealtimeai.core.compute.listing import list_target, read_tls
@@ -18,6 +18,9 @@ from amlrealtimeai.errors import (
 from amlrealtimeai.store.store import find, select, set_secrets, update
 from amlrealtimeai.targets.embedded import EmbeddedTarget
 from amlrealtimeai.targets.hosts import NOTEBOOK, PROCESS, Settings
+
+if TYPE_CHECKING:
+    from amlrealtimeai.core.compute.kubernetes import KubernetesAttachConfiguration
 
 FPGA_VM_SIZE = "Standard_PB6s"
 """The only machine size with an FPGA: one FPGA and six virtual CPUs."""
@@ -141,12 +144,42 @@ class AksCompute(ComputeTarget):
         )
 
     @staticmethod
-    def attach_configuration(**settings: Any) -> Any:
-        """A Kubernetes cluster of your own: not with this target."""
-        raise UnsupportedError(
-            "a cluster outside this machine cannot be attached here. Create one on this machine: "
-            "ComputeTarget.create(workspace, name, AksCompute.provisioning_configuration())."
-        )
+    @known_keywords
+    def attach_configuration(
+        resource_group: str | None = None,
+        cluster_name: str | None = None,
+        resource_id: str | None = None,
+        cluster_purpose: str | None = None,
+        registry: str | None = None,
+        kubeconfig: str | Path | None = None,
+        context: str | None = None,
+        namespace: str | None = None,
+        pull_secret: str | None = None,
+        fpga: str | None = None,
+        ssl_cname: str | None = None,
+        ssl_cert_pem_file: str | Path | None = None,
+        ssl_key_pem_file: str | Path | None = None,
+    ) -> "KubernetesAttachConfiguration":
+        """Describe a Kubernetes cluster of your own (all but the first four are ours).
+
+        registry: "host:port/prefix" that images are pushed to and the cluster pulls from; needed. kubeconfig, context,
+        namespace: default $KUBECONFIG or ~/.kube/config, its current context, that one's namespace. pull_secret: name
+        of the cluster's Secret that opens the registry. fpga: extended resource of one FPGA, such as "intel.com/fpga".
+        ssl_...: serve with TLS under this host name; all three or none.
+        """
+        from amlrealtimeai.core.compute.kubernetes import KubernetesAttachConfiguration
+
+        azure = {"resource_group": resource_group, "cluster_name": cluster_name, "resource_id": resource_id}
+        warn_without_meaning("AksCompute.attach_configuration", **azure, cluster_purpose=cluster_purpose)
+        if not registry:
+            raise UnsupportedError(
+                "a cluster is attached by its kubeconfig here, and needs a registry that its nodes pull from: "
+                "AksCompute.attach_configuration(registry='host:5000/models', context='...'). A cluster on this "
+                "machine: ComputeTarget.create(workspace, name, AksCompute.provisioning_configuration())."
+            )
+        path = str(kubeconfig) if kubeconfig else None
+        tls = read_tls(ssl_cname, ssl_cert_pem_file, ssl_key_pem_file)
+        return KubernetesAttachConfiguration(registry, path, context, namespace, pull_secret, fpga, *tls)
 
     def get_credentials(self) -> Any:
         """Credentials of a Kubernetes cluster, which this target is not."""

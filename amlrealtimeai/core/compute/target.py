@@ -14,6 +14,7 @@ from amlrealtimeai.targets.base import Target
 _CLASSES = {
     "Aks": ("amlrealtimeai.core.compute.aks", "AksCompute"),
     "Edge": ("amlrealtimeai.core.compute.edge", "EdgeCompute"),
+    "Kubernetes": ("amlrealtimeai.core.compute.kubernetes", "KubernetesCompute"),
 }
 """Class of each type, by its module; kinds of targets are added here."""
 

@@ -57,6 +57,15 @@ class Cluster:
     def __repr__(self) -> str:
         return f"Cluster({self.host!r}, context={self.context!r}, namespace={self.namespace!r})"
 
+    def check(self) -> None:
+        """Raise DeploymentError if the API server does not answer, or the namespace is not there."""
+        try:
+            self._call("GET", f"/api/v1/namespaces/{self.namespace}")
+        except NotFoundError:
+            raise DeploymentError(
+                f"the cluster has no namespace {self.namespace!r}; create it: kubectl create namespace {self.namespace}"
+            ) from None
+
     @cached_property
     def policy_version(self) -> str:
         """That of PodDisruptionBudget: v1 since Kubernetes 1.21."""

@@ -197,7 +197,7 @@ def _probe(path: str) -> Manifest:
 
 
 def _arguments(service: ClusterService) -> list[str]:
-    arguments = ["--host", "0.0.0.0", "--port", str(GRPC_PORT), "--rest-port", str(REST_PORT)]
+    arguments = ["--name", service.name, "--host", "0.0.0.0", "--port", str(GRPC_PORT), "--rest-port", str(REST_PORT)]
     arguments += ["--admin-host", "0.0.0.0", "--admin-port", str(ADMIN_PORT)]
     arguments += ["--model-version", str(service.revision), "--grace", str(service.grace), "--log-format", "json"]
     arguments += ["--ssl-cert", f"{_TLS}/tls.crt", "--ssl-key", f"{_TLS}/tls.key"] if service.has_tls else []

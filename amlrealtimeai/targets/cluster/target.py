@@ -2,29 +2,15 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from amlrealtimeai.errors import DeploymentError, NotFoundError
-from amlrealtimeai.targets.base import FAILED, HEALTHY, STOPPED, TRANSITIONING, UNHEALTHY
+from amlrealtimeai.targets.base import FAILED, HEALTHY, STOPPED, TRANSITIONING, UNHEALTHY, UNREACHABLE, Status
 from amlrealtimeai.targets.cluster import manifests, rollout
 from amlrealtimeai.targets.cluster.api import KINDS, Cluster, Unreachable
 from amlrealtimeai.targets.cluster.service import ClusterService
 
-UNREACHABLE = "Unreachable"
 _DELETE_SECONDS = 120
-
-
-@dataclass(frozen=True)
-class ClusterStatus:
-    """How a service is: state, the address inside the cluster, why it is not healthy, and its replicas and revision."""
-
-    state: str
-    address: str | None = None
-    reason: str = ""
-    wanted: int = 0
-    ready: int = 0
-    revision: int = 0
 
 
 class ClusterTarget:
@@ -73,21 +59,21 @@ class ClusterTarget:
         if reason:
             raise DeploymentError(f"the service {name!r} was not brought to {replicas} replicas: {reason}")
 
-    def status(self, name: str) -> ClusterStatus:
+    def status(self, name: str) -> Status:
         """How the service is now."""
         try:
             deployment = self._deployment(name)
             if deployment is None:
-                return ClusterStatus(STOPPED, reason=f"the cluster has no service {name!r}; deploy it again")
+                return Status(STOPPED, reason=f"the cluster has no service {name!r}; deploy it again")
             now = rollout.progress(deployment)
             found = [] if now.done else list(rollout.problems(self.cluster, deployment))
         except Unreachable as error:
-            return ClusterStatus(UNREACHABLE, reason=str(error))
+            return Status(UNREACHABLE, reason=str(error))
         state = HEALTHY if now.done else TRANSITIONING
         if found:
             state = UNHEALTHY if now.ready else FAILED
         address = f"{name}.{self.cluster.namespace}.svc:{manifests.GRPC_PORT}" if now.ready else None
-        return ClusterStatus(state, address, "; ".join(found), now.wanted, now.ready, now.revision)
+        return Status(state, address, "; ".join(found), now.wanted, now.ready, now.revision)
 
     def logs(self, name: str, lines: int = 5000) -> str:
         """The last lines of every replica, each under its pod's name."""

@@ -1,0 +1,50 @@
+"""docs/ says what is there: every limit with its default, every link, every name that old code imports."""
+
+import importlib
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from amlrealtimeai.serving.request.limits import Limits
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "sample-clients/README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf8"))
+    broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert broken == []
+
+
+def test_every_limit_is_listed_with_its_default() -> None:
+    listed = dict(re.findall(r"^\| `(\w+)` \| ([\d,.]+) \|", (ROOT / "docs/operations.md").read_text(), re.MULTILINE))
+    assert {name: float(value.replace(",", "")) for name, value in listed.items()} == {
+        field.name: float(getattr(Limits(), field.name)) for field in fields(Limits)
+    }
+
+
+def test_files_that_the_walks_name_exist() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    walk = text.split("## The way of a request")[1].split("## The way of a picture")[0]
+    for name in re.findall(r"`([\w/]+\.py)`", walk):
+        rooms = ("serving", "", "artifact")
+        assert any((ROOT / "amlrealtimeai" / room / name).is_file() for room in rooms), name
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("core", "Workspace Model AksCompute"),
+        ("core.webservice", "AksWebservice Webservice"),
+        ("accel", "AccelOnnxConverter AccelContainerImage PredictionClient client_from_service"),
+        ("targets.cluster.target", "ClusterTarget"),
+        ("targets.cluster.api", "Cluster"),
+    ],
+)
+def test_names_of_the_pages_can_be_imported(module: str, names: str) -> None:
+    found = importlib.import_module(f"amlrealtimeai.{module}")
+    assert [name for name in names.split() if not hasattr(found, name)] == []
