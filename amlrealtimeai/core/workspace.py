@@ -99,13 +99,11 @@ class Workspace(Shown):
             default_cpu_compute_target=default_cpu_compute_target,
             default_gpu_compute_target=default_gpu_compute_target,
         )
+        tagged = {f"tag:{key}": value for key, value in check_strings("tags", tags).items()}
+        facts = {"name": name, "location": location, "created": now(), "friendly_name": friendly_name or name}
         path = _path(subscription_id, resource_group, name)
-        store = Store(path)
-        if "name" not in store.facts():
-            facts = {"name": name, "location": location, "created": now(), "friendly_name": friendly_name or name}
-            tagged = {f"tag:{key}": value for key, value in check_strings("tags", tags).items()}
-            store.set_facts({**tagged, **facts})
-        elif not exist_ok:
+        _sweep_deleted(path.parent)
+        if not Store(path).add_facts({**tagged, **facts}) and not exist_ok:
             raise InvalidInputError(
                 f"the workspace {name!r} exists already. Use it with exist_ok=True or Workspace.get({name!r})."
             )
@@ -257,7 +255,7 @@ class Workspace(Shown):
             target.delete()
         doomed = self.path.with_name(f".deleted-{secrets.token_hex(6)}")
         self.path.rename(doomed)  # gone at once for everyone; a kill after this leaves only rubbish
-        shutil.rmtree(doomed, ignore_errors=True)
+        _sweep_deleted(doomed.parent)
 
     @property
     def _identity(self) -> tuple[str, str, str]:
@@ -272,6 +270,12 @@ class Workspace(Shown):
 
     def __hash__(self) -> int:
         return hash(self.path)
+
+
+def _sweep_deleted(folder: Path) -> None:
+    """Remove what is left of deleted workspaces; who deleted them may have been killed."""
+    for doomed in folder.glob(".deleted-*"):
+        shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _opened(subscription_id: str, resource_group: str, name: str) -> Workspace | None:

@@ -220,10 +220,14 @@ class Store:
         with self.database.read() as connection:
             return {row["name"]: row["value"] for row in connection.execute("SELECT name, value FROM facts")}
 
-    def set_facts(self, values: Mapping[str, str]) -> None:
-        """Add or replace facts."""
+    def add_facts(self, values: Mapping[str, str]) -> bool:
+        """Add facts, all or, when one of them is known already, none; whether that was done."""
         with self.database.write() as connection:
-            connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", list(values.items()))
+            known = {row["name"] for row in connection.execute("SELECT name FROM facts")}
+            if known & set(values):
+                return False
+            connection.executemany("INSERT INTO facts VALUES (?, ?)", list(values.items()))
+            return True
 
 
 # --- the same inside a transaction of the caller ---------------------------------------------------------------------

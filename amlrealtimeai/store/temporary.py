@@ -1,6 +1,7 @@
 """Temporary files and folders that are swept when their maker has died: a lock beside each tells that it lives."""
 
 import contextlib
+import os
 import secrets
 import shutil
 import time
@@ -17,15 +18,16 @@ _OLD_SECONDS = 24 * 3600.0  # for what has no lock: it is not ours, or of the fi
 @contextlib.contextmanager
 def new_path(folder: Path) -> Iterator[Path]:
     """A new name in `folder`, for a file or a folder; whatever is there at the end is removed."""
-    name = secrets.token_hex(8)
+    name, maker = secrets.token_hex(8), os.getpid()
     with failures.disk(folder):
         lock = LifeLock(folder / f"{name}{_LOCK}")
     try:
         yield folder / name
     finally:
-        remove(folder / name)
-        lock.path.unlink(missing_ok=True)
-        lock.release()
+        if os.getpid() == maker:  # a forked child that ends with an exception comes here, too
+            remove(folder / name)
+            lock.path.unlink(missing_ok=True)
+            lock.release()
 
 
 def sweep(folder: Path) -> int:

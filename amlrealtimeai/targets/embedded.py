@@ -117,7 +117,7 @@ class EmbeddedTarget:
 
     def logs(self, name: str, lines: int) -> str:
         """Lines of the cluster's logs about this service, or about no service in particular."""
-        return "\n".join(hosts.read_log(self._store, self._settings.cluster, name, lines))
+        return "\n".join(hosts.read_log(self._store, self._settings.cluster, name)[-lines:] if lines > 0 else [])
 
     def delete(self, name: str, record: Record) -> None:
         """Take the service off its server; a server without services is ended."""

@@ -295,11 +295,10 @@ def _processes_of(store: Store, row: Row) -> list[int]:
     return [pid for pid in found if pid != os.getpid()]
 
 
-def read_log(store: Store, cluster: str, service: str, lines: int) -> list[str]:
-    """The last lines about a service, or about no service in particular, of all servers of its cluster."""
+def read_log(store: Store, cluster: str, service: str) -> list[str]:
+    """The lines about a service, or about no service in particular, of all servers of its cluster."""
     paths = sorted(log_folder(store, cluster).glob("*.log"), key=lambda path: path.stat().st_mtime)
-    found = [line for path in paths for line in _about(service, [*tail(path.with_suffix(".log.1")), *tail(path)])]
-    return found[-lines:]
+    return [line for path in paths for line in _about(service, [*tail(path.with_suffix(".log.1")), *tail(path)])]
 
 
 def _about(service: str, lines: list[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """A device that runs one image, in a real podman: swapped under clients, keys and TLS, crashes, clean removal."""
 
+import hashlib
 import os
 import shutil
 import signal
@@ -39,11 +40,12 @@ def shared(image: Image) -> Iterator[Workspace]:
         service.delete()
     for target in image.workspace.compute_targets.values():
         target.delete()
-    assert containers() == [] and not list(image.workspace.store.run.glob("container-*"))
+    assert containers(image.workspace) == [] and not list(image.workspace.store.run.glob("container-*"))
 
 
-def containers() -> list[str]:
-    shown = ["podman", "ps", "--all", "--format", "{{.Names}}", "--filter", "label=amlrealtimeai.server"]
+def containers(workspace: Workspace) -> list[str]:
+    store = hashlib.sha256(str(workspace.path).encode()).hexdigest()[:16]
+    shown = ["podman", "ps", "--all", "--format", "{{.Names}}", "--filter", f"label=amlrealtimeai.store={store}"]
     return subprocess.run(shown, capture_output=True, text=True, check=True).stdout.split()
 
 
@@ -89,25 +91,25 @@ def test_a_model_is_swapped_under_clients_without_a_lost_request(
     for thread in threads:
         thread.join()
     assert failures == [] and {round(answer, 2) for answer in answers} == {-113.68, -227.36}
-    assert service.scoring_uri == uri and len(containers()) == 1
+    assert service.scoring_uri == uri and len(containers(shared)) == 1
 
     status = ComputeTarget(shared, "edge").runner().status("svc")
     assert (status.state, status.wanted, status.ready, status.revision) == ("Healthy", 1, 1, 2)
     other = deploy(image, ComputeTarget(shared, "edge"), "another")
-    assert other.scoring_uri == uri and len(containers()) == 1, "one model at a time"
+    assert other.scoring_uri == uri and len(containers(shared)) == 1, "one model at a time"
     assert service.state == "Stopped"
     np.testing.assert_allclose(score(other, picture), MEANS, atol=1e-3)
     assert "model='another'" in other.get_logs()
     service.delete()
     other.delete()
-    assert containers() == [] and not is_open(port_of(uri))
+    assert containers(shared) == [] and not is_open(port_of(uri))
 
 
 def test_keys_tls_and_a_crash(image: Image, shared: Workspace, picture: Path, tls_files: dict[str, str]) -> None:
     service = deploy(image, device(shared, **tls_files))
     first = service.get_keys()[0]
     assert service.ssl_enabled and service.auth_enabled
-    (name,) = containers()
+    (name,) = containers(shared)
     shown = subprocess.run(["podman", "inspect", name], capture_output=True, text=True, check=True).stdout
     assert first not in shown and first not in service.get_logs()
     pid = pid_of(name)
@@ -132,7 +134,7 @@ def test_what_a_device_cannot_do_is_said_and_changes_nothing(image: Image, share
     small = ComputeTarget.create(shared, "tiny", EdgeCompute.provisioning_configuration(memory_gb=0.001))
     with pytest.raises(DeploymentError, match=r"'svc' does not start on 'tiny': .*memory limit"):
         deploy(image, small)
-    assert shared.webservices == {} and containers() == []
+    assert shared.webservices == {} and containers(shared) == []
     for wrong in ({"port": 0}, {"port": "80"}, {"engine": "lxc"}, {"memory_gb": 0}, {"cpu_cores": -1}):
         with pytest.raises(InvalidInputError, match="expected"):
             EdgeCompute.provisioning_configuration(**wrong)

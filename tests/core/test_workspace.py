@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,35 @@ def test_create_get_and_list() -> None:
     one.delete()
     two.delete()
     assert "twin" not in Workspace.list()
+
+
+def test_what_a_killed_deletion_left_goes_with_the_next(home: Path) -> None:
+    made = Workspace.create("first")
+    doomed = made.path.rename(made.path.with_name(".deleted-0123456789ab"))  # and killed before it was removed
+    assert "first" not in Workspace.list()
+    second = Workspace.create("second")
+    assert not doomed.exists()
+    second.delete()
+    assert not list(second.path.parent.glob(".deleted-*"))
+
+
+def test_of_many_who_create_a_workspace_one_does(home: Path) -> None:
+    made: list[object] = []
+
+    def create(number: int) -> None:
+        try:
+            made.append(Workspace.create("contended", location=f"place-{number}").location)
+        except InvalidInputError as problem:
+            made.append(problem)
+
+    threads = [threading.Thread(target=create, args=[number]) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (location,) = [one for one in made if isinstance(one, str)]
+    assert len(made) == 4 and Workspace.get("contended").location == location
+    Workspace.get("contended").delete()
 
 
 def test_names_are_folders_and_cannot_lead_elsewhere() -> None:

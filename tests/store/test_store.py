@@ -177,7 +177,7 @@ def test_what_a_dead_server_left_goes_when_the_store_is_opened(store: Store) -> 
 
 def test_a_deleted_workspace_is_not_found(store: Store) -> None:
     shutil.rmtree(store.path)
-    for call in (lambda: store.select("models"), lambda: store.set_facts({"a": "b"})):
+    for call in (lambda: store.select("models"), lambda: store.add_facts({"a": "b"})):
         with pytest.raises(NotFoundError, match=r"does not exist any more: the workspace was deleted\. Workspace\.cre"):
             call()
     assert not store.path.exists()
