@@ -210,11 +210,6 @@ class Store:
             rows = connection.execute("SELECT name, value FROM secrets WHERE kind = ? AND owner = ?", (kind, owner))
             return {row["name"]: row["value"] for row in rows}
 
-    def set_secrets(self, kind: str, owner: str, values: Mapping[str, str]) -> None:
-        """Add or replace secrets of one object."""
-        with self.database.write() as connection:
-            set_secrets(connection, kind, owner, values)
-
     def facts(self) -> dict[str, str]:
         """What the workspace says about itself (its name, location, ...)."""
         with self.database.read() as connection:

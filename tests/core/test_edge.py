@@ -1,5 +1,6 @@
 """A device that runs one image, in a real podman: swapped under clients, keys and TLS, crashes, clean removal."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -14,7 +15,8 @@ import pytest
 
 from amlrealtimeai.accel import AccelContainerImage, client_from_service
 from amlrealtimeai.core import AksWebservice, ComputeTarget, EdgeCompute, Image, Model, Webservice, Workspace
-from amlrealtimeai.errors import DeploymentError, InvalidInputError, UnsupportedError
+from amlrealtimeai.core.certificates import development_certificate
+from amlrealtimeai.errors import AmlRealtimeAiError, DeploymentError, InvalidInputError, UnsupportedError
 from tests.core.conftest import MEANS
 from tests.targets.test_processes import eventually, is_open, port_of
 
@@ -116,6 +118,18 @@ def test_keys_tls_and_a_crash(image: Image, shared: Workspace, picture: Path, tl
     os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: service.state != "Healthy" or pid_of(name) not in (0, pid), 30.0)
     assert eventually(lambda: service.state == "Healthy", 60.0), "the engine starts it again"
+    fresh = development_certificate(["localhost"])
+    before = containers(shared)
+    service._target.update(fresh.certificate, fresh.key)
+
+    def takes_it() -> bool:
+        with contextlib.suppress(AmlRealtimeAiError):
+            np.testing.assert_allclose(score(service, picture), MEANS, atol=1e-3)
+            return True
+        return False
+
+    assert eventually(takes_it, 30.0), "the client trusts the new certificate, and the service has it"
+    assert containers(shared) == before
     service.regen_key("Primary")
     assert service.get_keys()[0] != first and service.state == "Healthy"
 

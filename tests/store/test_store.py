@@ -13,6 +13,7 @@ import pytest
 from amlrealtimeai.errors import InUseError, InvalidInputError, NotFoundError, StoreError
 from amlrealtimeai.store import Store
 from amlrealtimeai.store.locks import LifeLock
+from amlrealtimeai.store.store import set_secrets
 from tests.store.helpers import leftovers, model_row, register
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # SHA-256 of b"abc", from FIPS 180-2
@@ -196,7 +197,8 @@ def test_names_are_unique_in_tables_without_versions(store: Store) -> None:
 
 def test_secrets_go_with_their_owner(store: Store) -> None:
     store.insert("compute_targets", {"name": "aks", "type": "Aks", "settings": {}})
-    store.set_secrets("compute_targets", "aks", {"key": "pem"})
+    with store.database.write() as connection:
+        set_secrets(connection, "compute_targets", "aks", {"key": "pem"})
     assert store.secrets("compute_targets", "aks") == {"key": "pem"}
     store.delete("compute_targets", {"name": "aks"})
     assert store.secrets("compute_targets", "aks") == {}

@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from amlrealtimeai.core.arguments import known_keywords, warn_without_meaning
-from amlrealtimeai.core.compute.listing import list_target, read_tls
+from amlrealtimeai.core.compute.listing import list_target, read_tls, replace_certificate
 from amlrealtimeai.core.compute.target import ComputeTarget
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import (
     ComputeTargetInputError,
-    ConfigError,
     InvalidInputError,
     UnsupportedError,
 )
-from amlrealtimeai.store.store import find, select, set_secrets, update
+from amlrealtimeai.store.store import select
 from amlrealtimeai.targets.embedded import EmbeddedTarget
 from amlrealtimeai.targets.hosts import NOTEBOOK, PROCESS, Settings
 
@@ -238,18 +237,7 @@ class AksCompute(ComputeTarget):
         if ssl is None or ssl.cert is None or ssl.key is None:
             raise InvalidInputError("expected AksUpdateConfiguration(SslConfiguration(cert=..., key=..., cname=...)).")
         self.refresh_state()
-        if not self.ssl_enabled:
-            raise ConfigError(
-                f"the cluster {self.name!r} was provisioned without TLS, which cannot be added while it exists. "
-                "Provision another one with ssl_cname, ssl_cert_pem_file and ssl_key_pem_file."
-            )
-        cname, certificate, key = read_tls(ssl.cname or self.ssl_cname, ssl.cert, ssl.key)
-        assert certificate is not None and key is not None
-        with self.workspace.store.database.write() as connection:
-            current = find(connection, "compute_targets", {"name": self.name}) or self._row
-            settings = {**current["settings"], "ssl_cname": cname}
-            self._row = update(connection, "compute_targets", {"name": self.name}, settings=settings)
-            set_secrets(connection, "compute_targets", self.name, {"certificate": certificate, "key": key})
+        self._row = replace_certificate(self.workspace, self._row, ssl.cname, ssl.cert, ssl.key)
         self.runner().refresh_certificate()
 
     def delete(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from amlrealtimeai.core.arguments import known_keywords
-from amlrealtimeai.core.compute.listing import list_target, read_tls
+from amlrealtimeai.core.compute.listing import list_target, read_tls, replace_certificate
 from amlrealtimeai.core.compute.target import ComputeTarget
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import ComputeTargetInputError
@@ -97,6 +97,13 @@ class EdgeCompute(ComputeTarget):
             self.name, given["port"], given["engine"], given["cpu_cores"], memory, secure=self.ssl_enabled
         )
         return EdgeTarget(self.workspace.store, settings)
+
+    @known_keywords
+    def update(self, ssl_cert_pem_file: str | Path, ssl_key_pem_file: str | Path, ssl_cname: str | None = None) -> None:
+        """Replace the certificate and key. New connections get the new ones; none is lost, and nothing restarts."""
+        self.refresh_state()
+        self._row = replace_certificate(self.workspace, self._row, ssl_cname, ssl_cert_pem_file, ssl_key_pem_file)
+        self.runner().refresh_certificate()
 
     def delete(self) -> None:
         """Forget the device; InUseError when it has a webservice."""

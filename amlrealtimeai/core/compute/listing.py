@@ -7,9 +7,9 @@ from typing import Any
 
 from amlrealtimeai.core.arguments import check_name
 from amlrealtimeai.core.workspace import Workspace
-from amlrealtimeai.errors import ComputeTargetInputError, MissingFileError
+from amlrealtimeai.errors import ComputeTargetInputError, ConfigError, MissingFileError
 from amlrealtimeai.serving.ports.tls import Tls
-from amlrealtimeai.store.store import find, insert, set_secrets
+from amlrealtimeai.store.store import Row, find, insert, set_secrets, update
 
 _NAME = r"[A-Za-z][A-Za-z0-9-]{1,31}"
 _HOST_NAME = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
@@ -42,6 +42,27 @@ def list_target(
         check(connection)
         insert(connection, "compute_targets", {"name": name, "type": kind, "settings": settings})
         set_secrets(connection, "compute_targets", name, kept)
+
+
+def replace_certificate(
+    workspace: Workspace, row: Row, cname: str | None, certificate: str | Path, key: str | Path
+) -> Row:
+    """The target's row with another certificate and key, which its `refresh_certificate` then brings to what runs.
+
+    Raises ConfigError for a target without TLS.
+    """
+    if row["settings"]["ssl_cname"] is None:
+        raise ConfigError(
+            f"the compute target {row['name']!r} was provisioned without TLS, which cannot be added while it exists. "
+            "Provision another one with ssl_cname, ssl_cert_pem_file and ssl_key_pem_file."
+        )
+    name, chain, private = read_tls(cname or row["settings"]["ssl_cname"], certificate, key)
+    assert chain is not None and private is not None
+    with workspace.store.database.write() as connection:
+        current = find(connection, "compute_targets", {"name": row["name"]}) or row
+        settings = {**current["settings"], "ssl_cname": name}
+        set_secrets(connection, "compute_targets", row["name"], {"certificate": chain, "key": private})
+        return update(connection, "compute_targets", {"name": row["name"]}, settings=settings)
 
 
 def read_tls(
