@@ -99,11 +99,14 @@ def convert_saved_model(
         return _convert(load(model_dir, input_node, outputs_nodes), target, name, config, chosen, require_fpga, steps)
 
 
-def convert_frozen(model: SavedModel, out_path: str | Path, *, name: str, require_fpga: bool) -> ConversionReport:
-    """The same for a graph that is loaded already, such as saved_model.from_session gives it."""
+def convert_frozen(model: SavedModel, out_path: str | Path, *, name: str, on_npu: bool) -> ConversionReport:
+    """The same for a graph that is loaded already, such as saved_model.from_session gives it.
+
+    on_npu: True for a featurizer, which has to run on the NPU; False for what is to run on the host whatever it is.
+    """
     steps = _Steps(None)
     with quiet(), own_errors(steps.current):
-        return _convert(model, _checked_target(out_path), name, "bw_a10", None, require_fpga, steps)
+        return _convert(model, _checked_target(out_path), name, "bw_a10", None, on_npu, steps, host_only=not on_npu)
 
 
 def _convert(
@@ -114,6 +117,7 @@ def _convert(
     chosen: BlockFormat | None,
     require_fpga: bool,
     steps: _Steps,
+    host_only: bool = False,
 ) -> ConversionReport:
     if config not in npu.configs:
         raise InvalidInputError(f"unknown NPU configuration {config!r}; presets: {', '.join(npu.configs)}")
@@ -121,7 +125,7 @@ def _convert(
     with disk(target.parent), work_folder(target) as folder:
         job = _Job(model, float_graph, name, config, chosen, steps, folder / target.name)
         steps.begin("plan", 0.1)
-        plan = partition.plan_stages(model, float_graph, require_fpga)
+        plan = partition.plan_host(model) if host_only else partition.plan_stages(model, float_graph, require_fpga)
         try:
             stages, checks = job.make(plan.cuts)
         except ConversionError as error:

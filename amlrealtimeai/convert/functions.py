@@ -1,5 +1,6 @@
 """Functions of a graph's library: bodies as graphs of their own, and in the place of calls; graphs as functions."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -57,14 +58,21 @@ def inline(graph: Graph, calls: dict[str, str], outputs: Iterable[str]) -> Graph
         node = graph.nodes[name]
         given = graph.inputs(node)[1:] if node.op in IFS else graph.inputs(node)
         arguments = dict(zip(map(node_name, parameters), given, strict=True))
-        _splice(spliced, f"{name}/", body.graph_def, arguments)
-        inner = [_renamed(result, f"{name}/", arguments) for result in results]
+        prefix = _free_prefix(name, body, graph)
+        _splice(spliced, prefix, body.graph_def, arguments)
+        inner = [_renamed(result, prefix, arguments) for result in results]
         targets |= {f"{name}:{index}": tensor for index, tensor in enumerate(inner)}
         wanted = [int(tensor.split(":")[1]) for tensor in outputs if node_name(tensor) == name]
         _pass_on(spliced, node, inner, wanted)
     result = Graph(spliced, copy=False, weights=graph.weights)
     rewire(result, lambda tensor: follow(tensor, targets))
     return result
+
+
+def _free_prefix(name: str, body: Graph, graph: Graph) -> str:
+    """What the body's names begin with: the call's name, with a number where nodes beside the call have such names."""
+    prefixes = (f"{name}/" if number == 0 else f"{name}/body_{number}/" for number in itertools.count())
+    return next(prefix for prefix in prefixes if not any(prefix + node in graph.nodes for node in body.nodes))
 
 
 def _pass_on(target: Any, call: Any, results: list[str], wanted: list[int]) -> None:

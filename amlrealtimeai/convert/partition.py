@@ -58,10 +58,10 @@ def plan_stages(model: SavedModel, float_graph: Graph, require_fpga: bool) -> Pl
     return Plan(_join(model, _ordered(model.graph, special)), blocked)
 
 
-def plan_host(model: SavedModel, reason: str) -> Plan:
-    """The same with everything behind the preprocessing on the host, for that reason."""
+def plan_host(model: SavedModel, reason: str = "") -> Plan:
+    """The same with everything behind the preprocessing on the host, for that reason if there is one."""
     needed = {*model.graph.ancestors(model.outputs, stop=model.inputs), *map(node_name, model.inputs)}
-    return Plan(_join(model, _preprocess_cuts(model, needed)), [Blocked("", "", reason, "")])
+    return Plan(_join(model, _preprocess_cuts(model, needed)), [Blocked("", "", reason, "")] if reason else [])
 
 
 def _preprocess_cuts(model: SavedModel, needed: set[str]) -> list[Cut]:

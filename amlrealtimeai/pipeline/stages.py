@@ -37,8 +37,7 @@ class TensorflowStage(Stage):
     def convert(self, path: Path) -> None:
         """Write this stage alone as a converted model. Raises ConversionError naming what has no ONNX form."""
         frozen = from_session(self.session, self.input_tensor, self.output_tensor)
-        frozen.featurizers.clear()  # what is to run on the NPU is a BrainWaveStage
-        convert_frozen(frozen, path, name="stage", require_fpga=False)
+        convert_frozen(frozen, path, name="stage", on_npu=False)
 
 
 class BrainWaveStage(Stage):
@@ -78,7 +77,7 @@ class KerasStage(Stage):
         """Write this stage alone as a converted model. Raises UnsupportedError naming a layer that does not convert."""
         frozen = self._from_functions() if tensorflow().executing_eagerly() else self._from_session()
         try:
-            convert_frozen(frozen, path, name="stage", require_fpga=False)
+            convert_frozen(frozen, path, name="stage", on_npu=False)
         except AmlRealtimeAiError as error:
             raise UnsupportedError(f"the Keras model {self.model.name!r} does not convert: {error}") from error
 

@@ -24,7 +24,8 @@ def session() -> Any:
         yield session
 
 
-def weights(name: str, shape: list[int], scale: float | None = None) -> Any:
+def weights(name: str, shape: list[Any], scale: float | None = None) -> Any:
+    shape = [int(size) for size in shape]
     values = np.random.default_rng(sum(map(ord, name))).normal(0, scale or np.sqrt(2 / np.prod(shape[:-1])), shape)
     return tf.Variable(values.astype(np.float32), name=name, use_resource=True)
 

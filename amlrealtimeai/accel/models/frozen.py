@@ -21,7 +21,7 @@ def import_frozen(model: FloatModel, images: tf.Tensor) -> tf.Tensor:
 
 def write_featurizer(model: FloatModel, path: Path) -> None:
     """Write the featurizer alone, for the NPU, as a converted model."""
-    convert_frozen(_frozen(model), path, name=model.model_ref, require_fpga=True)
+    convert_frozen(_frozen(model), path, name=model.model_ref, on_npu=True)
 
 
 def _frozen(model: FloatModel) -> SavedModel:

@@ -85,7 +85,7 @@ class BrainwaveModel(FloatModel):
             write_featurizer(self, path)
             return
         frozen = from_session(session, self.input_tensor_name, self.output_tensor_name)
-        convert_frozen(frozen, path, name=self.model_ref, require_fpga=True)
+        convert_frozen(frozen, path, name=self.model_ref, on_npu=True)
 
 
 class FloatBrainwaveModel(BrainwaveModel):
