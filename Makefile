@@ -3,7 +3,7 @@ BIN := .venv/bin
 export ORT_DISABLE_TELEMETRY = 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help setup quickstart lab release test test-clients test-cluster check bench soak lock clean
+.PHONY: help setup quickstart lab release test test-clients test-cluster check bench soak lock wheels clean
 
 help:  ## what can be done here
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -52,7 +52,12 @@ soak: .venv/ready-dev  ## 200,000 hostile requests against a server; some minute
 	$(BIN)/python -m tests.hardening.soak
 
 lock: .venv/ready  ## write requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile -q pyproject.toml --extra dev --extra bench --universal --python-version 3.11 --no-header -o requirements.lock
+	$(BIN)/uv pip compile -q pyproject.toml --extra author --extra lab --extra cluster --extra dev --extra bench --universal --python-version 3.11 --no-header -o requirements.lock
+
+wheels: .venv/bin/uv  ## build wheels with the kernel in them, for Linux on x86-64 and on 64 bit ARM, and one for all systems
+	AMLREALTIMEAI_WHEEL_FOR=x86_64 $(BIN)/uv build --quiet --wheel
+	AMLREALTIMEAI_WHEEL_FOR=aarch64 $(BIN)/uv build --quiet --wheel
+	$(BIN)/uv build --quiet --wheel
 
 clean:  ## remove what setup made
 	rm -rf .venv .pip-requirements.txt amlrealtimeai/npu/native/npu_kernel-*

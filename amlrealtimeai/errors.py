@@ -7,6 +7,7 @@ AmlRealtimeAiError                           the original's AzureMLException
 │   ├── NotFoundError     (also LookupError)     a name, a file or a resource is not there
 │   │   └── MissingFileError (also FileNotFoundError)
 │   ├── InUseError                               refused, because something else still needs it
+│   ├── MissingExtraError (also ImportError)     an optional part of the installation is not there
 │   └── ConfigError                              a workspace or service configuration cannot be used
 ├── StoreError                               the store could not write or read (disk full, damaged)
 ├── WeightsError                             a weights file is missing, damaged or of another network
@@ -22,6 +23,16 @@ AmlRealtimeAiError                           the original's AzureMLException
 What is about an object and of a kind is both: ComputeTargetNotFoundError is a NotFoundError and a
 ComputeTargetException. `except ComputeTargetException: create` then does not swallow a full disk.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# What each extra of pyproject.toml brings that is imported.
+_EXTRAS = {
+    "author": ("tensorflow", "tf_keras", "tf2onnx", "onnx", "h5py", "ziglang"),
+    "lab": ("matplotlib", "ipywidgets", "IPython", "nbclient", "nbformat", "jupyterlab"),
+    "cluster": ("kubernetes", "yaml"),
+}
 
 
 class AmlRealtimeAiError(Exception):
@@ -131,3 +142,22 @@ class ImageNotFoundError(NotFoundError, ImageException):
 
 class ImageInputError(InvalidInputError, ImageException):
     """An image cannot be made like that."""
+
+
+class MissingExtraError(UserErrorException, ImportError):
+    """An optional part of the installation is not there."""
+
+
+@contextmanager
+def extras_named() -> Iterator[None]:
+    """A module that is missing in the body, and belongs to an extra, is a MissingExtraError that says how to get it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = (error.name or "").split(".")[0]
+        for extra, modules in _EXTRAS.items():
+            if module in modules:
+                raise MissingExtraError(
+                    f"this needs {module}, which the basic installation leaves out: pip install amlrealtimeai[{extra}]"
+                ) from None
+        raise

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from amlrealtimeai.errors import extras_named
+
 
 def attributes(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     """The __getattr__ of `package`; homes: the submodule that each name is found in, or that it is, if they are equal.
@@ -14,7 +16,8 @@ def attributes(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     def find(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module = import_module(f"{package}.{homes[name]}")
+        with extras_named():
+            module = import_module(f"{package}.{homes[name]}")
         return module if name == homes[name] else getattr(module, name)
 
     return find

@@ -3,10 +3,14 @@
 Names load on first use, so that a client starts without TensorFlow.
 """
 
+import os
 from typing import TYPE_CHECKING
 
 from amlrealtimeai import __version__ as VERSION
 from amlrealtimeai import lazy
+
+# Keras 2, for which the networks and old code are written; TensorFlow reads it when tf.keras is first used.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 if TYPE_CHECKING:
     from amlrealtimeai.accel.client import PredictionClient, client_from_service

@@ -15,6 +15,7 @@ import numpy as np
 
 from amlrealtimeai.artifact.definition import StageDef
 from amlrealtimeai.artifact.preprocess import preprocess_images
+from amlrealtimeai.artifact.runtime import onnxruntime
 from amlrealtimeai.artifact.watch import CHECK, Watch
 from amlrealtimeai.errors import InvalidInputError
 
@@ -83,18 +84,16 @@ class OnnxStage:
     kind = "classifier"
 
     def __init__(self, definition: StageDef, data: bytes, threads: int | None) -> None:
-        import onnxruntime
-
         self.definition = definition
-        self._run_options = onnxruntime.RunOptions
-        options = onnxruntime.SessionOptions()
+        self._run_options = onnxruntime().RunOptions
+        options = onnxruntime().SessionOptions()
         options.intra_op_num_threads = threads or usable_cpus()
         options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = False  # an arena never gives memory back; host stages are small
         options.log_severity_level = 4
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores belong to the NPU threads
         try:
-            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime().InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise InvalidInputError(
                 f"stage {definition.name}: ONNX Runtime cannot load {definition.file}: {first_line(error)}; "

@@ -8,17 +8,8 @@ from amlrealtimeai.containers.layer import Entry
 from amlrealtimeai.errors import ContainerError
 
 PLACE = "app/packages"
-ROOTS = (
-    "grpcio",
-    "grpcio-health-checking",
-    "grpcio-reflection",
-    "numpy",
-    "onnxruntime",
-    "pillow",
-    "h11",
-    "prometheus-client",
-    "protobuf",
-)
+# Of what `pip install amlrealtimeai` installs, these serve nothing.
+_NOT_SERVING = {"cryptography", "tqdm"}
 
 _LEFT_OUT_FOLDERS = {"tests", "test", "__pycache__", "include", "testing"}
 _LEFT_OUT_SUFFIXES = {
@@ -46,28 +37,31 @@ _KEPT_OF_DIST_INFO = re.compile(r"^(METADATA|(LICEN[CS]E|COPYING|NOTICE|AUTHORS)
 
 
 def distributions() -> list[metadata.Distribution]:
-    """The distributions behind ROOTS and what they require, sorted by name; extras and absent ones are left out."""
+    """What this package requires to serve, and what that requires, sorted by name; extras and absent ones left out."""
     found: dict[str, metadata.Distribution] = {}
-    queue = list(ROOTS)
+    roots = [name for name in _required(metadata.distribution("amlrealtimeai")) if name not in _NOT_SERVING]
+    queue = list(roots)
     while queue:
-        name = _normal(queue.pop())
+        name = queue.pop()
         if name in found:
             continue
         try:
             found[name] = metadata.distribution(name)
         except metadata.PackageNotFoundError:
-            if name in ROOTS:
+            if name in roots:
                 raise ContainerError(
                     f"serving needs the package {name}, which is not installed: pip install {name}"
                 ) from None
             continue
-        required = [line for line in found[name].requires or [] if "extra ==" not in line]
-        queue += [match.group() for line in required if (match := re.match(r"[A-Za-z0-9._-]+", line))]
+        queue += _required(found[name])
     return [found[name] for name in sorted(found)]
 
 
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+def _required(distribution: metadata.Distribution) -> list[str]:
+    """Names of what a distribution requires without its extras, spelt as indices spell them."""
+    lines = [line for line in distribution.requires or [] if "extra ==" not in line]
+    names = [match.group() for line in lines if (match := re.match(r"[A-Za-z0-9._-]+", line))]
+    return [re.sub(r"[-_.]+", "-", name).lower() for name in names]
 
 
 def entries() -> list[Entry]:

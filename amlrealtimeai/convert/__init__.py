@@ -3,9 +3,13 @@
 The only room below the authoring side that imports TensorFlow; it does so on first use, never on import.
 """
 
+import os
 from typing import TYPE_CHECKING
 
 from amlrealtimeai import lazy
+
+# Keras 2, for which the networks and old code are written; TensorFlow reads it when tf.keras is first used.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 if TYPE_CHECKING:
     from amlrealtimeai.convert.convert import convert_saved_model

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
+from amlrealtimeai.errors import extras_named
+
 # tf2onnx keeps its functions and opset in module globals: one conversion at a time in a process.
 TF2ONNX_LOCK = threading.RLock()
 _LOGGERS = ("tensorflow", "tf2onnx")
@@ -17,9 +19,8 @@ _LOGGERS = ("tensorflow", "tf2onnx")
 def tensorflow() -> Any:
     """The tensorflow module, imported on first use (about 8 s) with its start-up chatter turned down."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     if "tensorflow" not in sys.modules:
-        with _without_standard_error():
+        with _without_standard_error(), extras_named():
             import_module("tensorflow")
     return sys.modules["tensorflow"]
 

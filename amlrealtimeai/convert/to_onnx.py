@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from amlrealtimeai.artifact.runtime import onnxruntime
 from amlrealtimeai.convert.graph import Graph, node_name, set_constant, set_placeholder, subgraph, tensor_name
 from amlrealtimeai.convert.quiet import TF2ONNX_LOCK, quiet, tensorflow
 from amlrealtimeai.errors import ConversionError
@@ -59,11 +60,9 @@ def image_shape(graph: Graph, tensor: str) -> list[int | None]:
 
 def run(model: Any, inputs: Sequence[Any], outputs: Sequence[str]) -> dict[str, Any]:
     """Outputs of the featurizer's ONNX in ONNX Runtime for the first item of the batch."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
+    options = onnxruntime().SessionOptions()
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime().InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     feed = {value.name: array[:1] for value, array in zip(session.get_inputs(), inputs, strict=True)}
     return dict(zip(outputs, session.run(None, feed), strict=True))
 
@@ -154,13 +153,11 @@ def _refusal(stage: str, op: str, node: str) -> str:
 
 
 def _require_loadable(data: bytes, stage: str) -> None:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
+    options = onnxruntime().SessionOptions()
     options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.graph_optimization_level = onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        onnxruntime().InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         reason = " ".join(str(error).split())[:500]
         raise ConversionError(f"ONNX Runtime cannot load the converted host stage {stage!r}: {reason}") from error

@@ -1,9 +1,12 @@
 """How an error is shown in one cell of a notebook."""
 
+from amlrealtimeai.errors import extras_named
+
 
 def short_error() -> None:
     """Show this cell's error as its last line only; the next cell's errors have their line numbers again."""
-    from IPython import get_ipython
+    with extras_named():
+        from IPython import get_ipython
 
     shell = get_ipython()
     if shell is None or shell.InteractiveTB.mode == "Minimal":

@@ -16,6 +16,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from amlrealtimeai import npu
+from amlrealtimeai.artifact.runtime import onnxruntime
 from amlrealtimeai.errors import AmlRealtimeAiError, NotFoundError
 from amlrealtimeai.lab import images, resnet50
 
@@ -66,11 +67,9 @@ class Row:
 
 def float_featurizer(arrays: Arrays, threads: int | None = None) -> Featurizer:
     """The float32 network in ONNX Runtime: images float32 [n, 224, 224, 3] -> features."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
+    options = onnxruntime().SessionOptions()
     options.intra_op_num_threads = threads or 0
-    session = onnxruntime.InferenceSession(resnet50.featurizer(arrays).SerializeToString(), options)
+    session = onnxruntime().InferenceSession(resnet50.featurizer(arrays).SerializeToString(), options)
     return lambda x: session.run(["features"], {"image": x})[0]
 
 

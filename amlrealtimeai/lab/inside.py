@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from amlrealtimeai.artifact.runtime import onnxruntime
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.lab.blocks import program_of
 from amlrealtimeai.npu.program import Program
@@ -62,14 +63,12 @@ def float_tensors(network: onnx.ModelProto, program: Program, x: np.ndarray) -> 
 
     x: float32, as the network takes it. Returns arrays by tensor name, in the network's own layout.
     """
-    import onnxruntime
-
     asked = onnx.ModelProto()
     asked.CopyFrom(network)
     made = {name for node in network.graph.node for name in node.output}
     given = {output.name for output in network.graph.output}
     names = [chain.writes for chain in program.chains if chain.writes in made]
     asked.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in given)
-    session = onnxruntime.InferenceSession(asked.SerializeToString())
+    session = onnxruntime().InferenceSession(asked.SerializeToString())
     values = session.run(names, {session.get_inputs()[0].name: x})
     return dict(zip(names, values, strict=True))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from amlrealtimeai.errors import extras_named
 from amlrealtimeai.lab.pictures import Picture, sheet
 from amlrealtimeai.lab.style import HOST, INK, MENDED, NPU, QUIET
 from amlrealtimeai.lab.transfer import Confusion
@@ -13,7 +14,8 @@ from amlrealtimeai.lab.transfer import Confusion
 
 def figure(drawn: Any, alt: str) -> Picture:
     """A matplotlib figure as a Picture; the figure is closed. alt: what it shows, in words and numbers."""
-    from matplotlib import pyplot
+    with extras_named():
+        from matplotlib import pyplot
 
     buffer = io.BytesIO()
     drawn.savefig(buffer, format="png", dpi=110, bbox_inches="tight", facecolor="white")
@@ -24,7 +26,8 @@ def figure(drawn: Any, alt: str) -> Picture:
 
 def dots(tables: Mapping[str, Confusion], guess: float | None = None) -> Picture:
     """Accuracies as dots with their 95 % intervals, on an axis from 0 to 100. guess: of the learner, as a line."""
-    from matplotlib import pyplot
+    with extras_named():
+        from matplotlib import pyplot
 
     drawn, axes = pyplot.subplots(figsize=(6.4, 0.9 + 0.45 * len(tables)))
     colours = [HOST, NPU, MENDED, QUIET]

@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from amlrealtimeai.errors import AmlRealtimeAiError, NotFoundError
+from amlrealtimeai.errors import AmlRealtimeAiError, NotFoundError, extras_named
 
 TAG = "quickstart"
 LESSON = "00_QuickStart.ipynb"
@@ -22,9 +22,10 @@ def _notebook(name: str) -> Path:
 
 def run(name: str = LESSON) -> None:
     """Execute the notebook `name`, show progress, then print what its tagged cells said and how to go on."""
-    import nbformat
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
+    with extras_named():
+        import nbformat
+        from nbclient import NotebookClient
+        from nbclient.exceptions import CellExecutionError
 
     path = _notebook(name)
     notebook = nbformat.read(path, as_version=4)

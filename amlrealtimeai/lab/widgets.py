@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from amlrealtimeai.errors import extras_named
 from amlrealtimeai.lab import blocks
 from amlrealtimeai.lab.pictures import top
 from amlrealtimeai.npu.formats import BlockFormat
@@ -26,7 +27,8 @@ def mantissas(values: Sequence[float]) -> str:
 
 def mantissa_slider(values: Sequence[float]) -> Any:
     """A slider for the mantissa bits; below it the block."""
-    import ipywidgets
+    with extras_named():
+        import ipywidgets
 
     slider = ipywidgets.IntSlider(3, 1, _MOST_BITS, description="bits", continuous_update=True)
     shown = ipywidgets.HTML()
@@ -45,7 +47,8 @@ def upload_and_score(client: Any) -> Any:
 
     Its plain twin: lab.top(client.score_file("path/to/picture.jpg")).
     """
-    import ipywidgets
+    with extras_named():
+        import ipywidgets
 
     button = ipywidgets.FileUpload(accept="image/*", multiple=False, description="a picture of yours")
     shown = ipywidgets.HTML("It stays on this computer.")

@@ -6,6 +6,7 @@ Imports NumPy and the native library only; the compiler also imports onnx, when 
 from importlib import import_module
 from typing import Any
 
+from amlrealtimeai.errors import extras_named
 from amlrealtimeai.npu.config import NpuConfig, configs
 from amlrealtimeai.npu.formats import BlockFormat, dequantize, formats, quantize
 
@@ -30,5 +31,6 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'amlrealtimeai.npu' has no attribute {name!r}")
     module, attribute = _HOMES[name]
-    found = import_module(module)
+    with extras_named():
+        found = import_module(module)
     return getattr(found, attribute) if attribute else found

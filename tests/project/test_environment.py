@@ -57,7 +57,10 @@ def test_what_is_installed_is_what_environment_yml_pins(package):
 def test_environment_and_pyproject_agree():
     import tomllib
 
-    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["author"], *extras["lab"]]
+    assert "-e .[author,lab]" in pip_section()
     assert set(entry for entry in pip_section() if not entry.startswith("-")) <= set(wanted)
 
 

@@ -34,3 +34,10 @@ def test_a_name_is_imported_when_it_is_asked_for() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
 
     assert done.stdout == "[]\n['numpy']\n"
+
+
+def test_importing_the_package_sets_nothing_for_the_process() -> None:
+    code = "import os; before = dict(os.environ); import amlrealtimeai, amlrealtimeai.core; print(os.environ == before)"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    assert done.stdout == "True\n"

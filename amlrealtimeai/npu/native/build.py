@@ -1,6 +1,7 @@
 """Compiles the native kernel with the C++ compiler that PyPI's ziglang holds: once, a few seconds, then it is cached.
 
-`python -m amlrealtimeai.npu.native` builds it now; otherwise the first use does.
+`python -m amlrealtimeai.npu.native` builds it now; otherwise the first use does. Wheels for Linux bring it, built by
+`build_for`.
 """
 
 import functools
@@ -50,8 +51,8 @@ def source_digest() -> str:
     return total.hexdigest()[:16]
 
 
-def _library_name() -> str:
-    return f"npu_kernel-{platform.machine().lower()}-{source_digest()}{_SUFFIXES.get(platform.system(), '.so')}"
+def _library_name(machine: str, system: str) -> str:
+    return f"npu_kernel-{machine.lower()}-{source_digest()}{_SUFFIXES.get(system, '.so')}"
 
 
 def _cache_folder() -> Path:
@@ -62,27 +63,34 @@ def _cache_folder() -> Path:
 @functools.cache
 def library_path() -> Path:
     """Path of the compiled library; builds it when this version was not built on this machine yet."""
-    name = _library_name()
+    name = _library_name(platform.machine(), platform.system())
     for folder in (_HERE, _cache_folder()):
         if (folder / name).exists():
             return folder / name
     folder = _HERE if os.access(_HERE, os.W_OK) else _cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    _compile(folder / name)
+    _compile(folder / name, platform.machine())
     return folder / name
 
 
-def _compile(library: Path) -> None:
-    flags = _instruction_sets(platform.machine())
+def build_for(machine: str, glibc: str, folder: Path) -> Path:
+    """The library for Linux on another kind of CPU ("x86_64", "aarch64") and that glibc or a later one, in `folder`."""
+    library = folder / _library_name(machine, "Linux")
+    folder.mkdir(parents=True, exist_ok=True)
+    _compile(library, machine, "-target", f"{machine}-linux-gnu.{glibc}")
+    return library
+
+
+def _compile(library: Path, machine: str, *target: str) -> None:
+    flags = _instruction_sets(machine)
     with tempfile.TemporaryDirectory(dir=library.parent, prefix=".build-") as folder:
         objects = []
         for source in sorted(_SOURCES.glob("*.cpp")):
-            target = Path(folder) / f"{source.stem}.o"
-            machine = flags.get(source.name, flags[""])
-            _run([*_FLAGS, machine, "-c", str(source), "-o", str(target)])
-            objects.append(str(target))
+            compiled = Path(folder) / f"{source.stem}.o"
+            _run([*_FLAGS, *target, flags.get(source.name, flags[""]), "-c", str(source), "-o", str(compiled)])
+            objects.append(str(compiled))
         built = Path(folder) / library.name
-        _run(["-shared", "-nostdlib++", "-o", str(built), *objects])
+        _run([*target, "-shared", "-nostdlib++", "-o", str(built), *objects])
         built.replace(library)  # whoever builds at the same time makes the same file
 
 
