@@ -29,7 +29,7 @@ from contextlib import contextmanager
 
 # What each extra of pyproject.toml brings that is imported.
 _EXTRAS = {
-    "author": ("tensorflow", "tf_keras", "tf2onnx", "onnx", "h5py", "ziglang"),
+    "author": ("tensorflow", "tf_keras", "tf2onnx", "onnx", "h5py", "ziglang", "cyclonedx"),
     "lab": ("matplotlib", "ipywidgets", "IPython", "nbclient", "nbformat", "jupyterlab"),
     "cluster": ("kubernetes", "yaml"),
 }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import amlrealtimeai
 from amlrealtimeai.containers import packages
+from amlrealtimeai.errors import extras_named
 
 if TYPE_CHECKING:
     from amlrealtimeai.containers.image import ModelFile
@@ -22,9 +23,10 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 def document(model: "ModelFile", name: str, tag: str, libraries: Iterable[str]) -> bytes:
     """The image `name:tag` with its model: interpreter, packages, our code, and the system's shared `libraries`."""
-    from cyclonedx.model.bom import Bom
-    from cyclonedx.model.component import Component, ComponentType
-    from cyclonedx.output.json import JsonV1Dot6
+    with extras_named():
+        from cyclonedx.model.bom import Bom
+        from cyclonedx.model.component import Component, ComponentType
+        from cyclonedx.output.json import JsonV1Dot6
 
     image = Component(type=ComponentType.CONTAINER, name=name, version=tag, bom_ref="image")
     bom = Bom(components=[*_components(model), *map(_library, sorted(libraries))])

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -65,14 +66,13 @@ def test_environment_and_pyproject_agree():
 
 
 def test_the_lock_pins_everything_that_is_installed():
-    lock = (ROOT / "requirements.lock").read_text().lower()
+    def normal(pin: str) -> str:
+        name, _, version = pin.lower().partition("==")
+        return f"{re.sub(r'[-_.]+', '-', name)}=={version}"
+
+    lock = {normal(line.split(" ;")[0]) for line in (ROOT / "requirements.lock").read_text().splitlines()}
     freeze = subprocess.run(
         [sys.executable, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True, check=True
     ).stdout.split()
     ours = {"amlrealtimeai", "pip", "uv", "setuptools"}
-    unpinned = [
-        entry
-        for entry in freeze
-        if entry.split("==")[0] not in ours and entry.lower().replace("_", "-") not in lock.replace("_", "-")
-    ]
-    assert unpinned == []
+    assert [pin for pin in freeze if pin.split("==")[0] not in ours and normal(pin) not in lock] == []
