@@ -263,3 +263,17 @@ def test_windows_of_any_number_of_positions():
     expected = npu.reference.run(program, image)["y"]
     for isa in AVAILABLE:
         assert npu.Native(program, 2, isa=isa).run(image)["y"].tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("isa", AVAILABLE)
+@pytest.mark.parametrize("op", ["v_sigmoid", "v_silu"])
+def test_exponentials_near_zero_and_far_from_it(op, isa):
+    """Each pixel's largest value says which way its sixteen values go; both ways give the same bits."""
+    rng = np.random.default_rng(0)
+    image = rng.uniform(-1, 1, (1, 60, 60, 16)).astype(np.float32)
+    image *= np.repeat(np.float32([1e-6, 1, 30, 68.9, 69, 69.1, 80, 104, 112, 1000]), 360).reshape(1, 60, 60, 1)
+    image[:, ::7, :, 3] = np.float32(-69)
+    image[:, ::5, :, 5] = np.nextafter(np.float32(69), np.float32(0))
+    program = program_of((60, 60, 16), chain("x", Instruction(op), writes="y"))
+    found = npu.Native(program, 2, isa=isa).run(image)["y"]
+    assert found.tobytes() == npu.reference.run(program, image)["y"].tobytes()

@@ -167,7 +167,7 @@ EXPORT void npu_run(void* handle, const float* input, float* const* outputs, int
   const Tensor& in = e.plan.tensors[e.plan.input];
   const int64_t image_floats = int64_t(in.height) * in.width * in.channels;
   for (int64_t image = 0; image < batch; ++image) {
-    const Context context{&e.plan, e.isa, e.arena, input + image * image_floats, e.scratch};
+    const Context context{&e.plan, e.isa, e.arena, input + image * image_floats, e.scratch, e.pool.workers()};
     for (int i = 0; i < e.plan.step_count; ++i) {
       const int64_t begin = nanoseconds ? now() : 0;
       Job job{&context, &e.plan.steps[i]};

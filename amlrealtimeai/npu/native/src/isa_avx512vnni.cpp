@@ -76,7 +76,12 @@ __attribute__((noinline)) void tile_of(const Tile& t) {
 
 template <int Pixels>
 void tile_for(const Tile& t) {
-  if (t.is_signed) return t.length == 24 ? tile_of<Pixels, 6, true>(t) : tile_of<Pixels, 0, true>(t);
+  if (t.is_signed) switch (t.length) {
+      case 16: return tile_of<Pixels, 4, true>(t);
+      case 24: return tile_of<Pixels, 6, true>(t);
+      case 128: return tile_of<Pixels, 32, true>(t);
+      default: return tile_of<Pixels, 0, true>(t);
+    }
   switch (t.length) {
     case 16: return tile_of<Pixels, 4, false>(t);
     case 32: return tile_of<Pixels, 8, false>(t);

@@ -10,18 +10,20 @@ View::View(const Context& context, int index) : tensor(&context.plan->tensors[in
 
 namespace {
 
-constexpr int kItems = 24;    // aimed at for each step: enough to share, few enough to keep their cost small
+// Items aimed at for each step: enough to share among the workers, few enough to keep their cost small.
+constexpr int kItems = 24, kItemsEach = 4;
 
 int least(int a, int b) { return a < b ? a : b; }
 
-int rows_per_item(const Tensor& t, int groups) {
-  const int wanted = (kItems + groups - 1) / groups;
+int rows_per_item(const Context& context, const Tensor& t, int groups) {
+  const int each = kItemsEach * context.workers, items = each > kItems ? each : kItems;
+  const int wanted = (items + groups - 1) / groups;
   const int rows = t.height / wanted;
   return rows < 1 ? 1 : rows;
 }
 
-int row_items(const Tensor& t, int groups) {
-  const int rows = rows_per_item(t, groups);
+int row_items(const Context& context, const Tensor& t, int groups) {
+  const int rows = rows_per_item(context, t, groups);
   return (t.height + rows - 1) / rows;
 }
 
@@ -85,7 +87,7 @@ void multiply(const Context& context, const Group& group, bool whole_group) {
 void convolve(const Context& context, const Step& step, int item, float* scratch) {
   const View from(context, step.source), to(context, step.destination);
   const Tensor &in = *from.tensor, &out = *to.tensor;
-  const int items = row_items(out, step.groups), rows = rows_per_item(out, step.groups);
+  const int items = row_items(context, out, step.groups), rows = rows_per_item(context, out, step.groups);
   const int group = item / items, first_row = item % items * rows;
   const int channel = group * step.group_channels;
   const int lanes = least(step.group_channels, out.lanes - channel);
@@ -181,7 +183,7 @@ struct Tail {
 void run_rows(const Context& context, const Step& step, int item, float* scratch) {
   const View from(context, step.source), to(context, step.destination);
   const Tensor& out = *to.tensor;
-  const int rows = rows_per_item(out, 1);
+  const int rows = rows_per_item(context, out, 1);
   const ptrdiff_t stride = (out.lanes + 15) / 16 * 16;
   const Tail tail(context, step);
   __builtin_memset(scratch, 0, kPixels * stride * sizeof(float));
@@ -228,7 +230,7 @@ void quantize_whole(const Context& context, const Step& step) {
 int work_items(const Context& context, const Step& step) {
   const Tensor& out = context.plan->tensors[step.destination];
   if (step.kind == kQuantizeWhole) return 1;
-  return step.kind == kConv ? step.groups * row_items(out, step.groups) : row_items(out, 1);
+  return step.kind == kConv ? step.groups * row_items(context, out, step.groups) : row_items(context, out, 1);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@ struct Context {
   char* arena;
   const float* input;      // the caller's image: the floats of the input tensor
   float* scratch;          // plan->scratch_floats for each worker
+  int workers;
 };
 
 // The pixels of a tensor in its two forms.

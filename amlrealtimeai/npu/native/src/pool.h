@@ -18,6 +18,7 @@ class Pool {
   Pool(const Pool&) = delete;
 
   bool complete() const { return shares_ && starts_ && threads_; }
+  int workers() const { return workers_; }
   bool start();                                   // false where a thread is missing; what there is does all the work
   void forget();                                  // in a child after fork, which has none of its parent's threads
   void scatter();                                 // before a run: workers will not wake on the caller's CPU

@@ -7,18 +7,22 @@
 namespace {
 
 inline Floats power(Floats n) { return floats((__builtin_convertvector(n, Ints) + 127) << 23); }
+// v * 2^n. Near: n is at least -100, so the second of the two factors would be 1.
+template <bool Near>
 inline Floats scaled(Floats v, Floats n) {
+  if (Near) return v * power(n);
   const Floats first = larger(n, all(-100.0f));
   return (v * power(first)) * power(n - first);
 }
 
 // exp(m) = 2^n * (y + low), and the denominator 1 + exp(m) = s * (1 + k), for m = -min(|x|, 110).
+template <bool Near>
 struct Exponential {
   Floats m, n, y, low, s, k;
 
   explicit Exponential(Floats x) {
     const Floats size = floats(bits(x) & 0x7fffffff);
-    m = -(size < 110.0f ? size : all(110.0f));
+    m = Near ? -size : -(size < 110.0f ? size : all(110.0f));
     n = (m * 1.44269504f + 12582912.0f) - 12582912.0f;
     const Floats r = (m - n * 0.693359375f) - n * -2.12194440e-4f;
     Floats p = all(0x1.a1531ep-13f);
@@ -30,25 +34,27 @@ struct Exponential {
     const Floats q = (r * r) * p + r;
     y = q + 1.0f;
     low = (1.0f - y) + q;
-    const Floats t = scaled(y, n);
+    const Floats t = scaled<Near>(y, n);
     s = t + 1.0f;
-    k = ((t - (s - 1.0f)) + scaled(low, n)) * (1.457f - 0.5f * s);
+    k = ((t - (s - 1.0f)) + scaled<Near>(low, n)) * (1.457f - 0.5f * s);
   }
 };
 
+template <bool Near>
 inline Floats sigmoid(Floats x) {
-  const Exponential e(x);
-  return (x < 0.0f ? scaled(e.y + (e.low - e.y * e.k), e.n) : 1.0f - e.k) / e.s;
+  const Exponential<Near> e(x);
+  return (x < 0.0f ? scaled<Near>(e.y + (e.low - e.y * e.k), e.n) : 1.0f - e.k) / e.s;
 }
 
+template <bool Near>
 inline Floats silu(Floats x) {
-  const Exponential e(x);
+  const Exponential<Near> e(x);
   const Floats m_high = floats(bits(e.m) & int32_t(0xfffff000)), y_high = floats(bits(e.y) & int32_t(0xfffff000));
   const Floats a = m_high * y_high;
   const Floats b = (e.m - m_high) * y_high + e.m * ((e.y - y_high) + e.low);
-  const Floats near = floats(bits(x) & 0x7fffffff) > 110.0f ? Floats{} : x;
-  const Floats found = (x < 0.0f ? scaled(a + (b - a * e.k), e.n) : near - near * e.k) / e.s;
-  return x > 110.0f ? x : found;
+  const Floats inside = Near ? x : floats(bits(x) & 0x7fffffff) > 110.0f ? Floats{} : x;
+  const Floats found = (x < 0.0f ? scaled<Near>(a + (b - a * e.k), e.n) : inside - inside * e.k) / e.s;
+  return Near ? found : x > 110.0f ? x : found;
 }
 
 inline Floats clipped(Floats x, float low, float high) {
@@ -61,18 +67,31 @@ inline Floats activated(int kind, Floats x, const float* constant, const float* 
     case kPrelu: return x < 0.0f ? x * loaded(constant) : x;
     case kClip: return clipped(x, numbers[0], numbers[1]);
     case kThreshold: return x > numbers[0] ? x : Floats{};
-    case kSigmoid: return sigmoid(x);
-    case kSilu: return silu(x);
+    case kSigmoid: return sigmoid<false>(x);
+    case kSilu: return silu<false>(x);
     case kHardSigmoid: return clipped(x * numbers[0] + numbers[1], 0.0f, 1.0f);
     case kHardSwish: return x * clipped(x * numbers[0] + numbers[1], 0.0f, 1.0f);
     default: return x > 0.0f ? x : Floats{};
   }
 }
 
+// The same for exponentials whose arguments are near 0, as nearly all are.
+inline Floats activated_near(int kind, Floats x) { return kind == kSigmoid ? sigmoid<true>(x) : silu<true>(x); }
+
 // In place; the padding behind the last value, up to a multiple of 16, becomes +0.
 void activate(int kind, float* values, const float* constant, const float* numbers, int count) {
-  for (int c = 0; c < count; c += kWide)
-    stored(values + c, activated(kind, loaded(values + c), constant ? constant + c : nullptr, numbers));
+  for (int c = count; c % kWide; ++c) values[c] = 0.0f;
+  bool near = kind == kSigmoid || kind == kSilu;
+  if (near) {
+    Floats most = {};
+    for (int c = 0; c < count; c += kWide) most = larger(floats(bits(loaded(values + c)) & 0x7fffffff), most);
+    near = __builtin_reduce_max(bits(most)) < __builtin_bit_cast(int32_t, 69.0f);
+  }
+  if (near)
+    for (int c = 0; c < count; c += kWide) stored(values + c, activated_near(kind, loaded(values + c)));
+  else
+    for (int c = 0; c < count; c += kWide)
+      stored(values + c, activated(kind, loaded(values + c), constant ? constant + c : nullptr, numbers));
   for (int c = count; c % kWide; ++c) values[c] = 0.0f;
 }
 
