@@ -43,6 +43,13 @@ def test_every_file_is_taken_and_refused_as_tensorflow_does() -> None:
             assert said_of(data), name
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
+def test_a_file_cut_off_anywhere_in_its_headers_is_refused(kind: str) -> None:
+    data = encode(files.SMALL, kind)
+    for length in range(1, min(len(data) - 1, 700)):
+        said_of(data[:length])
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [

@@ -37,7 +37,7 @@ def read(data: bytes) -> Jpeg:
     for _ in range(_MAX_SEGMENTS):
         marker, start, end = _segment(data, place, _ANY_MARKER)
         if marker in _SOF:
-            if end - start < 8:
+            if min(end, len(data)) - start < 8:
                 raise DamagedError("its frame header is cut off")
             frame = (marker, *struct.unpack(">HHB", data[start + 3 : start + 8]))
         elif marker in _NO_PIXELS:
