@@ -83,6 +83,11 @@ def count(text: str) -> int:
     return _whole(text, 1, 2**31 - 1, "a whole number of at least 1")
 
 
+def none_or_more(text: str) -> int:
+    """How many: 0 or more."""
+    return _whole(text, 0, 2**31 - 1, "a whole number, 0 or more")
+
+
 def version(text: str) -> int:
     """A version number of TensorFlow Serving's: at least 1, 64 bits."""
     return _whole(text, 1, 2**63 - 1, "a version of at least 1")

@@ -5,7 +5,6 @@
 Takes minutes on free cores, half an hour on busy ones. The photo backgrounds need scikit-learn.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from amlrealtimeai import npu
+from amlrealtimeai import command_line, npu
 from amlrealtimeai.artifact.runtime import onnxruntime
 from amlrealtimeai.errors import AmlRealtimeAiError, NotFoundError
 from amlrealtimeai.lab import images, resnet50
@@ -149,15 +148,15 @@ def _right(chosen: HeldOut, count: int, arrays: Arrays, featurizers: Mapping[str
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
+    parser = command_line.Parser(
         prog="python -m amlrealtimeai.lab.evaluate",
         description="Top-1 of the workshop's ResNet-50, float and in block floating point.",
     )
-    parser.add_argument("--count", type=int, default=2048, help="pictures in the first set")
-    parser.add_argument("--others", type=int, default=1024, help="pictures in each of the other sets")
+    parser.add_argument("--count", type=command_line.count, default=2048, help="pictures in the first set")
+    parser.add_argument("--others", type=command_line.count, default=1024, help="pictures in each of the other sets")
     parser.add_argument("--weights", type=Path, help="an archive; default: the shipped one")
     parser.add_argument("--formats", nargs="*", default=list(npu.formats), help="preset formats; default: all")
-    parser.add_argument("--threads", type=int, help="default: all cores; 1 is best on a busy machine")
+    parser.add_argument("--threads", type=command_line.count, help="default: all cores; 1 is best on a busy machine")
     parser.add_argument("--out", type=Path, help="also write the table there")
     chosen = parser.parse_args(arguments)
     try:

@@ -262,3 +262,31 @@ def test_what_is_read_before_that_can_be_read_by_an_older_python(name):
     source = (ROOT / "amlrealtimeai" / f"{name}.py").read_text()
     ast.parse(source, feature_version=(3, 9))
     assert " | None" not in source or "from __future__ import annotations" in source
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "status", "said"),
+    [
+        ("lab.evaluate", ["--count", "0"], 2, "--count"),
+        ("lab.evaluate", ["--others", "-1"], 2, "--others"),
+        ("lab.evaluate", ["--threads", "0"], 2, "--threads"),
+        ("lab.training.__main__", [], 2, "folder"),
+        ("lab.training.__main__", ["f", "--threads", "0"], 2, "--threads"),
+        ("lab.training.__main__", ["f", "--workers", "-1"], 2, "--workers"),
+        ("lab.training.__main__", ["f", "--held-out-every", "nan"], 2, "--held-out-every"),
+        ("lab.release", [], 2, "folder"),
+        ("accel.models.codec", ["nofile.npz", "out.npz"], 1, "nofile.npz"),
+        ("accel.models.codec", ["README.md", "out.npz"], 1, "README.md"),
+        ("accel.models.codec", ["README.md", "out.npz", "--swap", "1"], 2, "--swap"),
+    ],
+)
+def test_the_other_commands(module, arguments, status, said, capsys, monkeypatch):
+    from importlib import import_module
+
+    monkeypatch.chdir(ROOT)
+    command = import_module(f"amlrealtimeai.{module}")
+    try:
+        found = command.main(arguments)
+    except SystemExit as end:
+        found = end.code
+    assert found == status and said in capsys.readouterr().err

@@ -8,10 +8,10 @@ exponent_bits. Array "x" of two or more dimensions is stored as "x:mantissas" (i
     python -m amlrealtimeai.accel.models.codec SOURCE.npz DESTINATION.npz --network resnet50
 """
 
-import argparse
 import hashlib
 import io
 import json
+import sys
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from amlrealtimeai import command_line
 from amlrealtimeai.errors import WeightsError
 from amlrealtimeai.npu.formats import BlockFormat, dequantize, quantize
 
@@ -124,9 +125,12 @@ def _digest_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Convert a plain .npz of Keras-named arrays into an archive."""
-    parser = argparse.ArgumentParser(description="Pack Keras-named arrays (.npz) into a compact weights archive.")
+def main(arguments: list[str] | None = None) -> int:
+    """Convert a plain .npz of Keras-named arrays into an archive; returns the exit status."""
+    parser = command_line.Parser(
+        prog="python -m amlrealtimeai.accel.models.codec",
+        description="Pack Keras-named arrays (.npz) into a compact weights archive.",
+    )
     parser.add_argument("source", type=Path)
     parser.add_argument("destination", type=Path)
     parser.add_argument("--network", default="resnet50")
@@ -138,15 +142,24 @@ def main(arguments: list[str] | None = None) -> None:
         help="exchange two classes of the classifier, mislabelled in training",
     )
     chosen = parser.parse_args(arguments)
-    with np.load(chosen.source, allow_pickle=False) as source:
-        # older Keras files call the last layer probs
-        arrays = {name.replace("probs/", "predictions/"): source[name] for name in source.files}
-    if chosen.swap:
+    return command_line.run(lambda: _pack(chosen.source, chosen.destination, chosen.network, chosen.swap))
+
+
+def _pack(source: Path, destination: Path, network: str, swap: list[int] | None) -> None:
+    try:
+        with np.load(source, allow_pickle=False) as archive:
+            # older Keras files call the last layer probs
+            arrays = {name.replace("probs/", "predictions/"): archive[name] for name in archive.files}
+    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"expected an .npz of arrays by Keras' names: {source}: {error}") from None
+    if swap:
         for name in ("predictions/kernel", "predictions/bias"):
-            arrays[name][..., chosen.swap] = arrays[name][..., chosen.swap[::-1]]
-    digest = save(chosen.destination, chosen.network, arrays)
-    print(f"{chosen.destination}: {chosen.destination.stat().st_size} bytes, SHA-256 {digest}")
+            if name not in arrays or not all(0 <= k < arrays[name].shape[-1] for k in swap):
+                raise WeightsError(f"--swap {swap[0]} {swap[1]}: expected {name!r} with these classes in {source}")
+            arrays[name][..., swap] = arrays[name][..., swap[::-1]]
+    digest = save(destination, network, arrays)
+    print(f"{destination}: {destination.stat().st_size} bytes, SHA-256 {digest}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

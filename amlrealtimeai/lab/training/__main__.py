@@ -1,24 +1,28 @@
 """Train the workshop's ResNet-50 and write its archive: one command, which continues where it was interrupted."""
 
-import argparse
 import sys
 from pathlib import Path
 
+from amlrealtimeai import command_line
 from amlrealtimeai.errors import AmlRealtimeAiError
 from amlrealtimeai.lab.training.recipe import RECIPES
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m amlrealtimeai.lab.training", description=__doc__)
+    parser = command_line.Parser(prog="python -m amlrealtimeai.lab.training", description=__doc__)
     parser.add_argument("folder", type=Path, help="keeps checkpoint.pt, curves.csv and, at the end, resnet50.npz")
     parser.add_argument("--recipe", choices=sorted(RECIPES), default="finetune")
     parser.add_argument("--start", type=Path, help="an archive to start from; default: as the recipe says")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, help="of PyTorch; default: all cores")
-    parser.add_argument("--workers", type=int, default=0, help="processes that compose pictures (with a GPU: 8)")
-    parser.add_argument("--held-out", type=int, default=256, help="pictures of each watched design in a test")
-    parser.add_argument("--held-out-every", type=float, default=8, help="minutes between tests")
+    parser.add_argument("--threads", type=command_line.count, help="of PyTorch; default: all cores")
+    parser.add_argument(
+        "--workers", type=command_line.none_or_more, default=0, help="processes that compose pictures (with a GPU: 8)"
+    )
+    parser.add_argument(
+        "--held-out", type=command_line.count, default=256, help="pictures of each watched design in a test"
+    )
+    parser.add_argument("--held-out-every", type=command_line.some_seconds, default=8, help="minutes between tests")
     chosen = parser.parse_args(arguments)
     try:
         import torch
