@@ -23,7 +23,7 @@ from amlrealtimeai.npu.lowering.graph import Graph, Refusal, UnknownValueError, 
 from amlrealtimeai.npu.lowering.layers import Layer, LayerList, Step
 from amlrealtimeai.npu.lowering.lower import lower
 from amlrealtimeai.npu.lowering.views import BATCH, View, axes_of, extents, joined, reshaped
-from amlrealtimeai.npu.lowering.weights import Lost, quantised, scaled_weights, warn_of_lost_weights
+from amlrealtimeai.npu.lowering.weights import Lost, check_constants, quantised, scaled_weights, warn_of_lost_weights
 from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Port, Program, Shape
 
 _LARGEST_IMAGE_CHANNELS = 4
@@ -49,11 +49,13 @@ def compile_model(
     config = as_config(config)
     config = config if fmt is None else config.with_format(fmt)
     document = load_model(model)
-    found, ports, stopping = _analyse(document, outputs, owned=document is not model)
+    found, ports, stopping = _analyse(document, outputs)
     if stopping:
         raise BlockedError(stopping)
     named = "" if isinstance(model, ModelProto | GraphProto) else Path(model).stem
     label = name or named or document.graph.name or "program"
+    found.graph.release()
+    del document
     return _Compilation(config, found, ports).program(label)
 
 
@@ -67,11 +69,9 @@ def blockers(model: ModelProto | GraphProto | Path | str, outputs: Sequence[str]
     return _analyse(load_model(model), outputs)[2]
 
 
-def _analyse(
-    document: ModelProto, outputs: Sequence[str] | None, owned: bool = False
-) -> tuple[LayerList, list[Port], list[Blocker]]:
+def _analyse(document: ModelProto, outputs: Sequence[str] | None) -> tuple[LayerList, list[Port], list[Blocker]]:
     """The model's layers, its output ports, and all that keeps it from being compiled."""
-    graph = Graph(document, outputs, owned)
+    graph = Graph(document, outputs)
     found = lower(graph)
     refused = list(found.blockers)
     ports = []
@@ -84,6 +84,8 @@ def _analyse(
             refused.append((graph.maker(name), refusal))
     if not refused and not any(layer.op in PRODUCTS for layer in found.layers):
         raise InvalidInputError("expected a model with at least one Conv, Gemm or MatMul, got none")
+    if not refused:
+        check_constants(fold(found.layers, {port.tensor for port in ports}))
     return found, ports, [_blocker(found, node, refusal) for node, refusal in refused]
 
 
@@ -250,10 +252,7 @@ class _Compilation:
 
     def _constant(self, op: str, name: str, values: np.ndarray) -> Instruction:
         name = self._unused(name)
-        with np.errstate(over="ignore"):
-            self.vectors[name] = values.astype(np.float32)
-        if not np.isfinite(self.vectors[name]).all():
-            raise InvalidInputError(f"constant {name} does not fit float32")
+        self.vectors[name] = values.astype(np.float32)
         return Instruction(op, (name,))
 
     def _mv_mul(self, layer: Layer, reads: tuple[str, ...]) -> Instruction:

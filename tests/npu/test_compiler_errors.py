@@ -141,14 +141,14 @@ INVALID = {
     "variance": (small([CONV, NORM], {"s": np.ones(4, np.float32), "v": np.full(4, -1, np.float32)}), "not positive"),
     "too large": (
         small([CONV, node("Mul", "c k", "m"), node("Mul", "m k", "y")], {"k": np.float32(1e30)}),
-        "weights of c_node do not fit float32",
+        "weights of c_node does not fit float32",
     ),
     "large bias": (
         small(
             [CONV, node("Add", "c k", "m"), node("Mul", "m k", "n"), node("Div", "n k2", "y")],
             {"k": np.float32(1e30), "k2": np.float32(1e15)},
         ),
-        "c_node/bias does not fit float32",
+        "the bias of c_node does not fit float32",
     ),
     "division": (behind_conv(node("Div", "c k", "y"), k=np.float32([1, 0, 1, 1]).reshape(4, 1, 1)), "divides by zero"),
     "dtype": (
@@ -178,8 +178,18 @@ INVALID = {
 @pytest.mark.parametrize("case", INVALID)
 def test_a_model_that_is_not_whole_is_refused(case):
     document, message = INVALID[case]
-    with pytest.raises(InvalidInputError, match=message):
-        npu.compile(document)
+    for function in (npu.compile, npu.blockers):
+        with pytest.raises(InvalidInputError, match=message):
+            function(document)
+
+
+@pytest.mark.parametrize(("name", "said"), [("c\0d", "a NUL character"), ("c" * 70_000, "70000 characters")])
+def test_names_that_no_program_file_can_hold_are_refused(name, said):
+    named = onnx.helper.make_node("Conv", ["x", "w"], ["c"], name=name)
+    value = onnx.helper.make_node("Conv", ["x", "w"], [name], name="n")
+    for document in (small([named], outputs=("c",)), small([value], outputs=(name,))):
+        with pytest.raises(InvalidInputError, match=f"the name 'c.* has {said}; expected at most 1000"):
+            npu.compile(document)
 
 
 def test_several_inputs_are_named():

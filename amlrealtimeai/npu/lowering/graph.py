@@ -66,15 +66,15 @@ def unsupported(node: NodeProto, problem: str, nearest: str) -> Refusal:
 class Graph:
     """The part of an ONNX graph that its outputs need: nodes in order, constants, the input."""
 
-    def __init__(self, model: ModelProto, outputs: Sequence[str] | None = None, owned: bool = False) -> None:
-        """owned: nobody else reads the model, so that weights may leave it when they have been read."""
-        graph, self._owned = model.graph, owned
-        self._graph = graph
+    def __init__(self, model: ModelProto, outputs: Sequence[str] | None = None) -> None:
+        graph = self._graph = model.graph
         if not graph.node or not (graph.output or outputs):
             raise InvalidInputError(f"expected a graph with nodes and outputs, got an empty one ({graph.name!r})")
         self.outputs = _outputs(graph, outputs)
         self.opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
-        self.nodes, needed = _needed(graph.node, self.outputs)
+        nodes, needed = _needed(graph.node, self.outputs)
+        # copies, because any part of a protobuf message keeps all of it in memory
+        self.nodes = [_copied(node) for node in nodes]
         self._initializers = {tensor.name: tensor for tensor in graph.initializer}
         self._constants: dict[str, np.ndarray] = {}
         self._sparse = {tensor.values.name for tensor in graph.sparse_initializer}
@@ -87,6 +87,10 @@ class Graph:
             check_name(name)
         self.names = {*needed, *(name for node in graph.node for name in node.output), *self.outputs}
         self.read = needed
+
+    def release(self) -> None:
+        """Let go of the model, which holds every weight once more than `constant`; only what was read remains."""
+        self._graph, self._initializers = GraphProto(), {}
 
     def maker(self, name: str) -> NodeProto:
         """The node that writes the value."""
@@ -104,8 +108,6 @@ class Graph:
                     "give the path of the model, or load it with onnx.load(path)"
                 )
             self._constants[name] = numpy_helper.to_array(tensor)
-            if self._owned:
-                tensor.ClearField("raw_data")
         return self._constants.get(name)
 
     def fold(self, node: NodeProto) -> bool:
@@ -183,6 +185,12 @@ class Graph:
         """Evaluate a Shape node of a value of those sizes."""
         given = attributes(node)
         self._constants[node.output[0]] = np.array(sizes, np.int64)[given.get("start", 0) : given.get("end")]
+
+
+def _copied(node: NodeProto) -> NodeProto:
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    return copy
 
 
 def _outputs(graph: GraphProto, wanted: Sequence[str] | None) -> list[str]:

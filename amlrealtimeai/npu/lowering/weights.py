@@ -1,7 +1,7 @@
 """Weights in block floating point, and what of them the format cannot hold."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +26,21 @@ def scaled_weights(layer: Layer, outputs: slice = slice(None)) -> np.ndarray:
     assert layer.weights is not None
     if layer.gain is None:
         return layer.weights[outputs]
-    with np.errstate(over="ignore"):
-        weights = (layer.weights[outputs] * layer.gain[outputs, None, None, None]).astype(np.float32)
-    if not np.isfinite(weights).all():
-        raise InvalidInputError(f"the weights of {layer.name} do not fit float32 after folding its scale")
-    return weights
+    return (layer.weights[outputs] * layer.gain[outputs, None, None, None]).astype(np.float32)
+
+
+def check_constants(layers: Sequence[Layer]) -> None:
+    """Raise InvalidInputError where folded constants do not fit float32; what passes can be quantised."""
+    for layer in layers:
+        parts = {"scale": layer.gain if layer.op == "affine" else None, "bias": layer.bias}
+        if layer.weights is not None and layer.gain is not None:
+            largest = np.maximum(layer.weights.max((1, 2, 3)), -layer.weights.min((1, 2, 3)))
+            parts["weights"] = largest.astype(np.float64) * layer.gain
+        for what, values in parts.items():
+            with np.errstate(over="ignore"):
+                fits = values is None or bool(np.isfinite(values.astype(np.float32)).all())
+            if not fits:
+                raise InvalidInputError(f"the {what} of {layer.name} does not fit float32 after folding what follows")
 
 
 def quantised(layer: Layer, blocking: str, fmt: BlockFormat) -> tuple[np.ndarray, np.ndarray, Lost]:
