@@ -24,13 +24,15 @@ pytestmark = pytest.mark.container
 
 
 @pytest.fixture(scope="module")
-def doubled(image: Image, doubled_file: Path, session_home: Path) -> Image:
+def doubled(image: Image, doubled_file: Path, session_home: Path) -> Iterator[Image]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AMLREALTIMEAI_HOME", str(session_home))
         model = Model.register(image.workspace, doubled_file, "doubled")
         made = Image.create("doubled", [model], AccelContainerImage.image_configuration(), image.workspace)
         made.wait_for_creation()
-        return made
+        yield made
+        made.delete()
+        model.delete()
 
 
 @pytest.fixture
