@@ -19,7 +19,7 @@ from amlrealtimeai import npu
 from amlrealtimeai.convert import to_onnx
 from amlrealtimeai.convert.graph import LOOP_OPS, Graph, node_name
 from amlrealtimeai.convert.report import Blocked
-from amlrealtimeai.errors import AmlRealtimeAiError, ConversionError
+from amlrealtimeai.errors import ConversionError
 
 _SHARE = 0.05
 _CONVOLUTION = re.compile(r"(DepthwiseConv2dNative|Conv2D\w*)")
@@ -179,20 +179,24 @@ class _Search:
     def _part(self, start: str, seed: str) -> Part | None:
         """What the compiler takes of all that depends on `start`; None when something before `seed` was refused."""
         while nodes := self._around_convolutions(self._grown(start), start):
-            ends = self._ends(nodes)
+            ends = self._ends(nodes, start)
             refused = len(self.blocked)
             try:
                 model = to_onnx.convert_featurizer(self.graph, [start], ends)
                 found = blocked_nodes(self.graph, nodes, start, model)
                 # the layout behind what reads the start and is refused, or reshapes it, is a guess: ask from there
-                if any(blocked.node == seed for blocked in found) and start not in self._sources(seed):
+                nearest = [self.graph.resolve(tensor, stop=self.given) for tensor in self._sources(seed)]
+                if any(blocked.node == seed for blocked in found) and start not in nearest:
                     self.useless.add(start)
                     return None
                 first = [blocked for blocked in found if start in self._sources(blocked.node)]
                 self.blocked = {blocked.node: blocked for blocked in first or found} | self.blocked
-            except AmlRealtimeAiError as error:
+            except (MemoryError, OSError):
+                raise
+            except Exception as error:  # what cannot even be asked about is left to the host
                 named = [name for name in nodes if f"'{name}'" in str(error)]
-                self._block(named[0] if named else seed, " ".join(str(error).split()), start)
+                reason = " ".join(str(error).split()) or f"the compiler fails with {type(error).__name__}"
+                self._block(named[0] if named else seed, reason, start)
             if len(self.blocked) == refused:
                 return Part(nodes, [start], ends, model)
             if self._start(seed) != start:
@@ -221,7 +225,7 @@ class _Search:
                     kept.add(name)
         return [name for name in nodes if name in kept]
 
-    def _ends(self, nodes: Sequence[str]) -> list[str]:
+    def _ends(self, nodes: Sequence[str], start: str) -> list[str]:
         """Tensors that leave the region: read outside of it, or asked for."""
         inside = set(nodes)
         ends: dict[str, None] = {}
@@ -229,7 +233,8 @@ class _Search:
             if node_name(tensor) in inside and any(reader not in inside for reader in readers):
                 ends[tensor] = None
         ends |= {tensor: None for tensor in self.wanted if node_name(tensor) in inside}
-        return list(dict.fromkeys(self.graph.resolve(tensor, stop=self.wanted) for tensor in ends))
+        resolved = dict.fromkeys(self.graph.resolve(tensor, stop=[*self.wanted, start]) for tensor in ends)
+        return [tensor for tensor in resolved if tensor != start]
 
     def _paying(self, parts: list[Part]) -> list[Part]:
         """Those with enough matrix work; the convolutions of the others are noted."""

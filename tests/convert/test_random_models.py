@@ -6,7 +6,8 @@ import pytest
 
 from tests.convert import random_models
 
-SEEDS = (0, 3, 7, 1008, 1160)  # of the last two, a conditional has a node of the name that its branch's has inside
+SEEDS = (0, 3, 7, 1008, 1488)  # 1008: a conditional has a node of the name that its branch has inside; 1488: a part
+# passes on what it reads
 
 
 @pytest.mark.parametrize("seed", SEEDS)
