@@ -5,21 +5,22 @@ import threading
 import time
 from collections.abc import Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.errors import ConfigError, DeploymentError
 from amlrealtimeai.serving.ports.address import address_of
 from amlrealtimeai.serving.ports.connections import Crowd, Listener
 from amlrealtimeai.serving.ports.grpc_port import GrpcPort
-from amlrealtimeai.serving.ports.http_port import HttpPort
-from amlrealtimeai.serving.ports.pages import Admin, admin_pages, public_pages
-from amlrealtimeai.serving.ports.rest import RestApi
 from amlrealtimeai.serving.ports.standing import Health, Reflection, Standing
 from amlrealtimeai.serving.ports.tls import Credentials, Tls
 from amlrealtimeai.serving.request.limits import Limits
-from amlrealtimeai.serving.request.metrics import Metrics
 from amlrealtimeai.serving.request.servicer import Observer, Servicer
 from amlrealtimeai.serving.request.table import END, LOADING, ModelTable, Served
+
+if TYPE_CHECKING:
+    from amlrealtimeai.serving.ports.http_port import HttpPort
+    from amlrealtimeai.serving.ports.rest import RestApi
 
 log = logging.getLogger("amlrealtimeai.serving")
 
@@ -86,19 +87,9 @@ class Server:
     def _bind(self) -> None:
         port, rest_port, admin_port = self._wanted
         servicer, limits = self._servicer, self.limits
-        opened: list[HttpPort] = []
         try:
             if rest_port is not None or admin_port is not None:
-                metrics = Metrics(servicer)
-            if rest_port is not None:
-                self._api = RestApi(servicer, public_pages(self, servicer, metrics))
-                context = None if self._tls is None else self._tls.context()
-                self._rest = HttpPort(self._api.handle, limits, self.host, rest_port, context)
-                opened.append(self._rest)
-            if admin_port is not None:
-                admin = Admin(admin_pages(self, metrics))
-                self._admin = HttpPort(admin.handle, limits, self._admin_host, admin_port)
-                opened.append(self._admin)
+                self._open_http(rest_port, admin_port)
             standing = Standing(limits.max_standing_streams)
             self._health = Health(servicer, standing, lambda: self.answers and not servicer.draining)
             self._grpc = GrpcPort(
@@ -108,7 +99,7 @@ class Server:
                 bound = self._grpc.bind(self.host, port, self._credentials.grpc if self._credentials else None)
             self._listener.keep(bound)
         except BaseException:
-            for http in opened:
+            for http in filter(None, (self._rest, self._admin)):
                 http.stop()
             self._rest = self._admin = self._grpc = None
             raise
@@ -116,8 +107,24 @@ class Server:
         self._crowd = Crowd(self._listener, limits.max_connections)
         self._grpc.on_look, self._grpc.on_admitted = self._look, self._crowd.know
         self._grpc.start()
-        for http in opened:
+        for http in filter(None, (self._rest, self._admin)):
             http.start()
+
+    def _open_http(self, rest_port: int | None, admin_port: int | None) -> None:
+        # Here: h11 and Prometheus's client take a tenth of a second to load, for which only these ports wait.
+        from amlrealtimeai.serving.ports.http_port import HttpPort
+        from amlrealtimeai.serving.ports.pages import Admin, admin_pages, public_pages
+        from amlrealtimeai.serving.ports.rest import RestApi
+        from amlrealtimeai.serving.request.metrics import Metrics
+
+        metrics = Metrics(self._servicer)
+        if rest_port is not None:
+            self._api = RestApi(self._servicer, public_pages(self, self._servicer, metrics))
+            context = None if self._tls is None else self._tls.context()
+            self._rest = HttpPort(self._api.handle, self.limits, self.host, rest_port, context)
+        if admin_port is not None:
+            admin = Admin(admin_pages(self, metrics))
+            self._admin = HttpPort(admin.handle, self.limits, self._admin_host, admin_port)
 
     def stop(self, grace: float = 5.0) -> None:
         """Turn health to NOT_SERVING, let requests in flight finish for at most `grace` seconds, and close the port."""
