@@ -1,7 +1,4 @@
-"""TensorFlow 1's switches, which old programs throw in their first lines: each alone, then all of them."""
-
-import subprocess
-import sys
+"""TensorFlow 1's switches, each alone; tests/core/test_old_programs.py throws all of them."""
 
 import numpy as np
 import pytest
@@ -104,36 +101,3 @@ def test_preprocessing_under_each_switch(switch):
         assert pixels.shape.as_list() == [None, 224, 224, 3]
         found = session.run(pixels, {encoded: [resources.path("images/red_fox.jpg").read_bytes()]})
     assert found.shape == (1, 224, 224, 3) and 20 < found.std() < 100
-
-
-ALL_OFF = """
-import tensorflow as tf
-tf = tf.compat.v1
-tf.disable_v2_behavior()
-import numpy as np
-import amlrealtimeai.accel.models as models
-shapes = {}
-for name in ("SsdVgg", "Vgg16", "Densenet121"):
-    for twin in ("", "Quantized") if name != "Densenet121" else ("",):
-        with tf.Graph().as_default():
-            tensors = getattr(models, twin + name)("unused", weights="random").import_graph_def()
-            shapes[twin + name] = [t.shape.as_list() for t in (tensors if isinstance(tensors, list) else [tensors])]
-assert len(shapes["QuantizedSsdVgg"]) == 12 and shapes["SsdVgg"] == shapes["QuantizedSsdVgg"], shapes
-assert shapes["Vgg16"] == shapes["QuantizedVgg16"] == [[None, 1, 1, 4096]], shapes
-assert shapes["Densenet121"] == [[None, 1, 1, 1024]], shapes
-with tf.Session() as session:
-    images = tf.placeholder(tf.string)
-    pixels = models.preprocess_array(images)
-    model = models.QuantizedResnet50("unused")
-    answer = model.get_default_classifier(model.import_graph_def(pixels))
-    tf.global_variables_initializer().run()
-    model.restore_weights(session)
-    from amlrealtimeai import resources
-    found = session.run(answer, {images: [resources.path("images/red_fox.jpg").read_bytes()]})
-    assert found.shape == (1, 1000) and found.argmax() == 277, found.argmax()
-"""
-
-
-def test_networks_after_disable_v2_behavior():
-    finished = subprocess.run([sys.executable, "-c", ALL_OFF], capture_output=True, text=True, timeout=300)
-    assert finished.returncode == 0, finished.stderr[-3000:]

@@ -72,8 +72,16 @@ def test_the_local_and_the_remote_featurizer_agree(home):
             model.import_graph_def(input_tensor=images)
             tensors = [model.featurizer_output, model.classifier_output]
             results.append(session.run(tensors, {encoded: [FOX.read_bytes()] * 2}))
+    shared = RemoteQuantizedResNet50("subscription", "group", "second", home, "features", {"tenant": "t"})
+    assert shared.featurizer_input is shared.featurizer_output is shared.classifier_output is None
+    with tf.Graph().as_default(), tf.Session() as session:
+        numbers = tf.placeholder(tf.int32, [None, 224, 224, 3])
+        shared.import_graph_def(include_top=False, input_tensor=numbers)
+        assert shared.featurizer_input is numbers and shared.classifier_input is None
+        grey = session.run(shared.featurizer_output, {numbers: np.zeros((1, 224, 224, 3))})
+    assert grey.shape == (1, 1, 1, 2048) and np.isfinite(grey).all()
     remote.cleanup_remote_service()
-    remote.cleanup_remote_service()
+    shared.cleanup_remote_service()
 
     assert (remote.output_dims(), remote.version) == ([1, 1, 2048], remote.model_version())
     assert local.featurizer_output.name == "resnet_v1_50/pool5:0"

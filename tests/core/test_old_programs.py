@@ -1,0 +1,34 @@
+"""Old programs as they stand, in processes of their own: TensorFlow's switches are thrown once and for all."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from amlrealtimeai import resources
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: object) -> str:
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=ROOT)
+    assert done.returncode == 0, f"{done.stdout[-3000:]}{done.stderr[-3000:]}"
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_object_detection_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMLREALTIMEAI_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    picture = resources.path("images/red_fox.jpg").resolve()
+    found = run("tests/core/old_object_detection.py", tmp_path, picture)
+    assert found.splitlines()[-1].startswith("found ")
+
+
+@pytest.mark.slow
+def test_the_middle_edition_after_disable_v2_behavior() -> None:
+    chosen = "keras_classifier or imported_twice"
+    found = run("-m", "pytest", "-q", "-p", "tests.v1_behavior", "tests/contrib/test_brainwave.py", "-k", chosen)
+    assert "2 passed" in found
