@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto
 
-from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError
 from amlrealtimeai.npu.config import NpuConfig, as_config
 from amlrealtimeai.npu.formats import BlockFormat
 from amlrealtimeai.npu.lowering.blockers import BlockedError, Blocker, cut_before
@@ -64,13 +64,24 @@ def blockers(model: ModelProto | GraphProto | Path | str, outputs: Sequence[str]
 
     An empty list means that it compiles. Nodes of unknown operations or domains are named like all others, and what
     follows a blocker is judged too, as far as ONNX can infer its shape. Raises InvalidInputError and NotFoundError
-    where `compile` does.
+    where `compile` does, except that compile alone finds constants so large that sums could exceed float32.
     """
     return _analyse(load_model(model), outputs)[2]
 
 
 def _analyse(document: ModelProto, outputs: Sequence[str] | None) -> tuple[LayerList, list[Port], list[Blocker]]:
     """The model's layers, its output ports, and all that keeps it from being compiled."""
+    try:
+        return _analyse_whole(document, outputs)
+    except AmlRealtimeAiError:
+        raise
+    except Exception as error:  # a model that breaks ONNX's rules fails in protobuf, onnx, NumPy or here
+        raise InvalidInputError(
+            f"the model is malformed ({type(error).__name__}: {error}); see what onnx.checker.check_model says of it"
+        ) from error
+
+
+def _analyse_whole(document: ModelProto, outputs: Sequence[str] | None) -> tuple[LayerList, list[Port], list[Blocker]]:
     graph = Graph(document, outputs)
     found = lower(graph)
     refused = list(found.blockers)

@@ -192,6 +192,16 @@ def test_names_that_no_program_file_can_hold_are_refused(name, said):
             npu.compile(document)
 
 
+def test_a_text_that_is_no_text_is_a_malformed_model():
+    document = small([CONV], outputs=("c",))
+    damaged = document.SerializeToString().replace(b"c_node", b"c_nod\xff")
+    assert b"c_nod\xff" in damaged
+    document.ParseFromString(damaged)
+    for function in (npu.compile, npu.blockers):
+        with pytest.raises(InvalidInputError, match=r"malformed .*onnx\.checker"):
+            function(document)
+
+
 def test_several_inputs_are_named():
     document = small([node("Conv", "x w", "c"), node("Conv", "z w", "d"), node("Add", "c d", "y")])
     document.graph.input.append(onnx.helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 4, 8, 8]))
