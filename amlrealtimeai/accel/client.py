@@ -62,10 +62,11 @@ class PredictionClient(ServiceClient):
     def _score(
         self, inputs: Mapping[str, np.ndarray], outputs: str | Sequence[str] | None, timeout: float | None
     ) -> Answer:
-        wanted = [outputs] if isinstance(outputs, str) else list(outputs or [])
+        names = [] if outputs is None else [outputs] if isinstance(outputs, str) else [str(name) for name in outputs]
+        wanted = [name for name in names if name]
         answer = self.predict(inputs, wanted, timeout)
         arrays = [answer[name] for name in wanted or sorted(answer)]
-        single = isinstance(outputs, str) or (outputs is None and len(arrays) == 1)
+        single = len(arrays) == 1 and (outputs is None or isinstance(outputs, str))
         return arrays[0] if single else arrays
 
 

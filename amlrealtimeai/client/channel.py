@@ -87,7 +87,7 @@ class Channel:
             try:
                 response, call = held.predict.with_call(request, timeout=timeout, metadata=metadata)
             except grpc.RpcError as error:
-                reached = _is_ready(held.channel)
+                reached = error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED or _is_ready(held.channel)
                 raise self._explained(error, reached, end - time.monotonic()) from None
             return response, call.trailing_metadata() or ()
 

@@ -51,9 +51,10 @@ class ServiceClient:
         self.last_timings: dict[str, float] = {}
         self._metadata = []
         if access_token:
-            self._metadata.append(("authorization", f"Bearer {access_token}"))
+            self._metadata.append(("authorization", f"Bearer {_header('access_token', access_token)}"))
         if service_name:
-            self._metadata.append(("x-ms-aml-grpc-service-route", f"/api/v1/service/{service_name}"))
+            route = f"/api/v1/service/{_header('service_name', service_name)}"
+            self._metadata.append(("x-ms-aml-grpc-service-route", route))
         roots = _read_roots(root_certificates)
         self._channel = Channel(self._where, roots, channel_shutdown_timeout.total_seconds())
 
@@ -185,6 +186,14 @@ def _seconds(timeout: Any) -> float:
     if isinstance(timeout, bool) or not isinstance(timeout, int | float | np.number) or not timeout > 0:
         raise InvalidInputError(f"expected a timeout in seconds, more than 0, got {timeout!r}")
     return float(timeout)
+
+
+def _header(what: str, value: Any) -> str:
+    """A text that can stand in a header; a key's bytes, and the line break behind one from a file, are no trouble."""
+    text = (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()
+    if not (text.isascii() and text.isprintable()):
+        raise InvalidInputError(f"{what}: expected one line of ASCII characters, got others, too")
+    return text
 
 
 def _read_roots(roots: bytes | str | Path | None) -> bytes | None:

@@ -127,3 +127,31 @@ def test_a_missing_file_is_what_open_says(kind: type[Exception], tmp_path: Path)
         accel.PredictionClient("192.0.2.1").score_file(str(tmp_path / "none.jpg"))
     with pytest.raises(kind, match=r"no file '.*none\.pem'"):
         accel.PredictionClient("host", use_ssl=True, root_certificates=tmp_path / "none.pem")
+
+
+def test_outputs_may_be_empty_or_any_sequence() -> None:
+    with predicting(echo) as port, accel.PredictionClient("127.0.0.1", port) as client:
+        sent = {"images": np.ones((1, 1), np.float32)}
+        assert client.score_numpy_arrays(sent, "").shape == (1, 1)
+        for outputs in (["output_alias"], ("output_alias",), np.array(["output_alias"]), iter(["output_alias"])):
+            assert [array.shape for array in client.score_numpy_arrays(sent, outputs)] == [(1, 1)]
+
+
+def test_a_key_may_be_bytes_or_end_in_a_line_break_and_is_never_shown() -> None:
+    seen = []
+
+    def answer(request: object, context: object) -> object:
+        seen.append(dict(context.invocation_metadata())["authorization"])
+        return echo(request, context)
+
+    with predicting(answer) as port:
+        for key in ("secret", b"secret", "secret\r\n", " secret "):
+            with PredictionClient("127.0.0.1", port, access_token=key) as client:
+                client.score_numpy_array([[1]])
+    assert seen == ["Bearer secret"] * 4
+    for wrong in ("se\ncret", "schlüssel", "se\0cret"):
+        with pytest.raises(InvalidInputError, match="access_token: expected one line of ASCII characters") as caught:
+            PredictionClient("127.0.0.1", 1, access_token=wrong)
+        assert "cret" not in str(caught.value)
+    with pytest.raises(InvalidInputError, match="service_name: expected one line"):
+        accel.PredictionClient("127.0.0.1", service_name="a\nb")

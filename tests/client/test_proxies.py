@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from amlrealtimeai import PredictionClient
-from amlrealtimeai.containers import running
+from amlrealtimeai.client import probe
 from amlrealtimeai.errors import DeploymentError
 from amlrealtimeai.serving.server import Server
-from amlrealtimeai.targets import hosts
 from tests.client.endpoints import Forwarder, echo, predicting
 
 ONE = np.ones((1, 1), np.float32)
@@ -101,5 +100,4 @@ def test_a_proxy_that_fails_is_named_without_its_password(monkeypatch: pytest.Mo
 def test_the_packages_own_probes_go_directly(plain: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in VARIABLES:
         monkeypatch.setenv(variable, NOBODY)
-    assert hosts.answers({"host": plain.host, "port": plain.port}, secure=False)
-    assert running._is_serving(f"{plain.host}:{plain.port}")
+    assert probe.answers(plain.host, plain.port, secure=False)
