@@ -139,7 +139,7 @@ class HttpPort:
                     await asyncio.sleep(0.1)
                 continue
             if len(self._connections) >= self.limits.max_rest_connections and not await self._make_room():
-                plain.close()
+                self._turn_away(plain)
                 continue
             connection = _Connection(self, plain)
             self._connections.add(connection)
@@ -147,6 +147,16 @@ class HttpPort:
             connection.task = self.loop.create_task(connection.run())
             connection.task.add_done_callback(partial(self._forget, connection))  # even if it never got to run
             await asyncio.sleep(0)
+
+    def _turn_away(self, plain: socket.socket) -> None:
+        """All connections are those of accepted requests."""
+        text = f"too many connections (max_rest_connections = {self.limits.max_rest_connections}); try again later\n"
+        head = f"HTTP/1.1 503 Service Unavailable\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
+        with plain, contextlib.suppress(OSError):
+            plain.setblocking(False)
+            if self.tls is None:
+                plain.send((head + text).encode())
+                plain.shutdown(socket.SHUT_WR)
 
     async def _make_room(self) -> bool:
         if not self.idle:

@@ -100,8 +100,11 @@ def _serve(options: argparse.Namespace) -> None:
         heart = None if options.heartbeat is None else Heart(options.heartbeat)
         _wait(signals.stop, options.with_parent, server, heart)
     finally:
-        watcher.stop(0)  # in its own time: what it is loading nobody will use
+        watcher.stop(0)  # what it is loading nobody will use
         server.stop(options.grace)
+    if watcher.is_alive:  # native code of a thread that outlives the interpreter would abort the process
+        logging.shutdown()
+        os._exit(0)
 
 
 def _say_ready(server: Server) -> None:

@@ -69,6 +69,11 @@ class Watcher:
         if self._thread.is_alive():
             self._thread.join(seconds)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread has not ended yet."""
+        return self._thread.is_alive()
+
     def apply(self) -> None:
         """Make the server's models those of the file, and write FILE.status; an unusable file changes nothing."""
         if self._path is None:

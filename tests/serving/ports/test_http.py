@@ -9,6 +9,7 @@ import socket
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -164,6 +165,17 @@ def test_an_accepted_request_keeps_its_connection(models: dict) -> None:
                 assert ask(server, "GET", "/healthz")[0] == 200
             accepted.sendall(BODY[3:])
             assert accepted.recv(12) == b"HTTP/1.1 200"
+
+
+def test_a_port_full_of_accepted_requests_says_so(models: dict) -> None:
+    with ExitStack() as stack, Server(rest_port=0, limits=Limits(max_rest_connections=2)) as server:
+        server.add_model("heads", models["heads"])
+        for _ in range(2):
+            accepted = stack.enter_context(socket.create_connection(("127.0.0.1", server.rest_port), 5))
+            accepted.sendall(POST + b"Content-Length: 100\r\n\r\n[")
+        assert eventually(lambda: server._servicer.admission.in_flight == 2)
+        answer = talk(server.rest_port, b"")
+        assert answers(answer) == [503] and b"max_rest_connections = 2" in answer
 
 
 def test_labels_and_encoded_names(rest: Server, models: dict) -> None:

@@ -343,6 +343,21 @@ def test_a_signal_while_loading_ends_at_once(tmp_path: Path, supervised: bool) -
     assert errors.count("serving 'm") < 300, "the others were not loaded"
 
 
+def test_a_signal_while_an_update_is_loading_is_not_held_up(tmp_path: Path) -> None:
+    heads, slow = many_output_model(tmp_path / "h.accelonnx"), slow_model(tmp_path / "slow.accelonnx", products=1200)
+    watched = Watched(tmp_path)
+    watched.write(h={"model": str(heads)})
+    with (
+        service("--watch", watched.path, "--port", 0, "--threads", 1, "--grace", 5) as running,
+        grpc.insecure_channel(f"127.0.0.1:{running.port}") as channel,
+    ):
+        watched.write(h={"model": str(heads)}, s={"model": str(slow)})  # its warming up takes seconds
+        assert eventually(lambda: status(channel, "s") == [(1, 20, "")]), "loading"
+        start = time.monotonic()
+        assert running.terminate() == (0, "")
+        print(f"{time.monotonic() - start:.1f} s")
+
+
 def test_a_model_update_under_load_loses_no_request(tmp_path: Path) -> None:
     first = arithmetic_model(tmp_path / "first.accelonnx")
     second = arithmetic_model(tmp_path / "second.accelonnx")
