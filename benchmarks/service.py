@@ -33,6 +33,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from PIL import Image
 
 from amlrealtimeai.accel.client import PredictionClient
+from amlrealtimeai.client.proxy import DIRECT
 from amlrealtimeai.core.certificates import DevelopmentCertificate, development_certificate
 from amlrealtimeai.serving.protocol import protos, tensors
 from benchmarks.service_load import Load, load, measured
@@ -188,7 +189,7 @@ def changed(
 
     def connect() -> grpc.Channel:
         credentials = grpc.ssl_channel_credentials(changer.trusted.encode())
-        return grpc.secure_channel(f"localhost:{port}", credentials, [("grpc.use_local_subchannel_pool", 1)])
+        return grpc.secure_channel(f"localhost:{port}", credentials, [*DIRECT, ("grpc.use_local_subchannel_pool", 1)])
 
     with load(connect, PREDICT, request, 4, changer.metadata) as result:
         time.sleep(seconds)
@@ -249,7 +250,7 @@ class Changer:
 
 
 def connector(port: int) -> Callable[[], grpc.Channel]:
-    return lambda: grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.use_local_subchannel_pool", 1)])
+    return lambda: grpc.insecure_channel(f"127.0.0.1:{port}", [*DIRECT, ("grpc.use_local_subchannel_pool", 1)])
 
 
 def one_string(image: bytes) -> np.ndarray:
@@ -285,7 +286,7 @@ def measure_bare_grpc(busy: float, size: int, requests: int) -> np.ndarray:
     """Milliseconds of every call on a handler that copies memory for `busy` of them, less what that took."""
     command = [sys.executable, "-m", "benchmarks.service", "-", "--bare-grpc", str(busy / 1e3)]
     data, samples = bytes(size), []
-    with process(*command) as (_, port), grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+    with process(*command) as (_, port), grpc.insecure_channel(f"127.0.0.1:{port}", DIRECT) as channel:
         call = channel.unary_unary("/bare/Call")
         for _ in range(WARM_UP + requests):
             start = time.perf_counter()
