@@ -41,3 +41,11 @@ def test_importing_the_package_sets_nothing_for_the_process() -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
     assert done.stdout == "True\n"
+
+
+def test_importing_a_client_loads_numpy_and_nothing_else_that_is_large() -> None:
+    large = ("grpc", "google.protobuf", "PIL", "onnxruntime", "onnx", "tensorflow", "cryptography")
+    code = f"import sys, amlrealtimeai.client; print([name for name in {large} if name in sys.modules])"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    assert done.stdout == "[]\n"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.serving.protocol.protos import TensorProto
+from amlrealtimeai.serving.protocol import protos
 
 MAX_ELEMENTS = 1 << 24  # as float32 this is the message limit of 64 MiB
 MAX_STRINGS = 1 << 16
@@ -42,7 +42,7 @@ def to_proto(array: np.ndarray) -> Any:
 
     Raises InvalidInputError for a dtype that the protocol has no number for.
     """
-    proto = TensorProto()
+    proto = protos.TensorProto()
     fill_proto(proto, np.asarray(array))
     return proto
 
