@@ -37,6 +37,7 @@ def doctor(options: argparse.Namespace) -> int:
 def score(options: argparse.Namespace) -> None:
     """Send a picture to a running service and print the most probable classes."""
     from amlrealtimeai.accel.client import PredictionClient
+    from amlrealtimeai.client import without_batch
     from amlrealtimeai.lab.pictures import top
 
     host, port = options.address
@@ -52,7 +53,7 @@ def score(options: argparse.Namespace) -> None:
         begin = time.perf_counter()
         answer = client.score_file(options.image, outputs=options.output, timeout=options.timeout)
         elapsed = (time.perf_counter() - begin) * 1e3
-    for output in answer if isinstance(answer, list) else [answer]:
+    for output in map(without_batch, answer) if isinstance(answer, list) else [answer]:
         print(top(output) if output.size == 1000 else output)
     parts = ", ".join(f"{name} {seconds * 1e3:.1f}" for name, seconds in client.last_timings.items())
     print(f"{elapsed:.1f} ms ({parts})")
