@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from amlrealtimeai.convert import Check, ConversionReport, StageReport
-from amlrealtimeai.convert.checks import relative_error, signal_bound, signal_to_noise
+from amlrealtimeai.convert.checks import relative_error, saturated_error, signal_bound, signal_to_noise
 
 
 def test_relative_error() -> None:
@@ -61,3 +61,12 @@ def test_report_reads_well() -> None:
     )
     html = report._repr_html_()
     assert "&lt;bw_cnn&gt;" in html and "<bw_cnn>" not in html and html.count("<li>") == 3
+
+
+def test_a_saturated_sigmoid_is_no_difference() -> None:
+    tiny = np.array([1e-35, 1.2e-16], np.float32)
+    assert saturated_error(tiny, np.zeros(2, np.float32)) < 1e-15
+    assert saturated_error(tiny, np.full(2, 1.5e-8, np.float32)) < 1e-7
+    assert saturated_error(tiny, np.full(2, 1e-6, np.float32)) > 1
+    assert saturated_error(np.array([1.0, 0.0], np.float32), np.array([0.9, 0.0], np.float32)) > 0.09
+    assert saturated_error(tiny, np.array([math.nan, 0], np.float32)) == math.inf
