@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from amlrealtimeai.artifact.runtime import onnxruntime
 from amlrealtimeai.convert.graph import Graph, node_name, set_constant, set_placeholder, subgraph, tensor_name
 from amlrealtimeai.convert.quiet import TF2ONNX_LOCK, quiet, tensorflow
@@ -80,6 +82,7 @@ def _tf2onnx(graph: Graph, stage: str, inputs: Sequence[str], outputs: Sequence[
     tf = tensorflow()
     from tf2onnx.tfonnx import process_tf_graph
 
+    _take_nearest_as_gathers(graph)
     weights = _take_weights(graph)
     from tf2onnx import utils
 
@@ -100,6 +103,54 @@ def _tf2onnx(graph: Graph, stage: str, inputs: Sequence[str], outputs: Sequence[
     if unsupported:
         raise ConversionError(_explain(stage, graph.graph_def, unsupported))
     return _put_weights(model, weights)
+
+
+def _take_nearest_as_gathers(graph: Graph) -> None:
+    """Turn nearest-neighbour resizes by other than whole factors into gathers of TensorFlow's own indices, in place.
+
+    ONNX's Resize computes them from scales that are rounded otherwise, and may be a pixel or a row off.
+    """
+    for name in [node.name for node in graph.graph_def.node if node.op == "ResizeNearestNeighbor"]:
+        node = graph.nodes[name]
+        images, size = graph.inputs(node)
+        shape = graph.shape(images) or [None]
+        if None in shape[1:] or len(shape) != 4 or graph.nodes[node_name(size)].op != "Const":
+            continue
+        given, wanted = [int(n) for n in shape[1:3] if n], [int(n) for n in graph.value(node_name(size))]
+        aligned, centred = node.attr["align_corners"].b, node.attr["half_pixel_centers"].b
+        if not aligned and all(new % old == 0 for old, new in zip(given, wanted, strict=True)):
+            continue
+        indices = [_nearest(old, new, aligned, centred) for old, new in zip(given, wanted, strict=True)]
+        dtype = node.attr["T"].type
+        rows = graph.graph_def.node.add(name=f"{name}/rows")
+        _make_gather(graph, rows, dtype, images, indices[0], 1)
+        _make_gather(graph, node, dtype, tensor_name(rows.name), indices[1], 2)
+    graph.changed()
+
+
+def _nearest(old: int, new: int, aligned: bool, centred: bool) -> np.ndarray:
+    """The index that each of `new` positions reads of `old` ones, as TensorFlow's kernel computes it in float32."""
+    scale = np.float32(old - 1) / np.float32(new - 1) if aligned and new > 1 else np.float32(old) / np.float32(new)
+    places = (np.arange(new, dtype=np.float32) + np.float32(0.5 if centred else 0)) * scale
+    rounded = np.floor(places + np.float32(0.5)) if aligned else np.floor(places)
+    return np.asarray(np.clip(rounded, 0, old - 1), np.int32)
+
+
+def _make_gather(graph: Graph, node: Any, dtype: int, source: str, indices: np.ndarray, axis: int) -> None:
+    """Let `node` gather `indices` of `source` along `axis`."""
+    constants = []
+    for part, value in (("indices", indices), ("axis", np.asarray(axis, np.int32))):
+        constant = graph.graph_def.node.add(name=f"{node.name}/{part}")
+        set_constant(constant, value)
+        graph.nodes[constant.name] = constant
+        constants.append(constant.name)
+    node.op = "GatherV2"
+    node.attr.clear()
+    node.attr["Tparams"].type = dtype
+    for attribute in ("Tindices", "Taxis"):
+        node.attr[attribute].type = tensorflow().int32.as_datatype_enum
+    node.input[:] = [source.removesuffix(":0"), *constants]
+    graph.nodes[node.name] = node
 
 
 def _take_weights(graph: Graph) -> dict[str, Any]:

@@ -172,3 +172,16 @@ def test_all_goes_to_the_host_with_the_reason(tmp_path: Path) -> None:
         progress=lambda _, done: seen.append(done),
     )
     assert kinds(report) == ["onnx"] and "infinity" in str(report.blocked[0]) and seen == sorted(seen)
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_a_nearest_neighbour_resize_takes_the_pixels_that_tensorflow_takes(tmp_path: Path, aligned: bool) -> None:
+    def build(x: Any) -> Any:
+        sized = conv(x, "a")[:, :14]
+        return {
+            f"y{h}": tf.image.resize_nearest_neighbor(sized, [h, w], align_corners=aligned)
+            for h, w in ((8, 10), (9, 7), (28, 32), (31, 49))
+        }
+
+    report = convert(tmp_path, build)
+    assert all(check.measured == 0 for check in report.checks if check.stage.startswith("classifier"))
