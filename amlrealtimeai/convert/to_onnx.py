@@ -61,12 +61,18 @@ def image_shape(graph: Graph, tensor: str) -> list[int | None]:
 
 
 def run(model: Any, inputs: Sequence[Any], outputs: Sequence[str]) -> dict[str, Any]:
-    """Outputs of the featurizer's ONNX in ONNX Runtime for the first item of the batch."""
+    """Outputs of the featurizer's ONNX in ONNX Runtime for the first item of the batch. Raises ConversionError."""
     options = onnxruntime().SessionOptions()
     options.log_severity_level = 4
-    session = onnxruntime().InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    feed = {value.name: array[:1] for value, array in zip(session.get_inputs(), inputs, strict=True)}
-    return dict(zip(outputs, session.run(None, feed), strict=True))
+    try:
+        session = onnxruntime().InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        feed = {value.name: array[:1] for value, array in zip(session.get_inputs(), inputs, strict=True)}
+        return dict(zip(outputs, session.run(None, feed), strict=True))
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        raise ConversionError(
+            f"ONNX Runtime cannot run the featurizer {', '.join(outputs)}, to compare it with TensorFlow: "
+            f"{' '.join(str(error).split())[:300]}. Convert with require_fpga_conversion=False"
+        ) from error
 
 
 def _free_batch(shape: list[int | None] | None) -> list[int | None] | None:
