@@ -177,7 +177,7 @@ def test_a_server_that_fails_does_not_hang_the_download(home, tmp_path, monkeypa
         threading.Thread(target=serve, daemon=True).start()
         monkeypatch.setattr(keras_file, "_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}/")
         start = time.monotonic()
-        with pytest.raises(WeightsError, match=rf"cannot be downloaded \(.*{reason}.*curl -O .*weights='workshop'"):
+        with pytest.raises(WeightsError, match=rf"cannot be downloaded \(.*{reason}.*curl -O .*weights='random'"):
             keras_file.imagenet("net", PUBLISHED, tmp_path / "models")
         assert time.monotonic() - start < 5  # the time-out is 0.3 s here
         for connection in held:
