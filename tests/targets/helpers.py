@@ -8,7 +8,8 @@ import threading
 from pathlib import Path
 
 PREAMBLE = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
 import numpy as np
 from amlrealtimeai.accel import client_from_service
 from amlrealtimeai.core import AksCompute, AksWebservice, ComputeTarget, Model, Webservice, Workspace
