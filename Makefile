@@ -3,7 +3,7 @@ BIN := .venv/bin
 export ORT_DISABLE_TELEMETRY = 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help setup quickstart lab release test test-clients test-cluster check bench soak lock wheels clean
+.PHONY: help setup quickstart lab release test test-authoring test-serving test-clients test-cluster check bench soak lock wheels clean
 
 help:  ## what can be done here
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -16,9 +16,17 @@ quickstart: .venv/ready  ## the whole path once: run notebooks/00_QuickStart.ipy
 lab: .venv/ready  ## open copies of the notebooks, in my-lessons/, in JupyterLab
 	@$(BIN)/python -m amlrealtimeai lab
 
+# Two halves side by side, about as long as each other: what needs TensorFlow, with the notebooks, and the rest.
+WITH_TENSORFLOW := $(addprefix tests/,accel_models benchmarks containers contrib convert core deployment_client pipeline)
 test: .venv/ready-dev  ## all tests, the notebooks under nbval included
-	$(BIN)/python -m pytest tests --ignore tests/sample_clients --ignore tests/cluster
+	@$(MAKE) --no-print-directory -j2 --output-sync=line test-authoring test-serving
+
+test-authoring: .venv/ready-dev
+	$(BIN)/python -m pytest $(WITH_TENSORFLOW)
 	$(BIN)/python -m pytest -p tests.notebooks.twice --nbval --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
+
+test-serving: .venv/ready-dev
+	$(BIN)/python -m pytest tests $(addprefix --ignore ,$(WITH_TENSORFLOW) tests/sample_clients tests/cluster)
 
 test-clients: .venv/ready-dev  ## build the clients in Go, JavaScript and C#, and test them against running services
 	sample-clients/go/build.sh

@@ -54,7 +54,7 @@ def test_no_cell_changes_how_later_errors_are_shown(lesson):
 def test_nothing_of_this_machine_is_stored(lesson):
     for cell in cells(lesson, "code"):
         stored = str(cell.outputs)
-        for word in ("/work/", "/home/", "widget-view", "Traceback"):
+        for word in ("/work/", "/home/", "/root/", "widget-view", "Traceback"):
             assert word not in stored, (word, cell.source)
         assert "execution" not in cell.metadata
 

@@ -52,6 +52,7 @@ def watch(cluster: Cluster, name: str, timeout: float, on_progress: Callable[[Pr
     """Wait until all replicas are the newest and ready; "" then, else the reason why not."""
     end = time.monotonic() + timeout
     since: dict[str, float] = {}
+    words: dict[str, str] = {}
     last = None
     while time.monotonic() < end:
         try:
@@ -68,10 +69,13 @@ def watch(cluster: Cluster, name: str, timeout: float, on_progress: Callable[[Pr
         except Unreachable:
             time.sleep(_POLL_SECONDS)
             continue
-        since = {problem: since.get(problem, time.monotonic()) for problem in found}
-        for problem, first in since.items():
+        # the details of a problem come and go (a pull fails, the next one is put off): what lasts is its kind
+        kinds = {problem.split(" (")[0]: problem for problem in found}
+        since = {kind: since.get(kind, time.monotonic()) for kind in kinds}
+        words = {kind: max(words.get(kind, ""), text, key=len) for kind, text in kinds.items()}
+        for kind, first in since.items():
             if time.monotonic() - first >= _PATIENCE:
-                return problem
+                return words[kind]
         time.sleep(_POLL_SECONDS)
     return f"not ready within {timeout:.0f} s ({last})"
 
