@@ -223,7 +223,7 @@ class DeploymentClient:
         status = service._status()
         keys = self._workspace.store.secrets("webservices", service_id) if service.auth_enabled else {}
         port = int(status.address.rpartition(":")[2]) if status.address else 0
-        certificate = getattr(service._target, "certificate", None)
+        certificate = service._target.certificate
         return Service(
             id=service.name,
             name=service.name,

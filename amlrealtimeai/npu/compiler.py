@@ -288,6 +288,10 @@ class _Compilation:
 
 def _port(name: str, found: LayerList) -> Port:
     """The output port of an ONNX value, in the layout that its axes have; values in no such order are rearranged."""
+    if name == found.graph.input:
+        raise InvalidInputError(
+            f"output {name} is the input itself, which nothing computes; leave it out of the outputs"
+        )
     view: View | None = found.views.get(name)
     if view is None and found.is_behind_blockers(name):
         raise UnknownValueError

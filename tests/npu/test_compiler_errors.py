@@ -129,6 +129,10 @@ INVALID = {
         small([node("Conv", "ghost w", "g"), node("Conv", "x w", "h"), node("Add", "g h", "y")]),
         r"g_node \(Conv\) reads ghost, which nothing before it writes",
     ),
+    "output that is the input": (
+        small([CONV], outputs=("c", "x")),
+        "output x is the input itself, which nothing computes",
+    ),
     "unknown output": (small([CONV], outputs=("c", "ghost")), "output ghost does not depend on the input"),
     "cycle": (
         small([CONV, node("Add", "c late", "y"), node("Conv", "y w", "late")]),

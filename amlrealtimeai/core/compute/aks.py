@@ -204,21 +204,6 @@ class AksCompute(ComputeTarget):
         """Always: its server listens on the loopback address."""
         return True
 
-    @property
-    def ssl_enabled(self) -> bool:
-        """Whether services are reached by TLS."""
-        return self.ssl_cname is not None
-
-    @property
-    def ssl_cname(self) -> str | None:
-        """Host name in the certificate."""
-        return self._row["settings"]["ssl_cname"]
-
-    @property
-    def certificate(self) -> str | None:
-        """The certificate chain as PEM text; it is no secret."""
-        return self.workspace.store.secrets("compute_targets", self.name).get("certificate")
-
     def runner(self) -> EmbeddedTarget:
         """Where services of this cluster run."""
         settings = self._row["settings"]

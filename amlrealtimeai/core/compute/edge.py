@@ -74,21 +74,6 @@ class EdgeCompute(ComputeTarget):
         """Always: its container listens on the loopback address."""
         return True
 
-    @property
-    def ssl_cname(self) -> str | None:
-        """Host name in the certificate."""
-        return self._row["settings"]["ssl_cname"]
-
-    @property
-    def ssl_enabled(self) -> bool:
-        """Whether its service is reached by TLS."""
-        return self.ssl_cname is not None
-
-    @property
-    def certificate(self) -> str | None:
-        """The certificate chain as PEM text; it is no secret."""
-        return self.workspace.store.secrets("compute_targets", self.name).get("certificate")
-
     def runner(self) -> EdgeTarget:
         """Where its service runs."""
         given = self._row["settings"]

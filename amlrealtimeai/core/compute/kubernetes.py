@@ -48,21 +48,6 @@ class KubernetesCompute(ComputeTarget):
         """Never: others reach what runs there."""
         return False
 
-    @property
-    def ssl_cname(self) -> str | None:
-        """Host name in the certificate."""
-        return self._row["settings"]["ssl_cname"]
-
-    @property
-    def ssl_enabled(self) -> bool:
-        """Whether its services are reached by TLS."""
-        return self.ssl_cname is not None
-
-    @property
-    def certificate(self) -> str | None:
-        """The certificate chain as PEM text; it is no secret."""
-        return self.workspace.store.secrets("compute_targets", self.name).get("certificate")
-
     def runner(self) -> KubernetesTarget:
         """Where its services run."""
         names = ("registry", "kubeconfig", "context", "namespace", "pull_secret", "fpga")

@@ -85,6 +85,21 @@ class ComputeTarget(Shown):
         """Whether only programs on this machine can reach its services."""
         return False
 
+    @property
+    def ssl_cname(self) -> str | None:
+        """Host name in its certificate; None without TLS."""
+        return self._row["settings"].get("ssl_cname")
+
+    @property
+    def ssl_enabled(self) -> bool:
+        """Whether its services are reached by TLS."""
+        return self.ssl_cname is not None
+
+    @property
+    def certificate(self) -> str | None:
+        """The certificate chain as PEM text; it is no secret."""
+        return self.workspace.store.secrets("compute_targets", self.name).get("certificate")
+
     def get_status(self) -> str:
         """The provisioning state, as long as the target is listed; NotFoundError after that."""
         self.refresh_state()

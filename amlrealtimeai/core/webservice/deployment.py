@@ -259,7 +259,7 @@ def _tls_of(workspace: Workspace, target: str) -> Tls | None:
     texts = workspace.store.secrets("compute_targets", target)
     if "certificate" not in texts or "key" not in texts:
         return None
-    name = getattr(ComputeTarget(workspace, target), "ssl_cname", None)
+    name = ComputeTarget(workspace, target).ssl_cname
     return Tls(texts["certificate"], texts["key"], name or "localhost")
 
 
@@ -282,7 +282,7 @@ def _caller_level() -> int:
 
 def resolve_auth(name: str, wanted: bool | None, target: ComputeTarget, say: bool) -> bool:
     """Keys are the default where there is TLS. Without it they are served to this machine alone, with a warning."""
-    secure = bool(getattr(target, "ssl_enabled", False))
+    secure = target.ssl_enabled
     if wanted and not secure:
         if not target.is_local:
             raise ConfigError(

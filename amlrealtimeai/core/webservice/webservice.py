@@ -214,12 +214,12 @@ class Webservice(Asked, Stored):
     @property
     def ssl_enabled(self) -> bool:
         """Whether it is reached by TLS."""
-        return bool(getattr(self._target, "ssl_enabled", False))
+        return self._target.ssl_enabled
 
     @property
     def root_certificates(self) -> bytes | None:
         """PEM of the cluster's certificate, to be trusted by clients, if it is signed by itself; else None."""
-        pem = getattr(self._target, "certificate", None)
+        pem = self._target.certificate
         return pem.encode() if pem and self_signed(pem) else None
 
     @property
@@ -301,7 +301,7 @@ class Webservice(Asked, Stored):
         return ComputeTarget(self.workspace, self._row["compute_target"])
 
     def _uri(self, address: str) -> str:
-        cname = getattr(self._target, "ssl_cname", None)
+        cname = self._target.ssl_cname
         return f"https://{cname}:{address.rpartition(':')[2]}" if cname else f"http://{address}"
 
     def _status(self) -> Status:
