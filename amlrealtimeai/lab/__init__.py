@@ -15,6 +15,7 @@ _HOMES = {
     "blocks": "blocks",
     "check": "check",
     "clean_up": "lesson",
+    "detection": "detection",
     "diagrams": "diagrams",
     "doctor": "diagnosis",
     "guessed": "measurement",

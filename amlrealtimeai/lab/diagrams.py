@@ -85,11 +85,15 @@ def converted(stages: Sequence[StageView]) -> Picture:
     for number, stage in enumerate(stages):
         y, on_npu = 20 + 92 * number, stage.kind == "npu"
         place, colour = ("NPU", NPU) if on_npu else ("host", HOST)
-        canvas.box(40, y, 680, 62, colour, f"{place}: {stage.kind}|{stage.content}|writes {', '.join(stage.writes)}")
+        canvas.box(40, y, 680, 62, colour, f"{place}: {stage.kind}|{stage.content}|writes {_few(stage.writes)}")
         if number + 1 < len(stages):
             canvas.arrow(380, y + 62, 380, y + 90, "", WIRE)
-    said = "; ".join(f"{stage.kind} ({stage.content}) writes {', '.join(stage.writes)}" for stage in stages)
+    said = "; ".join(f"{stage.kind} ({stage.content}) writes {_few(stage.writes)}" for stage in stages)
     return canvas.picture(f"{len(stages)} stages, one after the other: {said}.")
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) < 3 else f"{len(names)} tensors"
 
 
 def straight_through() -> Picture:

@@ -7,3 +7,6 @@ WIRE = "#E69F00"  # orange: what travels between two places
 QUIET = "#666666"  # lines, text of second rank
 PAPER = "#FFFFFF"  # behind every drawing, so that it is legible in a dark theme, too
 INK = "#1A1A1A"
+
+OBJECTS = (HOST, MENDED, "#CC79A7", WIRE, "#56B4E9")
+"""Boxes side by side. Each has its name beside it: a colour only says which box the name belongs to."""

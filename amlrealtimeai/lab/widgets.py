@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from amlrealtimeai.accel.models import ssdvgg
 from amlrealtimeai.errors import extras_named
-from amlrealtimeai.lab import blocks
+from amlrealtimeai.lab import blocks, detection
 from amlrealtimeai.lab.pictures import top
 from amlrealtimeai.npu.formats import BlockFormat
 
@@ -40,6 +41,30 @@ def mantissa_slider(values: Sequence[float]) -> Any:
     slider.observe(redraw, "value")
     redraw()
     return ipywidgets.VBox([slider, shown])
+
+
+def threshold_slider(picture: Any, outputs: Sequence[np.ndarray]) -> Any:
+    """Sliders for postprocess's two thresholds; below them the picture with the boxes that remain.
+
+    Its static twin: detection.thresholds(outputs, truth).
+    """
+    with extras_named():
+        import ipywidgets
+
+    select, nms = (
+        ipywidgets.FloatSlider(value, min=0.05, max=1.0, step=0.05, description=name, continuous_update=False)
+        for name, value in (("select", 0.5), ("NMS", 0.45))
+    )
+    shown = ipywidgets.HTML()
+
+    def redraw(_: Any = None) -> None:
+        found = ssdvgg.postprocess(outputs, select_threshold=select.value, nms_threshold=nms.value)
+        shown.value = f"{detection.draw(picture, *found)._repr_html_()}<br>{len(found[0])} boxes"
+
+    for slider in (select, nms):
+        slider.observe(redraw, "value")
+    redraw()
+    return ipywidgets.VBox([select, nms, shown])
 
 
 def upload_and_score(client: Any) -> Any:

@@ -1,5 +1,8 @@
 """The stages of a converted model, and a network's layers in floats."""
 
+import json
+import zipfile
+
 import numpy as np
 import onnx
 import pytest
@@ -48,3 +51,24 @@ def test_every_layer_in_floats():
     assert sorted(floats) == ["b", "y"] and (floats["b"] >= 0).all()
     report = compare.snr(program, x, floats, layout="nchw")
     assert len(report.layers) == 2 and report.worst.decibels > 25
+
+
+def test_each_of_several_npu_stages_is_looked_into(tmp_path):
+    short = two_layers()
+    del short.graph.node[2]
+    short.graph.output[0].name = "b"
+    path = tmp_path / "model.accelonnx"
+    pipeline = []
+    with zipfile.ZipFile(path, "w") as archive:
+        for file, network in (("a.npu", two_layers()), ("b.npu", short)):
+            npu.compile(network).save(tmp_path / file)
+            archive.write(tmp_path / file, file)
+            ends = {"inputs": {"x": "x:0"}, "outputs": {name: f"{name}:0" for name in "pqr"}}
+            pipeline.append({"type": "npu", "name": file, "file": file, **ends})
+        archive.writestr("service_def.json", json.dumps({"pipeline": pipeline}))
+
+    stages = lab.inside.stages_of(path)
+
+    assert [stage.content.split(",")[0] for stage in stages] == ["2 chains", "1 chains"]
+    assert len(lab.program_of(path).chains) == 2 and len(lab.program_of(path, "b.npu").chains) == 1
+    assert b"writes 3 tensors" in lab.diagrams.converted(stages).data

@@ -8,7 +8,10 @@ from amlrealtimeai import lazy
 _HOMES = {
     "certificate_names": "ssl",
     "diagnosis": "ssl",
+    "doubled": "detection",
     "fewest_bits": "convert",
+    "missed": "detection",
+    "overlap": "detection",
     "rotation": "ssl",
     "rounded_block": "convert",
     "shared_exponent": "quickstart",
