@@ -9,12 +9,20 @@ from amlrealtimeai.errors import (
     WebserviceException,
     WorkspaceException,
 )
+from amlrealtimeai.errors import WorkspaceException as ProjectSystemException
+
+
+class AuthenticationException(AzureMLException):
+    """Nothing here raises it: there is nobody to log in to."""
+
 
 __all__ = [
+    "AuthenticationException",
     "AzureMLException",
     "ComputeTargetException",
     "ImageException",
     "ModelNotFoundException",
+    "ProjectSystemException",
     "UserErrorException",
     "WebserviceException",
     "WorkspaceException",

@@ -7,13 +7,18 @@ from typing import Any
 from amlrealtimeai.errors import extras_named
 
 
-def attributes(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+def attributes(
+    package: str, homes: Mapping[str, str], other: Callable[[str], Any] | None = None
+) -> Callable[[str], Any]:
     """The __getattr__ of `package`; homes: the submodule that each name is found in, or that it is, if they are equal.
 
-    The function returns the object of that name and raises AttributeError for a name that `homes` does not have.
+    The function returns the object of that name and raises AttributeError for a name that `homes` does not have, or
+    does what `other` does with it.
     """
 
     def find(name: str) -> Any:
+        if name not in homes and other is not None:
+            return other(name)
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         with extras_named():

@@ -17,9 +17,16 @@ class ConversionRequest:
         self._source = source
 
     @known_keywords
-    def wait_for_completion(self, show_output: bool = False) -> bool:
-        """Wait for the end, with a progress bar on request; returns whether it succeeded."""
-        succeeded = self._operation.wait(show_output)
+    def wait_for_completion(self, show_output: bool = False, timeout: float | None = None) -> bool:
+        """Wait for the end, with a progress bar on request; returns whether it succeeded.
+
+        timeout: seconds after which it is False while the conversion goes on; None waits for the end.
+        """
+        if not self._operation.wait_until_ended(show_output, timeout):
+            if show_output:
+                print(f"The model {self._source.id!r} is still being converted after {timeout} s.")
+            return False
+        succeeded = self._operation.error is None
         if show_output and not succeeded:
             print(f"The model {self._source.id!r} was not converted: {self._operation.error}")
         return succeeded

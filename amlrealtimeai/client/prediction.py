@@ -110,6 +110,10 @@ class ServiceClient:
 
         One array, or a list in the order of the outputs' names; of a picture without the batch dimension.
         """
+        if isinstance(input_data, str) and input_data.lstrip()[:1] in ("{", "["):
+            raise InvalidInputError(
+                "expected a picture or a batch of arrays, got JSON, which scoring scripts take: this service has none"
+            )
         if isinstance(input_data, str | Path):
             input_data = read_file(input_data)
         elif hasattr(input_data, "read"):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from amlrealtimeai import __version__ as VERSION
 from amlrealtimeai import lazy
+from amlrealtimeai.core.cloud import names_of_azure
 
 if TYPE_CHECKING:
     from amlrealtimeai.core.compute import AksCompute, ComputeTarget, EdgeCompute
@@ -42,4 +43,12 @@ __getattr__ = lazy.attributes(
         "Webservice": "webservice",
         "Workspace": "workspace",
     },
+    names_of_azure(
+        __name__,
+        {
+            "Experiment Run ScriptRunConfig RunConfiguration": "Train in this process, with TensorFlow.",
+            "Environment": "Images have what serving needs: AccelContainerImage.image_configuration().",
+            "Datastore Dataset Keyvault": "Use files.",
+        },
+    ),
 )

@@ -9,7 +9,8 @@ from typing import Any
 from amlrealtimeai.errors import ConfigError
 
 KEYS = ("subscription_id", "resource_group", "workspace_name")
-_PLACES = (".amlrealtimeai/config.json", ".azureml/config.json", "aml_config/config.json", "config.json")
+_NAME = "config.json"
+_PLACES = (".amlrealtimeai", ".azureml", "aml_config", "")
 
 
 def home() -> Path:
@@ -17,26 +18,28 @@ def home() -> Path:
     return Path(os.environ.get("AMLREALTIMEAI_HOME") or "~/.amlrealtimeai").expanduser().resolve()
 
 
-def find(path: str | Path | None) -> Path | None:
+def find(path: str | Path | None, name: str | None = None) -> Path | None:
     """The config file at `path` (a file or a folder), or without a path the nearest one here or above, or None.
 
-    Raises ConfigError when a path was given and there is nothing.
+    name: of the file, for a folder. `write` puts a file into a folder of its own: one that is named as if it lay beside
+    that is found, too. Raises ConfigError when a path or a name was given and there is nothing.
     """
-    if path is not None:
-        given = Path(path).expanduser()
-        found = given if given.is_file() else _in_folder(given)
+    if path is not None or name is not None:
+        given = Path(path or ".").expanduser()
+        found = given if given.is_file() else _in_folder(given, name or _NAME)
+        found = found or (None if name else _in_folder(given.parent, given.name))
         if found is None:
             raise ConfigError(
-                f"no config.json at {given}. Write one with workspace.write_config({str(path)!r}), "
+                f"no {name or _NAME} at {given}. Write one with workspace.write_config({str(path)!r}), "
                 "or leave the path out to use the local workspace."
             )
         return found
     here = Path.cwd()
-    return next((found for folder in (here, *here.parents) if (found := _in_folder(folder))), None)
+    return next((found for folder in (here, *here.parents) if (found := _in_folder(folder, _NAME))), None)
 
 
-def _in_folder(folder: Path) -> Path | None:
-    return next((folder / place for place in _PLACES if (folder / place).is_file()), None)
+def _in_folder(folder: Path, name: str) -> Path | None:
+    return next((folder / place / name for place in _PLACES if (folder / place / name).is_file()), None)
 
 
 def read(path: Path) -> tuple[str, str, str]:

@@ -3,9 +3,10 @@
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from amlrealtimeai.core.arguments import check_name, check_strings, known_keywords, warn_without_meaning
+from amlrealtimeai.core.cloud import names_of_azure, needs_azure
 from amlrealtimeai.core.stored import Versioned
 from amlrealtimeai.core.tables import in_bytes
 from amlrealtimeai.core.workspace import Workspace
@@ -17,9 +18,20 @@ if TYPE_CHECKING:
     from amlrealtimeai.core.webservice import AksServiceDeploymentConfiguration, Webservice
     from amlrealtimeai.core.webservice.deployment import InferenceConfiguration
 
+__getattr__ = names_of_azure(
+    __name__,
+    {
+        "InferenceConfig": "A converted model needs no script: use AccelInferenceConfig from amlrealtimeai.accel.",
+        "ModelPackage Dataset": "",
+    },
+)
+
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}"
 
 
+@needs_azure("package profile", "Make an image: Image.create(workspace, name, [model], image_config).")
+@needs_azure("run datasets add_dataset_references sample_input_dataset sample_output_dataset resource_configuration")
+@needs_azure("get_sas_urls mime_type unpack", "See url and filename.")
 class Model(Versioned):
     """A registered model: by name (the latest version, or `version`), or by id "name:version".
 
@@ -29,6 +41,8 @@ class Model(Versioned):
     _table = "models"
     _not_found = ModelNotFoundError
     _creation = "Register one: Model.register(workspace, model_path, model_name)."
+    run_id: ClassVar[None] = None  # as of a model that no run has made
+    experiment_name: ClassVar[None] = None
 
     @known_keywords
     def __init__(
@@ -78,6 +92,11 @@ class Model(Versioned):
             resource_configuration=resource_configuration,
         )
         check_name("model_name", model_name, _NAME, "letters, digits, '.', '_' and '-', with a letter or digit first")
+        if not isinstance(model_path, str | Path):
+            raise InvalidInputError(
+                f"model_path: expected the path of one file or folder, got {model_path!r}. Put what belongs together "
+                "into a folder and register that."
+            )
         path = Path(model_path).expanduser()
         row: Row = {
             "name": model_name,

@@ -1,6 +1,8 @@
 """Work in a background thread that can be waited for, with a progress bar on request."""
 
+import math
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -39,10 +41,16 @@ class Operation(Generic[T]):
 
     def wait(self, show_output: bool) -> bool:
         """Wait for the end, with a bar when asked to; returns whether it succeeded."""
-        if show_output and self._thread.is_alive():
-            self._show()
-        self._thread.join()
+        self.wait_until_ended(show_output, None)
         return self.error is None
+
+    def wait_until_ended(self, show_output: bool, seconds: float | None) -> bool:
+        """Wait for the end, for at most so many seconds; returns whether it has ended."""
+        end = math.inf if seconds is None else time.monotonic() + max(0.0, seconds)
+        if show_output and self._thread.is_alive():
+            self._show(end)
+        self._thread.join(None if seconds is None else max(0.0, end - time.monotonic()))
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
@@ -53,16 +61,16 @@ class Operation(Generic[T]):
     def _note(self, step: str, fraction: float) -> None:
         self._step = (step, fraction)
 
-    def _show(self) -> None:
+    def _show(self, end: float) -> None:
         from tqdm.auto import tqdm
 
         with tqdm(total=100, desc=self.name, bar_format=self._format) as bar:
-            while self._thread.is_alive():
+            while self._thread.is_alive() and (left := end - time.monotonic()) > 0:
                 step, fraction = self._step
                 bar.set_postfix_str(step, refresh=False)
                 bar.n = round(100 * fraction)
                 bar.refresh()
-                self._thread.join(_REFRESH_SECONDS)
+                self._thread.join(min(_REFRESH_SECONDS, left))
             bar.set_postfix_str(self.state, refresh=False)
-            bar.n = 100 if self.error is None else bar.n
+            bar.n = 100 if self.state == SUCCEEDED else bar.n
             bar.refresh()

@@ -16,6 +16,7 @@ class Stored(Shown):
     """An object of a workspace; its attributes are those of the moment it was read, or last changed by itself."""
 
     _table: ClassVar[str]
+    created_by: ClassVar[None] = None  # nobody logs in
     workspace: Workspace
     _row: Row
 
@@ -80,6 +81,21 @@ class Stored(Shown):
             return {"properties": {**row["properties"], **added}}
 
         self._change(merged)
+
+    @known_keywords
+    def update_tags_properties(
+        self,
+        add_tags: dict[str, str] | None = None,
+        remove_tags: str | Iterable[str] | None = None,
+        add_properties: dict[str, str] | None = None,
+    ) -> None:
+        """add_tags, remove_tags and add_properties in one call."""
+        if add_properties is not None:
+            self.add_properties(add_properties)
+        if add_tags is not None:
+            self.add_tags(add_tags)
+        if remove_tags is not None:
+            self.remove_tags(remove_tags)
 
     def _describe(
         self, tags: dict[str, str] | None, properties: dict[str, str] | None, description: str | None

@@ -28,6 +28,10 @@ class Shown:
 class Listing(dict[str, T], Generic[T]):
     """A dict of objects by name that shows itself as a table."""
 
+    def __call__(self) -> "Listing[T]":
+        """The same: the first previews had methods, workspace.images(), where properties are now."""
+        return self
+
     def _repr_html_(self) -> str:
         if not self:
             return "<i>none</i>"

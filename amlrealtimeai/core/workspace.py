@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from amlrealtimeai.core import config
 from amlrealtimeai.core.arguments import check_name, check_strings, known_keywords, warn_without_meaning
+from amlrealtimeai.core.cloud import needs_azure
 from amlrealtimeai.core.tables import Listing, Shown
 from amlrealtimeai.errors import ConfigError, InUseError, InvalidInputError, StoreError, WorkspaceNotFoundError
 from amlrealtimeai.store import Store
@@ -26,6 +27,10 @@ _NAME_WORDS = "2 to 33 letters, digits, '-' and '_', with a letter or digit firs
 _GROUP = r"[A-Za-z0-9_(][A-Za-z0-9_().-]{0,89}"
 
 
+@needs_azure("experiments get_run environments service_context discovery_url get_mlflow_tracking_uri")
+@needs_azure("datastores datasets get_default_datastore get_default_keyvault", "Use files.")
+@needs_azure("list_keys sync_keys", "Services have keys of their own: service.get_keys().")
+@needs_azure("setup", "Nothing has to be set up: Workspace.create(name, exist_ok=True).")
 class Workspace(Shown):
     """The workspace of this name on this machine. Without a cloud, subscription and resource group are only names.
 
@@ -83,6 +88,10 @@ class Workspace(Shown):
         default_gpu_compute_target: Any = None,
         exist_ok: bool = False,
         show_output: bool = False,
+        adb_workspace: Any = None,
+        cmk_keyvault: str | None = None,
+        resource_cmk_uri: str | None = None,
+        hbi_workspace: bool = False,
     ) -> "Workspace":
         """Create the workspace; with exist_ok an existing one is returned, else it is an InvalidInputError.
 
@@ -98,6 +107,10 @@ class Workspace(Shown):
             container_registry=container_registry,
             default_cpu_compute_target=default_cpu_compute_target,
             default_gpu_compute_target=default_gpu_compute_target,
+            adb_workspace=adb_workspace,
+            cmk_keyvault=cmk_keyvault,
+            resource_cmk_uri=resource_cmk_uri,
+            hbi_workspace=hbi_workspace or None,
         )
         tagged = {f"tag:{key}": value for key, value in check_strings("tags", tags).items()}
         facts = {"name": name, "location": location, "created": now(), "friendly_name": friendly_name or name}
@@ -162,9 +175,7 @@ class Workspace(Shown):
         Without any config.json it is the local default workspace. Raises ConfigError for a file that cannot be used.
         """
         warn_without_meaning("Workspace.from_config", auth=auth)
-        if _file_name is not None:
-            path = Path(path or ".") / _file_name
-        file = config.find(path)
+        file = config.find(path, _file_name)
         if file is None:
             print(f"No config.json here or above: using the local workspace {LOCAL!r}.")
             return Workspace.default()

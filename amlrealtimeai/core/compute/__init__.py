@@ -1,5 +1,6 @@
 """Compute targets: where services run. On this machine a cluster is a number of emulated FPGAs behind one address."""
 
+from amlrealtimeai.core.cloud import names_of_azure
 from amlrealtimeai.core.compute.aks import (
     FPGA_QUOTA,
     FPGA_REGIONS,
@@ -24,3 +25,11 @@ __all__ = [
     "EdgeProvisioningConfiguration",
     "SslConfiguration",
 ]
+
+__getattr__ = names_of_azure(
+    __name__,
+    {
+        "AmlCompute BatchCompute DataFactoryCompute DatabricksCompute AdlaCompute HDInsightCompute RemoteCompute "
+        "ComputeInstance": "Services run on an AksCompute or an EdgeCompute; training runs in this process.",
+    },
+)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from amlrealtimeai.core.arguments import known_keywords, warn_without_meaning
+from amlrealtimeai.core.cloud import needs_azure
 from amlrealtimeai.core.compute.listing import list_target, read_tls, replace_certificate
 from amlrealtimeai.core.compute.target import ComputeTarget
 from amlrealtimeai.core.workspace import Workspace
@@ -79,6 +80,9 @@ class SslConfiguration:
     cert: str | None = None
     key: str | None = field(default=None, repr=False)
     cname: str | None = None
+    leaf_domain_label: str | None = None
+    overwrite_existing_domain: bool | None = None
+    renew: bool | None = None
 
 
 @dataclass
@@ -88,10 +92,17 @@ class AksUpdateConfiguration:
     ssl_configuration: SslConfiguration | None = None
 
 
+@needs_azure("cluster_fqdn cluster_resource_id system_services scaling", "Its services have the address: scoring_uri.")
 class AksCompute(ComputeTarget):
     """A cluster of `agent_count` emulated FPGAs. Its services share one gRPC server, reached at one address."""
 
     type: ClassVar[str] = "Aks"
+
+    class ClusterPurpose:
+        """Values of cluster_purpose, which has no meaning here."""
+
+        FAST_PROD = "FastProd"
+        DEV_TEST = "DevTest"
 
     @staticmethod
     @known_keywords
@@ -109,6 +120,8 @@ class AksCompute(ComputeTarget):
         dns_service_ip: str | None = None,
         docker_bridge_cidr: str | None = None,
         cluster_purpose: str | None = None,
+        load_balancer_type: str | None = None,
+        load_balancer_subnet: str | None = None,
         run_in: str = NOTEBOOK,
         keep_running: bool = False,
     ) -> AksProvisioningConfiguration:
@@ -129,6 +142,8 @@ class AksCompute(ComputeTarget):
             dns_service_ip=dns_service_ip,
             docker_bridge_cidr=docker_bridge_cidr,
             cluster_purpose=cluster_purpose,
+            load_balancer_type=load_balancer_type,
+            load_balancer_subnet=load_balancer_subnet,
         )
         cname, certificate, key = read_tls(ssl_cname, ssl_cert_pem_file, ssl_key_pem_file)
         return AksProvisioningConfiguration(
@@ -195,6 +210,11 @@ class AksCompute(ComputeTarget):
         return self._row["settings"]["vm_size"]
 
     @property
+    def agent_vm_size(self) -> str:
+        """The same as vm_size."""
+        return self.vm_size
+
+    @property
     def location(self) -> str:
         """Region; it only counts for the quota."""
         return self._row["settings"]["location"]
@@ -219,6 +239,18 @@ class AksCompute(ComputeTarget):
     def update(self, update_configuration: AksUpdateConfiguration) -> None:
         """Replace the certificate and key. New connections get the new ones at once; none is lost."""
         ssl = update_configuration.ssl_configuration
+        if ssl is not None and str(ssl.status).lower() == "disabled":
+            raise UnsupportedError(
+                "TLS is not switched off in place, because all clients have to change with it. Provision another "
+                "cluster without ssl_cname, and deploy there."
+            )
+        if ssl is not None:
+            warn_without_meaning(
+                "AksCompute.update",
+                leaf_domain_label=ssl.leaf_domain_label,
+                overwrite_existing_domain=ssl.overwrite_existing_domain,
+                renew=ssl.renew,
+            )
         if ssl is None or ssl.cert is None or ssl.key is None:
             raise InvalidInputError("expected AksUpdateConfiguration(SslConfiguration(cert=..., key=..., cname=...)).")
         self.refresh_state()
@@ -246,11 +278,13 @@ def _checked_count(count: Any) -> int:
 
 
 def _one_of(what: str, value: Any, known: tuple[str, ...]) -> str:
-    if value not in known:
+    folded = str(value).lower().replace(" ", "")  # "East US" and "standard_pb6s" are Azure's own other spellings
+    found = next((one for one in known if one.lower() == folded), None)
+    if found is None:
         expected = " or ".join(map(repr, known)) if len(known) < 3 else f"one of {', '.join(map(repr, known))}"
         reason = " (the size that has an FPGA)" if what == "vm_size" else ""
         raise ComputeTargetInputError(f"{what}: expected {expected}{reason}, got {value!r}")
-    return str(value)
+    return found
 
 
 def _checked_keep(keep_running: bool, run_in: str) -> bool:

@@ -2,9 +2,11 @@
 
 import importlib
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
 from amlrealtimeai.core.arguments import check_text, known_keywords
+from amlrealtimeai.core.cloud import needs_azure
 from amlrealtimeai.core.tables import Shown
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import ComputeTargetNotFoundError, UnsupportedError
@@ -26,6 +28,7 @@ class Configuration(Protocol):
         """List the target in the workspace, whole or not at all."""
 
 
+@needs_azure("id description tags modified_on is_attached list_nodes", "See serialize().")
 class ComputeTarget(Shown):
     """An existing compute target by name, as an object of its own class. Raises NotFoundError."""
 
@@ -69,6 +72,11 @@ class ComputeTarget(Shown):
     def name(self) -> str:
         """Name in the workspace."""
         return self._row["name"]
+
+    @property
+    def created_on(self) -> datetime:
+        """Time of creation, with its time zone (UTC)."""
+        return datetime.fromisoformat(self._row["created"])
 
     @property
     def provisioning_state(self) -> str:
@@ -120,6 +128,11 @@ class ComputeTarget(Shown):
         """Wait until the target is ready, or gone; here it is when `create` and `delete` return."""
         if show_output:
             print(f'{self.type} provisioning operation finished, operation "{self.provisioning_state}"')
+
+    @known_keywords
+    def wait_for_provisioning(self, show_output: bool = False) -> None:
+        """The previews' name of wait_for_completion."""
+        self.wait_for_completion(show_output)
 
     def delete(self) -> None:
         """Delete the target; InUseError when it has webservices."""

@@ -18,7 +18,7 @@ _ASKED = (
     *("autoscale_target_utilization", "collect_model_data", "cpu_cores", "memory_gb", "enable_app_insights"),
     *("scoring_timeout_ms", "replica_max_concurrent_requests", "max_request_wait_time", "gpu_cores"),
     *("period_seconds", "initial_delay_seconds", "timeout_seconds", "success_threshold", "failure_threshold"),
-    *("namespace", "token_auth_enabled"),
+    *("namespace", "token_auth_enabled", "cpu_cores_limit", "memory_gb_limit", "blobfuse_enabled"),
 )
 """Keywords that are passed on to the target, by name; False asks for nothing."""
 
@@ -73,6 +73,9 @@ class AksWebservice(Webservice):
         failure_threshold: int | None = None,
         namespace: str | None = None,
         token_auth_enabled: bool | None = None,
+        cpu_cores_limit: float | None = None,
+        memory_gb_limit: float | None = None,
+        blobfuse_enabled: bool | None = None,
     ) -> AksServiceDeploymentConfiguration:
         """Describe a service.
 
@@ -123,6 +126,9 @@ class AksWebservice(Webservice):
         failure_threshold: int | None = None,
         namespace: str | None = None,
         token_auth_enabled: bool | None = None,
+        cpu_cores_limit: float | None = None,
+        memory_gb_limit: float | None = None,
+        blobfuse_enabled: bool | None = None,
     ) -> None:
         """Change the service in place: requests in flight finish, none is refused. A stopped service is deployed again.
 

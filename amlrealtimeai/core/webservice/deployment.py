@@ -89,6 +89,13 @@ def check_service_name(name: str) -> None:
     check_name("service name", name, _NAME, "3 to 32 lower-case letters, digits and '-', with a letter first")
 
 
+def check_free(workspace: Workspace, name: str, overwrite: bool) -> None:
+    """WebserviceInputError where a service of this name runs that is not to be replaced."""
+    before = workspace.store.find("webservices", name=name)
+    if before is not None:
+        _check_replaceable(workspace, before, overwrite)
+
+
 def deploy(workspace: Workspace, wish: Wish, overwrite: bool) -> None:
     """List the service and start it. An existing one is replaced if it is stopped, or with `overwrite`.
 

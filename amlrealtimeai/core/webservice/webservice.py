@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from amlrealtimeai.core.arguments import check_text, known_keywords
+from amlrealtimeai.core.cloud import needs_azure
 from amlrealtimeai.core.compute import ComputeTarget, own
 from amlrealtimeai.core.image import Image, ImageConfiguration
 from amlrealtimeai.core.model import Model
@@ -33,6 +34,9 @@ _WAIT_SECONDS = 600.0
 _KEYS = {"primary": "primary", "secondary": "secondary", "primary key": "primary", "secondary key": "secondary"}
 
 
+@needs_azure("deploy deploy_local_model", "Use deploy_from_model, with a converted model.")
+@needs_azure("swagger_uri environment inference_config", "The interface is TensorFlow Serving's Predict: scoring_uri.")
+@needs_azure("get_access_token", "Use keys: get_keys().")
 class Webservice(Asked, Stored):
     """An existing webservice by name. Raises NotFoundError."""
 
@@ -98,10 +102,17 @@ class Webservice(Asked, Stored):
     ) -> "Webservice":
         """Like deploy_from_image, for a converted model; an image is built first if `image_config` is given."""
         model = deployment.model_of(workspace, None, models)
-        image = Image.create(workspace, name, model, image_config) if image_config is not None else None
-        if image is not None:
-            image.wait_for_creation()
-        return _deploy(workspace, name, model, image, deployment_config, deployment_target, overwrite)
+        if image_config is None:
+            return _deploy(workspace, name, model, None, deployment_config, deployment_target, overwrite)
+        deployment.check_service_name(name)
+        deployment.check_free(workspace, name, overwrite)  # before the time and the room that an image takes
+        image = Image.create(workspace, name, model, image_config)
+        image.wait_for_creation()
+        try:
+            return _deploy(workspace, name, model, image, deployment_config, deployment_target, overwrite)
+        except BaseException:
+            image.delete()
+            raise
 
     @known_keywords
     def wait_for_deployment(self, show_output: bool = False, timeout_sec: float | None = None) -> None:
@@ -170,6 +181,10 @@ class Webservice(Asked, Stored):
         """Stop the service and forget it; requests are refused when this returns. Raises NotFoundError the 2nd time."""
         deployment.delete(self.workspace, self._row)
 
+    def update_deployment_state(self) -> None:
+        """Read the service again from the workspace; `state` and `error` are always those of now."""
+        self._row = deployment.same_service(self.workspace, self._row)
+
     # --- what it is ----------------------------------------------------------------------------------------------
 
     @staticmethod
@@ -183,6 +198,7 @@ class Webservice(Asked, Stored):
         model_id: str | None = None,
         tags: Any = None,
         properties: Any = None,
+        image_digest: str | None = None,
     ) -> "Sequence[Webservice]":
         """Webservices of the workspace, oldest first."""
         image, image_version = split_id(image_id, "image") if image_id else (image_name, None)
@@ -190,6 +206,8 @@ class Webservice(Asked, Stored):
         images = {"image_name": image, "image_version": image_version}
         rows = Webservice._rows(workspace, tags, properties, **images, model_name=model, model_version=version)
         found = [Webservice(workspace, row["name"]) for row in rows]
+        if image_digest is not None:
+            found = [item for item in found if item.image is not None and item.image.digest == image_digest]
         return [item for item in found if compute_type is None or item.compute_type.lower() == compute_type.lower()]
 
     @property
