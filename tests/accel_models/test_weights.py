@@ -7,7 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from amlrealtimeai import resources
-from amlrealtimeai.accel.models import QuantizedResnet50, Resnet50
+from amlrealtimeai.accel.models import QuantizedResnet50, Resnet50, Vgg16
 from amlrealtimeai.errors import UnsupportedError, WeightsError
 from tests.accel_models.tiny import QuantizedTiny, Tiny
 
@@ -146,6 +146,26 @@ def test_random_weights_are_seeded_keep_their_size_and_say_so(tmp_path, caplog):
     assert caplog.messages[0] == ("resnet50 has random weights: good for measuring time; its predictions mean nothing.")
 
 
+def test_an_archive_of_ones_own_is_read_and_another_networks_is_refused(tmp_path):
+    archive = tmp_path / "own.npz"
+    for suffix in ("", ".sha256"):
+        (tmp_path / f"own.npz{suffix}").write_bytes(resources.path(f"weights/resnet50.npz{suffix}").read_bytes())
+    with tf.Graph().as_default(), tf.Session() as session:
+        model = Resnet50(tmp_path, weights=archive)
+        model.import_graph_def()
+        model.restore_weights(session)
+        own = session.run(CONV1)
+    with tf.Graph().as_default(), tf.Session() as session:
+        shipped = Resnet50(tmp_path, weights="workshop")
+        shipped.import_graph_def()
+        shipped.restore_weights(session)
+        assert np.array_equal(session.run(CONV1), own)
+        other = Vgg16(tmp_path, weights=archive)
+        other.import_graph_def()
+        with pytest.raises(WeightsError, match=r"own.npz holds weights of resnet50, expected vgg16\. Give an archive"):
+            other.restore_weights(session)
+
+
 def test_the_environment_names_the_default(tmp_path, monkeypatch, checkpoint):
     monkeypatch.setenv("AMLREALTIMEAI_WEIGHTS", "nowhere")
     with pytest.raises(
@@ -262,7 +282,11 @@ def test_a_saved_model_keeps_what_the_graph_says(float_resnet, tmp_path):
 
 @pytest.mark.parametrize(
     ("network", "choice"),
-    [("resnet50", "weights='workshop'"), ("resnet152", "weights='random'"), ("vgg16", "weights='random'")],
+    [
+        ("resnet50", "weights='workshop'"),
+        ("resnet152", "weights='random'"),
+        ("vgg16", "weights='random'"),
+    ],
 )
 def test_advice_names_weights_that_there_are(network, choice):
     from amlrealtimeai.accel.models import keras_file

@@ -75,7 +75,8 @@ class FloatModel:
         ImageNet weights. It need not exist.
     is_frozen: True keeps the network's variables out of TRAINABLE_VARIABLES.
     weights: "workshop" (shipped; trained on pictures made of emoji), "imagenet" (keras.applications, downloaded once),
-        "random", a folder that save_weights wrote to, or a Keras .h5 file. None: AMLREALTIMEAI_WEIGHTS, else workshop.
+        "random", a folder that save_weights wrote to, a Keras .h5 file, or an archive .npz that training wrote. None:
+        AMLREALTIMEAI_WEIGHTS, else workshop.
     Raises WeightsError where `weights` does not exist.
     """
 

@@ -56,7 +56,11 @@ def decode(offsets: np.ndarray, block: int) -> np.ndarray:
 
 def encode(boxes: np.ndarray, block: int) -> np.ndarray:
     """The inverse of decode: what the network has to say for boxes [..., 4] (broadcast to the block's anchors)."""
-    base = anchors()[block]
+    return offsets_from(boxes, anchors()[block])
+
+
+def offsets_from(boxes: np.ndarray, base: np.ndarray) -> np.ndarray:
+    """The same for any anchors `base` [..., 4], centre y, centre x, height, width."""
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
     size = boxes[..., 2:] - boxes[..., :2]
     moved = (centre - base[..., :2]) / (_CENTRE_VARIANCE * base[..., 2:])

@@ -1,4 +1,4 @@
-"""Where weights come from: "workshop" | "imagenet" | "random" | a checkpoint's folder | a Keras .h5 file.
+"""Where weights come from: "workshop" | "imagenet" | "random" | a checkpoint's folder | a Keras .h5 file | an archive.
 
 Named sources use Keras' names and layouts, checkpoints the variables' own names; both end as one list of values.
 """
@@ -24,13 +24,14 @@ ENVIRONMENT_VARIABLE = "AMLREALTIMEAI_WEIGHTS"
 NAMED = ("workshop", "imagenet", "random")
 
 _DEFAULT = "workshop"
+_ANOTHER_ARCHIVE = "Give an archive that 'python -m amlrealtimeai.lab.training' wrote, with its .sha256 beside it."
 _log = logging.getLogger(__name__)
 
 Source = str | Path
 
 
 def resolve(weights: str | os.PathLike[str] | None, network: "Network") -> Source:
-    """The source that `weights` means: a name of NAMED, or an existing folder or .h5 file.
+    """The source that `weights` means: a name of NAMED, or an existing folder, .h5 file or archive (.npz).
 
     None reads the environment variable AMLREALTIMEAI_WEIGHTS, else "workshop"; a network for which none ship falls back
     to "random", said in one line. Raises WeightsError for a name or path that does not exist.
@@ -85,11 +86,11 @@ def classifier_values(source: Source, network: "Network", folder: Path) -> dict[
 
 
 def _existing(path: Path) -> Path:
-    if path.is_dir() or (path.suffix == ".h5" and path.is_file()):
+    if path.is_dir() or (path.suffix in (".h5", ".npz") and path.is_file()):
         return path
     raise WeightsError(
         f"there are no weights {str(path)!r}: expected one of {', '.join(NAMED)}, a folder that save_weights wrote to, "
-        "or a Keras .h5 file"
+        "a Keras .h5 file, or an archive .npz that training wrote"
     )
 
 
@@ -104,6 +105,8 @@ def _arrays(
     source: Source, network: "Network", folder: Path, names: Sequence[str] | None = None
 ) -> Mapping[str, np.ndarray]:
     if isinstance(source, Path):
+        if source.suffix == ".npz":
+            return codec.load(source, network.name, names, _ANOTHER_ARCHIVE)
         return keras_file.read(source)
     if source == "imagenet":
         return keras_file.read(keras_file.imagenet(network.name, network.keras_file, folder))

@@ -6,7 +6,7 @@ No picture is downloaded; licences of the emoji are in data/README.md.
 from amlrealtimeai.lab.images.backgrounds import BACKGROUNDS
 from amlrealtimeai.lab.images.compose import compose, dataset, jpeg_bytes, save_jpeg
 from amlrealtimeai.lab.images.folders import PETS, Pet, arrays, compose_pet, pets, write_folder, write_pets
-from amlrealtimeai.lab.images.scenes import Box, read_voc, scene, write_voc
+from amlrealtimeai.lab.images.scenes import Box, VocFolder, read_voc, scene, write_voc
 from amlrealtimeai.lab.images.sprites import (
     DESIGNS,
     TRAINING_DESIGNS,
@@ -25,6 +25,7 @@ __all__ = [
     "UNSEEN_DESIGN",
     "Box",
     "Pet",
+    "VocFolder",
     "arrays",
     "class_indices",
     "compose",

@@ -1,10 +1,12 @@
 """Scenes with several objects and their boxes, for detection: as arrays, or as a folder in PASCAL VOC's layout."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
+from PIL import Image
 
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.lab.images import backgrounds, objects
@@ -14,6 +16,7 @@ from amlrealtimeai.lab.images.sprites import drawn, sprite, voc_emoji, voc_label
 _ATTEMPTS = 20  # to find a free place for an object
 _OVERLAP = 0.15  # of two boxes: intersection over union
 _VISIBLE = 0.7  # of a box, inside the picture
+SCALE = (0.2, 0.55, 0.8)
 
 
 class Box(NamedTuple):
@@ -34,8 +37,11 @@ def scene(
     design: str = "noto",
     background: str = "procedural",
     variety: float = 0.5,
+    scale: tuple[float, float, float] = SCALE,
 ) -> tuple[np.ndarray, list[Box]]:
     """A picture uint8 [size, size, 3] with 1 to `most` objects of VOC classes, and their boxes.
+
+    scale: an object's longer side as a share of the picture's: the smallest, the largest of several, of a lone one.
 
     Boxes hug what is drawn of an object, clipped to the picture; objects hardly overlap. Raises InvalidInputError for a
     design or background that there is not, or a size under 64.
@@ -50,7 +56,7 @@ def scene(
     for _ in range(_ATTEMPTS):
         name = known[rng.integers(len(known))]
         thing = objects.styled(sprite(design, voc_emoji()[name]), variety, rng)
-        longer = rng.uniform(0.2, 0.8 if wanted == 1 else 0.55) * size
+        longer = rng.uniform(scale[0], scale[2] if wanted == 1 else scale[1]) * size
         placed = objects.placed(thing, longer, size, variety, rng)
         box = _box(placed, voc_labels().index(name), size)
         if box is not None and all(_shared(box, other) < _OVERLAP for other in boxes):
@@ -91,6 +97,37 @@ def read_voc(path: str | Path) -> list[Box]:
         return boxes
     except (OSError, ElementTree.ParseError, ValueError, ZeroDivisionError) as error:
         raise InvalidInputError(f"{path} is no annotation as PASCAL VOC has them: {error}") from None
+
+
+class VocFolder:
+    """Own pictures in PASCAL VOC's layout: those of ImageSets/Main/trainval.txt, or all that have an annotation.
+
+    Raises InvalidInputError for a folder that holds none, or an annotation or picture that cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        listing = folder / "ImageSets" / "Main" / "trainval.txt"
+        if listing.exists():
+            self.names: Sequence[str] = [line.split()[0] for line in listing.read_text().splitlines() if line.strip()]
+        else:
+            self.names = sorted(path.stem for path in (folder / "Annotations").glob("*.xml"))
+        if not self.names:
+            raise InvalidInputError(
+                f"{folder} holds no pictures in PASCAL VOC's layout: expected Annotations/NAME.xml and "
+                "JPEGImages/NAME.jpg; amlrealtimeai.lab.images.write_voc writes such a folder"
+            )
+
+    def read(self, number: int) -> tuple[Image.Image, list[Box]]:
+        """Picture `number`, RGB, and its boxes."""
+        name = self.names[number]
+        path = self.folder / "JPEGImages" / f"{name}.jpg"
+        try:
+            with Image.open(path) as stored:
+                picture = stored.convert("RGB")
+        except OSError as error:
+            raise InvalidInputError(f"{path} cannot be read as a picture: {error}") from None
+        return picture, read_voc(self.folder / "Annotations" / f"{name}.xml")
 
 
 def _box(placed: objects.Placed, label: int, size: int) -> Box | None:
