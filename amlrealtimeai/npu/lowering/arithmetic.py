@@ -16,7 +16,7 @@ _HARD_SWISH = (float(np.float32(1 / 6)), 0.5)
 def batch_norm(found: LayerList, node: NodeProto) -> None:
     """BatchNormalization at inference, along the second axis."""
     view, values = found.plain_view(node), attributes(node)
-    if values.get("training_mode"):
+    if values.get("training_mode") or any(node.output[1:]):
         raise unsupported(node, "it is in training mode", "a model exported for inference")
     if values.get("spatial", 1) == 0:
         raise unsupported(node, "its constants vary inside the image (spatial = 0)", "one constant per channel")
@@ -54,7 +54,7 @@ def _per_channel(
     """Each constant, which is spread over the view's axes, as float64 [channels]; the view, rearranged for that."""
     spread = [_spread(found, view, constant) for constant in constants]
     varying = {len(view.axes) - c.ndim + i for c in constants for i, size in enumerate(c.shape) if size != 1}
-    if any(values is None for values in spread) and len(varying) == 1 and len(view.axes) <= 4:
+    if any(values is None for values in spread) and len(varying) == 1 and 0 not in varying and len(view.axes) <= 4:
         others = iter("hw")
         letters = ["c" if i in varying else next(others) for i in range(1, len(view.axes))]
         view = found.rearranged(node, view, "n" + "".join(letters))
@@ -280,6 +280,8 @@ def power(found: LayerList, node: NodeProto) -> None:
     if exponent is None or exponent.size != 1 or float(exponent.reshape(-1)[0]) not in (1, 2):
         raise unsupported(node, "its exponent is not 1 or 2", "the constant exponents 1 and 2; the rest on the host")
     view = found.plain_view(node)
+    if exponent.ndim > len(view.axes):
+        raise unsupported(node, f"its exponent {list(exponent.shape)} adds axes", "one number")
     if float(exponent.reshape(-1)[0]) == 1:
         found.views[node.output[0]] = view
     else:
@@ -295,4 +297,9 @@ def where(found: LayerList, node: NodeProto) -> None:
     view = found.plain_view(node, number)
     if condition.ndim > len(view.axes) or condition.size > 1:
         raise unsupported(node, "its condition has several values", "a condition of one value")
+    other = found.graph.constant(node.input[3 - number])
+    sizes = extents(found.view(node, 3 - number).axes) if other is None else list(other.shape)
+    aligned = zip(sizes[::-1], extents(view.axes)[::-1], strict=False)
+    if len(sizes) > len(view.axes) or any(size not in (1, whole) for size, whole in aligned):
+        raise unsupported(node, "what it does not choose makes the result larger", "operands of one size")
     found.views[node.output[0]] = view

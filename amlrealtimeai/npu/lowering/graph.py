@@ -41,9 +41,35 @@ def attributes(node: NodeProto) -> dict[str, Any]:
     return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
 
 
+def check_attributes(nodes: Sequence[NodeProto], opset: int) -> None:
+    """Raise InvalidInputError where an attribute has another type than ONNX gives it, or is missing."""
+    for node in nodes:
+        if node.domain not in ("", "ai.onnx") or not onnx.defs.has(node.op_type, max_inclusive_version=opset):
+            continue
+        given = {attribute.name: attribute.type for attribute in node.attribute}
+        for name, known in onnx.defs.get_schema(node.op_type, opset).attributes.items():
+            wanted = known.type.name
+            if name in given and AttributeProto.AttributeType.Name(given[name]) != wanted:
+                found = AttributeProto.AttributeType.Name(given[name])
+                problem = f"its attribute {name} is {found}, expected {wanted}"
+            elif known.required and name not in given:
+                problem = f"its attribute {name} is missing"
+            else:
+                continue
+            raise InvalidInputError(f"node {label(node)} ({node.op_type}): {problem}")
+
+
 def label(node: NodeProto) -> str:
     """The node's name, or that of its first output where it has none."""
-    return node.name or node.output[0]
+    return node.name or next((name for name in node.output if name), "without a name")
+
+
+def places(node: NodeProto, axes: Sequence[int], rank: int) -> list[int]:
+    """Axes counted from 0 where some are counted from the end; each may occur once. Raises InvalidInputError."""
+    found = [axis + rank if axis < 0 else axis for axis in axes]
+    if len(set(found)) != len(found) or any(not 0 <= axis < rank for axis in found):
+        raise InvalidInputError(f"node {label(node)} ({node.op_type}): it names the axes {list(axes)} of {rank}")
+    return found
 
 
 class Refusal(UnsupportedError):
@@ -72,11 +98,14 @@ class Graph:
             raise InvalidInputError(f"expected a graph with nodes and outputs, got an empty one ({graph.name!r})")
         self.outputs = _outputs(graph, outputs)
         self.opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
+        check_attributes(graph.node, self.opset)
         nodes, needed = _needed(graph.node, self.outputs)
         # copies, because any part of a protobuf message keeps all of it in memory
         self.nodes = [_copied(node) for node in nodes]
         self._initializers = {tensor.name: tensor for tensor in graph.initializer}
         self._constants: dict[str, np.ndarray] = {}
+        # constants made from the sizes of values: where they say 1 of the batch, it may be any
+        self._from_sizes: set[str] = set()
         self._sparse = {tensor.values.name for tensor in graph.sparse_initializer}
         inputs = [value for value in graph.input if value.name not in self._initializers and value.name in needed]
         if len(inputs) != 1:
@@ -133,7 +162,14 @@ class Graph:
         feeds = {name: value for name, value in zip(inputs, constants, strict=True) if value is not None}
         for name, result in zip(node.output, self._evaluate(node, feeds), strict=False):
             self._constants[name] = np.asarray(result)
+        if self._from_sizes.intersection(inputs):
+            self._from_sizes.update(node.output)
         return True
+
+    def fixes_batch(self, node: NodeProto, number: int) -> bool:
+        """Whether the number that the node has for the batch in that input is the model's own, and the batch is not."""
+        computed = number < len(node.input) and node.input[number] in self._from_sizes
+        return self.input_sizes[0] == 0 and not computed
 
     def _evaluate(self, node: NodeProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         """The results of a node on constants, by onnx's reference evaluator."""
@@ -185,6 +221,7 @@ class Graph:
         """Evaluate a Shape node of a value of those sizes."""
         given = attributes(node)
         self._constants[node.output[0]] = np.array(sizes, np.int64)[given.get("start", 0) : given.get("end")]
+        self._from_sizes.add(node.output[0])
 
 
 def _copied(node: NodeProto) -> NodeProto:
@@ -209,7 +246,14 @@ def _outputs(graph: GraphProto, wanted: Sequence[str] | None) -> list[str]:
 
 def _needed(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> tuple[list[NodeProto], set[str]]:
     """The nodes that `outputs` depend on, each after those that it reads, and the names of all values on the way."""
-    makers = {name: number for number, node in enumerate(nodes) for name in node.output if name}
+    makers: dict[str, int] = {}
+    for number, node in enumerate(nodes):
+        for name in node.output:
+            if name in makers:
+                raise InvalidInputError(
+                    f"value {name} is written by two nodes: {label(nodes[makers[name]])}, {label(node)}"
+                )
+            makers |= {name: number} if name else {}
     kept: list[NodeProto] = []
     state: dict[int, bool] = {}  # False while the nodes before it are visited
     stack = [makers[name] for name in reversed(outputs) if name in makers]

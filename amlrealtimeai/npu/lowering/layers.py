@@ -177,6 +177,8 @@ class LayerList:
         fits = (
             max(height, width) <= LARGEST_SIDE and channels <= LARGEST_CHANNELS and prod(layer.shape) <= LARGEST_TENSOR
         )
+        if min(layer.shape) < 1:
+            raise Refusal(f"nothing is left of its result: {height} x {width} x {channels}", "sizes of 1 and more")
         if not fits:
             limits = f"{LARGEST_SIDE} rows and columns, {LARGEST_CHANNELS} channels, {LARGEST_TENSOR} values"
             raise Refusal(f"its result has the size {height} x {width} x {channels}", f"at most {limits}")

@@ -9,7 +9,7 @@ from onnx import NodeProto, TensorProto
 
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.npu.instructions import Shape
-from amlrealtimeai.npu.lowering.graph import attributes, label, unsupported
+from amlrealtimeai.npu.lowering.graph import attributes, label, places, unsupported
 from amlrealtimeai.npu.lowering.layers import Layer, LayerList, Step
 from amlrealtimeai.npu.lowering.views import (
     BATCH,
@@ -76,7 +76,14 @@ def reshape(found: LayerList, node: NodeProto) -> None:
     target = found.integers(node, "shape", 1)
     if target is None:
         raise InvalidInputError(f"node {label(node)} (Reshape) has no shape")
-    _reshape_to(found, node, found.plain_view(node), target)
+    if 0 in target and attributes(node).get("allowzero"):
+        raise unsupported(node, f"it makes {target}, of which nothing is left", "sizes of 1 and more")
+    view = found.plain_view(node)
+    if target[:1] == [1] and view.axes[0] == BATCH and found.graph.fixes_batch(node, 1):
+        raise unsupported(
+            node, f"it regroups any number of images as {target}", "-1 or 0 for the batch, or a batch of 1"
+        )
+    _reshape_to(found, node, view, target)
 
 
 def flatten(found: LayerList, node: NodeProto) -> None:
@@ -91,7 +98,10 @@ def squeeze(found: LayerList, node: NodeProto) -> None:
     """Drop axes of size 1."""
     view = found.plain_view(node)
     axes = found.integers(node, "axes", 1)
-    chosen = {i % len(view.axes) for i in axes} if axes is not None else {i for i, a in enumerate(view.axes) if not a}
+    single = {i for i, axis in enumerate(view.axes) if not axis}
+    # without a list ONNX drops every axis of size 1, the batch too where it is always 1
+    fixed = {i for i, axis in enumerate(view.axes) if axis == BATCH and found.graph.input_sizes[0] == 1}
+    chosen = set(places(node, axes, len(view.axes))) if axes else single | fixed
     if any(view.axes[i] for i in chosen):
         raise unsupported(
             node, f"it drops axes {sorted(chosen)} of {described(view.axes)}", "axes of size 1 after the batch"
@@ -104,8 +114,8 @@ def unsqueeze(found: LayerList, node: NodeProto) -> None:
     view = found.plain_view(node)
     new = found.integers(node, "axes", 1) or []
     rank = len(view.axes) + len(new)
-    places, old = {i % rank for i in new}, iter(view.axes)
-    found.views[node.output[0]] = replace(view, axes=tuple(() if i in places else next(old) for i in range(rank)))
+    added, old = places(node, new, rank), iter(view.axes)
+    found.views[node.output[0]] = replace(view, axes=tuple(() if i in added else next(old) for i in range(rank)))
 
 
 def shape_of(found: LayerList, node: NodeProto) -> None:
@@ -124,10 +134,10 @@ def pad(found: LayerList, node: NodeProto) -> None:
     value = found.weights(node, 2, "padding value")
     filler = float(value.reshape(-1)[0]) if value is not None and value.size else attributes(node).get("value", 0.0)
     rank = len(view.axes)
-    places = [i % rank for i in chosen] if chosen is not None else list(range(rank))
-    if len(amounts) != 2 * len(places) or (mode != "constant" and mode not in _PAD_MODES):
+    padded = places(node, chosen, rank) if chosen is not None else list(range(rank))
+    if len(amounts) != 2 * len(padded) or (mode != "constant" and mode not in _PAD_MODES):
         raise unsupported(node, f"it has mode {mode} and pads {amounts}", "constant, reflect, edge and wrap")
-    around = {p: (amounts[i], amounts[i + len(places)]) for i, p in enumerate(places)}
+    around = {p: (amounts[i], amounts[i + len(padded)]) for i, p in enumerate(padded)}
     around = {place: pair for place, pair in around.items() if pair != (0, 0)}
     letters = letters_of(view.axes, found.shapes[view.tensor])
     sizes = dict(zip("hwc", found.shapes[view.tensor], strict=True))
@@ -162,11 +172,16 @@ def cut(found: LayerList, node: NodeProto) -> None:
     if starts is None or ends is None:
         raise InvalidInputError(f"node {label(node)} (Slice) has no bounds")
     axes = found.integers(node, "axes", 3)
-    axes = list(range(len(starts))) if axes is None else axes
+    axes = places(node, list(range(len(starts))) if axes is None else axes, len(view.axes))
     steps = found.integers(node, "steps", 4) or [1] * len(starts)
     lists = {}
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        place = axis % len(view.axes)
+    for start, end, place, step in zip(starts, ends, axes, steps, strict=True):
+        if (
+            view.axes[place] == BATCH
+            and (start, end >= 2**31 - 1, step) != (0, True, 1)
+            and found.graph.fixes_batch(node, 2)
+        ):
+            raise unsupported(node, "it selects from the batch", "axes behind the batch")
         lists[place] = np.arange(extents(view.axes)[place])[start:end:step]
     _select(found, node, view, lists)
 
@@ -186,8 +201,10 @@ def gather(found: LayerList, node: NodeProto) -> None:
     view, indices = found.plain_view(node), found.constant(node, 1)
     if indices is None or indices.ndim > 1:
         raise unsupported(node, "its indices are computed or have several axes", "a constant list of positions")
-    axis = attributes(node).get("axis", 0) % len(view.axes)
+    (axis,) = places(node, [attributes(node).get("axis", 0)], len(view.axes))
     size = extents(view.axes)[axis]
+    if view.axes[axis] == BATCH and found.graph.fixes_batch(node, 1):
+        raise unsupported(node, "it selects from the batch", "axes behind the batch")
     wanted = np.where(indices < 0, indices + size, indices).reshape(-1)
     if wanted.size and not (wanted.min() >= 0 and wanted.max() < size):
         raise InvalidInputError(f"node {label(node)} (Gather): positions beyond the {size} that there are")
@@ -201,14 +218,16 @@ def gather(found: LayerList, node: NodeProto) -> None:
 def divide(found: LayerList, node: NodeProto) -> None:
     """Split: each output is a part of the axis."""
     view = found.plain_view(node)
-    axis = attributes(node).get("axis", 0) % len(view.axes)
+    (axis,) = places(node, [attributes(node).get("axis", 0)], len(view.axes))
     size, count = extents(view.axes)[axis], len(node.output)
     parts = found.integers(node, "split", 1)
     if parts is None:
         each = -(-size // count)
         parts = [each] * (count - 1) + [size - each * (count - 1)]
     if sum(parts) != size or len(parts) != count or min(parts) < 1:
-        raise InvalidInputError(f"node {label(node)} (Split): parts {parts} of {size} positions")
+        raise unsupported(
+            node, f"it splits {size} positions into {parts}", "parts that are not empty, behind the batch"
+        )
     first = 0
     for name, part in zip(node.output, parts, strict=True):
         if name:
@@ -224,8 +243,8 @@ def expand(found: LayerList, node: NodeProto) -> None:
     if node.op_type == "Expand":
         given = [1] * (rank - len(given)) + given
     sizes = extents(view.axes)
-    if len(given) != len(view.axes):
-        raise unsupported(node, f"it makes {len(given)} axes of {described(view.axes)}", "as many axes as before")
+    if len(given) != len(view.axes) or min(given) < 1:
+        raise unsupported(node, f"it makes {given} of {described(view.axes)}", "as many axes as before, none empty")
     if node.op_type == "Tile":
         lists = {i: np.tile(np.arange(size), given[i]) for i, size in enumerate(sizes)}
     else:
@@ -263,7 +282,7 @@ def concat(found: LayerList, node: NodeProto) -> None:
     if any(value is not None for value in constants):
         raise unsupported(node, "some of its parts are constants", "parts that depend on the input")
     views = [found.plain_view(node, i) for i in range(len(node.input))]
-    axis = attributes(node)["axis"] % len(views[0].axes)
+    (axis,) = places(node, [attributes(node)["axis"]], len(views[0].axes))
     sizes = [extents(view.axes) for view in views]
     alike = all(s[:axis] + s[axis + 1 :] == sizes[0][:axis] + sizes[0][axis + 1 :] for s in sizes)
     if not alike or axis == 0 or len(sizes[0]) > 4:
@@ -321,7 +340,8 @@ def resize(found: LayerList, node: NodeProto) -> None:
         raise unsupported(node, f"it has mode {mode} with {how}", "nearest and linear, stretched, not antialiased")
     rounding = "floor" if node.op_type == "Upsample" else values.get("nearest_mode", "round_prefer_floor")
     for axis, (target, scale) in _resized(found, node, sizes).items():
-        at = _COORDINATES[how](np.arange(target, dtype=np.float64), target, sizes[axis], scale)
+        # in float32, as runtimes compute it: the nearest of two that are equally far depends on it
+        at = _COORDINATES[how](np.arange(target, dtype=np.float32), target, sizes[axis], np.float32(scale))
         if mode == "nearest":
             wanted = np.clip(_ROUNDINGS[rounding](at), 0, sizes[axis] - 1).astype(np.int64)
             view = found.selected(node, view, {axis: wanted})
@@ -332,7 +352,7 @@ def resize(found: LayerList, node: NodeProto) -> None:
 
 def _resized(found: LayerList, node: NodeProto, sizes: list[int]) -> dict[int, tuple[int, float]]:
     """For every axis that changes: its new size and its scale."""
-    axes = attributes(node).get("axes") or list(range(len(sizes)))
+    axes = places(node, attributes(node).get("axes") or list(range(len(sizes))), len(sizes))
     upsample = node.op_type == "Upsample"
     targets = None if upsample else found.integers(node, "sizes", 3)
     given = attributes(node).get("scales")
@@ -346,6 +366,8 @@ def _resized(found: LayerList, node: NodeProto, sizes: list[int]) -> dict[int, t
     for i, axis in enumerate(axes):
         size = sizes[axis]
         target = targets[i] if targets else int(np.floor(np.float32(size) * np.float32(given[i])))  # type: ignore[index]
+        if axis == 0 and target != 1:
+            raise unsupported(node, "it resizes the batch", "height and width, and the batch as it is")
         if axis != 0 and target < 1:
             raise unsupported(node, f"it leaves {target} of {size} positions", "sizes of 1 and more")
         if axis != 0 and (target != size or (not targets and given[i] != 1)):  # type: ignore[index]

@@ -5,7 +5,7 @@ from onnx import NodeProto
 
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.npu.instructions import Window
-from amlrealtimeai.npu.lowering.graph import attributes, label, unsupported
+from amlrealtimeai.npu.lowering.graph import attributes, label, places, unsupported
 from amlrealtimeai.npu.lowering.layers import Layer, LayerList, Step
 from amlrealtimeai.npu.lowering.views import (
     BATCH,
@@ -47,11 +47,17 @@ def _window(found: LayerList, node: NodeProto, view: View, kernel: tuple[int, in
         size = shape[axis] + view.pads[axis] + view.pads[axis + 2]
         begin, end = own[axis], own[axis + 2]
         if automatic in ("SAME_UPPER", "SAME_LOWER"):
-            total = max((-(-size // strides[axis]) - 1) * strides[axis] + reach - size, 0)
+            total = (-(-size // strides[axis]) - 1) * strides[axis] + reach - size
+            if total < (-2 if automatic == "SAME_LOWER" else -1):
+                # whether the data is then cropped at its beginning is not said; runtimes differ
+                raise unsupported(node, f"its strides leave gaps with auto_pad {automatic}", "pads instead of auto_pad")
+            total = max(total, 0)
             begin = total // 2 if automatic == "SAME_UPPER" else total - total // 2
             end = total - begin
         elif automatic == "VALID":
             begin = end = 0
+        elif automatic != "NOTSET":
+            raise InvalidInputError(f"node {label(node)} ({node.op_type}): its auto_pad is {automatic!r}")
         added = 0
         if values.get("ceil_mode"):
             positions = -(-(size + begin + end - reach) // strides[axis]) + 1
@@ -100,9 +106,12 @@ def _add_product(
 ) -> None:
     """A product whose result has NCHW's axes, or `axes`."""
     if bias is not None:
-        if bias.size not in (1, len(weights)):
+        per_output = bias.ndim > 0 and bias.shape[-1] == bias.size == len(weights)
+        if bias.size != 1 and not per_output and bias.ndim < 2:
             found_text = f"{bias.size} values for {len(weights)} outputs"
             raise InvalidInputError(f"node {label(node)} ({node.op_type}): its bias has {found_text}")
+        if bias.size != 1 and not per_output:
+            raise unsupported(node, f"its bias {list(bias.shape)} is not one number per output", "bias per output")
         bias = np.broadcast_to(bias.astype(np.float64).reshape(-1), weights.shape[:1])
     shape = (*window.output_size(*found.shapes[view.tensor][:2]), weights.shape[0])
     # one channel in a group is the vector unit's work: as blocks of one channel it would be none of the matrix unit's
@@ -183,7 +192,8 @@ def _flattened(found: LayerList, node: NodeProto, view: View) -> tuple[View, boo
     sizes = dict(zip("hwc", found.shapes[view.tensor], strict=True))
     whole = all(size == sizes.get(letter) for letter, size, _ in view.axes[-1])
     if not whole or any(view.axes[1:-1]) or view.axes[0] != BATCH:
-        return found.rearranged(node, view), True
+        # the channels last, which the product sums over
+        return found.rearranged(node, view, "nhwc" if len(view.axes) == 4 else ""), True
     return view, False
 
 
@@ -244,7 +254,7 @@ def reduce(found: LayerList, node: NodeProto) -> None:
             found.views[node.output[0]] = view
             return
         axes = list(range(len(view.axes)))
-    reduced = {i % len(view.axes) for i in axes}
+    reduced = set(places(node, axes, len(view.axes)))
     view = _whole_letters(found, node, view, reduced)
     shape, letters = found.shapes[view.tensor], {part[0] for i in reduced for part in view.axes[i]}
     if not letters <= {"h", "w"}:
