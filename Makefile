@@ -1,9 +1,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
+UV := uv==0.13.8
 export ORT_DISABLE_TELEMETRY = 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help setup quickstart lab release test test-authoring test-serving test-clients test-cluster check bench soak lock wheels clean
+# make setup WHEELHOUSE=folder installs from that folder and asks no network.
+FROM_FOLDER := $(if $(WHEELHOUSE),--no-index --find-links $(abspath $(WHEELHOUSE)))
+
+.PHONY: help setup quickstart lab release test test-authoring test-serving test-clients test-cluster check docs bench soak lock wheels wheelhouse clean
 
 help:  ## what can be done here
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -41,9 +45,12 @@ test-cluster: .venv/ready-dev  ## build a real Kubernetes from Debian's source (
 	AMLREALTIMEAI_REQUIRE_CLUSTER=1 $(BIN)/python -m pytest tests/cluster
 
 check: .venv/ready-dev  ## lint and type-check
-	$(BIN)/ruff check amlrealtimeai tests benchmarks protos data sample-clients
-	$(BIN)/ruff format --check amlrealtimeai tests benchmarks protos data sample-clients
+	$(BIN)/ruff check amlrealtimeai tests benchmarks protos data docs sample-clients
+	$(BIN)/ruff format --check amlrealtimeai tests benchmarks protos data docs sample-clients
 	$(BIN)/mypy
+
+docs: .venv/ready-dev  ## docs/ and the docstrings as pages, in build/docs; broken links fail
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 release: .venv/ready  ## the lessons for a class, in build/class: for students, with solutions, for nbgrader
 	$(BIN)/python -m amlrealtimeai.lab.release build/class
@@ -60,29 +67,39 @@ soak: .venv/ready-dev  ## 200,000 hostile requests against a server; some minute
 	$(BIN)/python -m tests.hardening.soak
 
 lock: .venv/ready  ## write requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile -q pyproject.toml --extra author --extra lab --extra cluster --extra dev --extra bench --universal --python-version 3.11 --no-header -o requirements.lock
+	$(BIN)/uv pip compile -q pyproject.toml --extra author --extra lab --extra cluster --extra dev --extra docs --extra bench --universal --python-version 3.11 --no-header -o requirements.lock
 
 wheels: .venv/bin/uv  ## build wheels with the kernel in them, for Linux on x86-64 and on 64 bit ARM, and one for all systems
 	AMLREALTIMEAI_WHEEL_FOR=x86_64 $(BIN)/uv build --quiet --wheel
 	AMLREALTIMEAI_WHEEL_FOR=aarch64 $(BIN)/uv build --quiet --wheel
 	$(BIN)/uv build --quiet --wheel
 
+# With the kernel in our wheel where hatch_build.py can build it, and with what `make setup` itself needs.
+SYSTEM := $(shell uname -sm)
+wheelhouse: .venv/ready  ## every wheel that a class needs, in build/wheelhouse: make setup WHEELHOUSE=build/wheelhouse
+	rm -rf build/wheelhouse
+	AMLREALTIMEAI_WHEEL_FOR=$(if $(filter Linux,$(SYSTEM)),$(filter x86_64 aarch64,$(SYSTEM))) \
+	  $(BIN)/uv build --quiet --wheel --out-dir build/wheelhouse
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --only-binary :all: --dest build/wheelhouse \
+	  --constraint requirements.lock "$$(ls build/wheelhouse/amlrealtimeai-*.whl)[author,lab]" hatchling editables $(UV)
+	cp requirements.lock build/wheelhouse/
+
 clean:  ## remove what setup made
 	rm -rf .venv .pip-requirements.txt amlrealtimeai/npu/native/npu_kernel-*
 
 .venv/bin/uv:
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(FROM_FOLDER) $(UV)
 
 # What is installed is environment.yml's pip section, so the conda way and this one cannot drift apart.
 .venv/ready: environment.yml requirements.lock pyproject.toml | .venv/bin/uv
 	sed -n '/^  - pip:/,$$s/^      - //p' environment.yml > .pip-requirements.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r .pip-requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(FROM_FOLDER) -r .pip-requirements.txt
 	$(BIN)/python -m amlrealtimeai.npu.native
 	touch $@
 
 .venv/ready-dev: .venv/ready
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c requirements.lock -e '.[dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c requirements.lock -e '.[dev,docs]'
 	touch $@
 
 .venv/ready-bench: .venv/ready-dev

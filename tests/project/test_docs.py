@@ -1,5 +1,6 @@
 """docs/ says what is there: every limit with its default, every link, every name that old code imports."""
 
+import doctest
 import importlib
 import re
 from dataclasses import fields
@@ -7,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from amlrealtimeai import npu
 from amlrealtimeai.serving.request.limits import Limits
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "sample-clients/README.md"]
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "sample-clients/README.md"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -48,3 +50,16 @@ def test_files_that_the_walks_name_exist() -> None:
 def test_names_of_the_pages_can_be_imported(module: str, names: str) -> None:
     found = importlib.import_module(f"amlrealtimeai.{module}")
     assert [name for name in names.split() if not hasattr(found, name)] == []
+
+
+def test_presets_of_the_page_are_those_of_the_npu() -> None:
+    text = (ROOT / "docs/formats.md").read_text()
+    rows = re.findall(r"^\| (\w+) \| (\d+) \| (\d) \| (\d) \| ([\d.]+) \|", text, re.MULTILINE)
+    assert rows == [
+        (name, str(fmt.block), str(fmt.mantissa_bits), str(fmt.exponent_bits), f"{fmt.bits_per_value:.2f}")
+        for name, fmt in npu.formats.items()
+    ]
+
+
+def test_the_pages_example_is_what_python_says() -> None:
+    assert doctest.testfile(str(ROOT / "docs/formats.md"), module_relative=False) == (0, 3)
