@@ -63,3 +63,20 @@ def test_presets_of_the_page_are_those_of_the_npu() -> None:
 
 def test_the_pages_example_is_what_python_says() -> None:
     assert doctest.testfile(str(ROOT / "docs/formats.md"), module_relative=False) == (0, 3)
+
+
+def test_every_figure_of_the_readme_has_a_command_that_is_there() -> None:
+    table = (ROOT / "README.md").read_text(encoding="utf8").split("## Figures")[1].split("\n\n")[1]
+    rows = [row.split(" | ") for row in table.splitlines()[2:]]
+    modules = [re.findall(r"`python -m amlrealtimeai\.([\w.]+)|`python -m (benchmarks\.\w+)", row[2]) for row in rows]
+    files = [f"amlrealtimeai/{ours}" if ours else other for found in modules for ours, other in found]
+    assert len(files) == len(rows)
+    assert [name for name in files if not (ROOT / f"{name.replace('.', '/')}.py").is_file()] == []
+
+
+def test_every_picture_of_the_readme_is_there_and_has_words() -> None:
+    pictures = re.findall(r"<img ([^>]+)>", (ROOT / "README.md").read_text(encoding="utf8"))
+    for picture in pictures:
+        given = dict(re.findall(r'(\w+)="([^"]+)"', picture))
+        assert (ROOT / given["src"]).is_file() and given["alt"]
+    assert pictures
