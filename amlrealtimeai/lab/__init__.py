@@ -15,6 +15,7 @@ _HOMES = {
     "blocks": "blocks",
     "check": "check",
     "clean_up": "lesson",
+    "deploy": "deploy",
     "detection": "detection",
     "diagrams": "diagrams",
     "doctor": "diagnosis",

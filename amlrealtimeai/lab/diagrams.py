@@ -139,3 +139,22 @@ def handshake() -> Picture:
         "made with its private key; the client checks name, CA, dates and signature; then requests with the service "
         "key and answers travel encrypted."
     )
+
+
+def rolling() -> Picture:
+    """Three replicas replaced one after the other, a new one first."""
+    steps = ["old old old", "old old old new?", "old old new", "old old new new?", "old new new", "old new new new?"]
+    steps.append("new new new")
+    looks = {"old": (HOST, "old"), "new?": (QUIET, "starts"), "new": (NPU, "new")}
+    canvas = _Canvas(760, 260)
+    for column, step in enumerate(steps):
+        x = 18 + 106 * column
+        for row, replica in enumerate(step.split()):
+            canvas.box(x, 196 - 46 * row, 84, 36, *looks[replica])
+        if column + 1 < len(steps):
+            canvas.arrow(x + 86, 214, x + 104, 214)
+    canvas.text(380, 26, "a new replica is ready before an old one goes: three are ready at every moment", QUIET)
+    return canvas.picture(
+        "Three old replicas. A fourth, new one starts; when it is ready, an old one goes. The same happens twice more, "
+        "until all three are new. At every moment three replicas are ready."
+    )

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from amlrealtimeai.containers import ImageInfo
 from amlrealtimeai.errors import extras_named
+from amlrealtimeai.lab.deploy import Load
 from amlrealtimeai.lab.pictures import Picture, sheet
 from amlrealtimeai.lab.style import HOST, INK, MENDED, NPU, QUIET
 from amlrealtimeai.lab.transfer import Confusion
@@ -81,3 +83,54 @@ def changed(pictures: Sequence[Any], labels: Any, before: Any, after: Any, most:
     alt = f"{len(mended)} pictures mended, {len(broken)} broken; shown are {min(most, len(mended))} and "
     alt += f"{min(most, len(broken))} of them."
     return sheet([pictures[i] for i, _ in chosen], most, captions=[said for _, said in chosen], alt=alt)
+
+
+_LAYERS = {
+    "base": "base: Python, C libraries",
+    "packages": "packages: NumPy, gRPC, ...",
+    "app": "app: our server, the kernel",
+    "model": "model: weights, contents list",
+}
+
+
+def layers(image: ImageInfo) -> Picture:
+    """An image's layers as bars, the lowest one at the bottom."""
+    with extras_named():
+        from matplotlib import pyplot
+
+    drawn, axes = pyplot.subplots(figsize=(6.4, 2.4))
+    for row, layer in enumerate(image.layers):
+        size = layer.size / 1e6
+        axes.barh(row, size, color=NPU if layer.kind == "model" else HOST, height=0.6)
+        axes.annotate(f"{size:.1f}", (size, row), (5, 0), textcoords="offset points", va="center")
+    names = [_LAYERS[layer.kind] for layer in image.layers]
+    axes.set(yticks=range(len(names)), yticklabels=names, xlabel="megabytes, compressed")
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    said = ", ".join(f"{layer.kind} {layer.size / 1e6:.1f}" for layer in image.layers)
+    return figure(drawn, f"The image's layers from the bottom up, in megabytes: {said}.")
+
+
+def load(measured: Sequence[Load]) -> Picture:
+    """Latency against the number of clients: median, 95th percentile, and how many requests were refused."""
+    with extras_named():
+        from matplotlib import pyplot
+
+    drawn, axes = pyplot.subplots(figsize=(6.4, 3.2))
+    clients = [found.clients for found in measured]
+    axes.plot(clients, [found.slow_ms for found in measured], "o:", color=QUIET, label="one in twenty is slower")
+    axes.plot(clients, [found.median_ms for found in measured], "o-", color=HOST, label="median of the answers")
+    top = 1.25 * max(found.slow_ms for found in measured)
+    for found in measured:
+        if found.refused:
+            share = 100 * found.refused / (found.refused + len(found.milliseconds))
+            axes.axvline(found.clients, color=NPU, linestyle="--", linewidth=1)
+            axes.annotate(f"{share:.0f} % refused ", (found.clients, top), color=NPU, ha="right", va="top")
+    axes.set(xscale="log", xticks=clients, xticklabels=clients, ylim=(0, top), ylabel="milliseconds")
+    axes.set_xlabel("clients that ask at the same time")
+    axes.minorticks_off()
+    axes.legend(loc="upper left", frameon=False)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    said = "; ".join(f"{m.clients}: {m.median_ms:.0f} ms, {m.refused} refused" for m in measured)
+    return figure(drawn, f"Median latency by number of clients. {said}.")
