@@ -185,7 +185,7 @@ def loads(address: str, counts: Sequence[int], rounds: int = 3, seconds: float =
     ]
 
 
-def load(address: str, clients: int, seconds: float = 1.0, back_off: float = 0.02) -> Load:
+def load(address: str, clients: int, seconds: float = 1.0, back_off: float = 0.05) -> Load:
     """Ask the service at `address` from `clients` connections at once, each as soon as it has its answer.
 
     A refused client waits `back_off` seconds and asks again. Any other failure is raised.
