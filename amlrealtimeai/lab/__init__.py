@@ -27,6 +27,7 @@ _HOMES = {
     "own_name": "lesson",
     "plots": "plots",
     "program_of": "blocks",
+    "programs_of": "blocks",
     "sample": "pictures",
     "sheet": "pictures",
     "short_error": "errors",

@@ -85,18 +85,20 @@ def dot(x: Any, weights: Any, fmt: BlockFormat | str) -> dict[str, float]:
     }
 
 
-def program_of(model: Any, file: str | None = None) -> Program:
-    """The NPU program inside a converted model (a core.model.Model, or a path to its file).
+def program_of(model: Any) -> Program:
+    """The (first) NPU program inside a converted model (a core.model.Model, or a path to its file)."""
+    return next(iter(programs_of(model).values()))
 
-    file: which of several, as a stage names it; None is the first.
-    """
+
+def programs_of(model: Any) -> dict[str, Program]:
+    """All of them by the names of their files, in the order they run."""
     path = Path(model.kept_path() if hasattr(model, "kept_path") else model)
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
             names = [name for name in archive.namelist() if name.endswith(".npu")]
             if not names:
                 raise InvalidInputError(f"{path.name} has no NPU stage: it was converted with all stages on the host")
-            return npu.load(archive.extract(file or names[0], folder))
+            return {name: npu.load(archive.extract(name, folder)) for name in names}
     except (OSError, zipfile.BadZipFile) as error:
         raise InvalidInputError(
             f"expected a converted model (.accelonnx) or a program (.npu): {path}: {error}"

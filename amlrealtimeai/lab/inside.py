@@ -12,7 +12,7 @@ import onnx
 
 from amlrealtimeai.artifact.runtime import onnxruntime
 from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.lab.blocks import program_of
+from amlrealtimeai.lab.blocks import programs_of
 from amlrealtimeai.npu.program import Program
 
 
@@ -52,7 +52,7 @@ def _view(stage: Mapping[str, Any], sizes: Mapping[str, int], nodes: Mapping[str
     if stage["type"] == "preprocess":
         content = "decode, resize, crop, subtract the mean"
     elif stage["type"] == "npu":
-        content = f"{len(program_of(path, stage['file']).chains)} chains, {sizes[stage['file']] / 1e6:.1f} MB"
+        content = f"{len(programs_of(path)[stage['file']].chains)} chains, {sizes[stage['file']] / 1e6:.1f} MB"
     else:
         content = f"{nodes[stage['file']]} ONNX nodes, {sizes[stage['file']] / 1e6:.1f} MB"
     return StageView(stage["type"], stage["name"], *ends, content)
