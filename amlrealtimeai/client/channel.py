@@ -13,11 +13,13 @@ import grpc
 
 from amlrealtimeai.client import proxy
 from amlrealtimeai.client.address import Address
-from amlrealtimeai.client.errors import ServiceError, service_error, tls_trouble
+from amlrealtimeai.client.errors import ServiceError, service_error, tls_trouble, trouble_error
 from amlrealtimeai.serving.protocol import protos
 
 PREDICT = f"/{protos.PREDICTION_SERVICE}/Predict"
 MAX_MESSAGE_BYTES = 64 << 20
+_SOON_SECONDS = 0.3  # in which a connection, and most first answers, are there
+_LOOK_SECONDS = 0.5
 
 # Only where nobody could be reached is it sure that the fault may heal by itself; about 2 s in all, never past a
 # call's deadline.
@@ -46,6 +48,7 @@ class _Open:
         self.channel = channel
         self.predict = channel.unary_unary(PREDICT, _serialized, protos.PredictResponse.FromString)
         self.calls = 0
+        self.proven = False  # a call has been answered
         self.retired = False
         self.last_used = 0.0
 
@@ -85,18 +88,46 @@ class Channel:
         end = math.inf if timeout is None else time.monotonic() + timeout
         with self._held() as held:
             try:
-                response, call = held.predict.with_call(request, timeout=timeout, metadata=metadata)
+                if held.proven:
+                    response, call = held.predict.with_call(request, timeout=timeout, metadata=metadata)
+                else:
+                    response, call = self._first(held, request, timeout, metadata)
+                    held.proven = True
+            except ServiceError:
+                raise
             except grpc.RpcError as error:
                 reached = error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED or _is_ready(held.channel)
                 raise self._explained(error, reached, end - time.monotonic()) from None
             return response, call.trailing_metadata() or ()
 
+    def _first(
+        self, held: _Open, request: Any, timeout: float | None, metadata: Sequence[tuple[str, str]]
+    ) -> tuple[Any, Any]:
+        """The answer to the first call of a channel; what is wrong with TLS lasts, so it is not waited out in retries.
+
+        If there is no answer soon, the other end is looked at while gRPC goes on.
+        """
+        call = held.predict.future(request, timeout=timeout, metadata=metadata)
+        try:
+            try:
+                return call.result(_SOON_SECONDS), call
+            except grpc.FutureTimeoutError:
+                if trouble := self._trouble("", _LOOK_SECONDS):
+                    raise trouble_error(self.address.target, trouble) from None
+            return call.result(), call
+        except BaseException:
+            call.cancel()
+            raise
+
     def _explained(self, error: Any, reached: bool, seconds: float) -> ServiceError:
         """What is wrong, in words; looking at the other end may take `seconds`."""
-        trouble = None
-        if error.code() is grpc.StatusCode.UNAVAILABLE and self.proxy is None:
-            trouble = tls_trouble(error.details() or "", self.address, self._roots, seconds)
-        return service_error(error, self.address.target, trouble, self.proxy, reached)
+        if error.code() is grpc.StatusCode.UNAVAILABLE and (trouble := self._trouble(error.details() or "", seconds)):
+            return trouble_error(self.address.target, trouble)
+        return service_error(error, self.address.target, self.proxy, reached)
+
+    def _trouble(self, details: str, seconds: float) -> str | None:
+        """What is wrong with TLS, if it is that; through a proxy nobody can look."""
+        return tls_trouble(details, self.address, self._roots, seconds) if self.proxy is None else None
 
     def close(self) -> None:
         """Close the channel after its last call; the next call opens a new one."""

@@ -71,11 +71,14 @@ _KINDS: dict[grpc.StatusCode, type[ServiceError]] = {
 }
 
 
-def service_error(error: Any, target: str, trouble: str | None, proxy: Proxy | None, reached: bool) -> ServiceError:
-    """Our exception for a grpc.RpcError. trouble: what is wrong with TLS; reached: whether there is a connection."""
+def trouble_error(target: str, trouble: str) -> ServiceError:
+    """The exception for what is wrong with TLS."""
+    return ServiceError(grpc.StatusCode.UNAVAILABLE, f"{target}: {trouble}")
+
+
+def service_error(error: Any, target: str, proxy: Proxy | None, reached: bool) -> ServiceError:
+    """Our exception for a grpc.RpcError. reached: whether there is a connection."""
     code, details = error.code(), error.details() or ""
-    if trouble:
-        return ServiceError(code, f"{target}: {trouble}")
     hint = _hint(code, target, proxy, reached)
     message = f"{hint} ({code.name}: {details})" if hint else f"{details} ({code.name})"
     return _KINDS.get(code, ServiceError)(code, details, message)

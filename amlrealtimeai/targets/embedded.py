@@ -25,6 +25,7 @@ from amlrealtimeai.targets.follow import retire
 from amlrealtimeai.targets.hosts import NOTEBOOK, PROCESS, Host, Settings
 
 _APPLY_SECONDS = 60.0
+_SILENT_SECONDS = 2.0  # after which people are told what they wait for
 _END_SECONDS = 15.0
 _TRIES = 5
 _STATES = {"AVAILABLE": HEALTHY, "LOADING": TRANSITIONING, "END": FAILED}
@@ -258,8 +259,14 @@ class EmbeddedTarget:
 
     def _wait_until_applied(self, row: Row) -> None:
         files = Files(self._store, row["id"])
-        deadline = time.monotonic() + _APPLY_SECONDS
-        while files.report() is None and hosts.is_alive(self._store, row) and time.monotonic() < deadline:
+        start, said = time.monotonic(), False
+        while files.report() is None and hosts.is_alive(self._store, row) and time.monotonic() < start + _APPLY_SECONDS:
+            if not said and time.monotonic() > start + _SILENT_SECONDS:
+                said = True
+                print(
+                    f"Waiting for process {row['pid']}, whose server had the service, to take notice (at most "
+                    f"{_APPLY_SECONDS:.0f} s). If it is suspended, it will when it goes on."
+                )
             time.sleep(0.02)
 
     def _check_capacity(self, connection: sqlite3.Connection, name: str, replicas: int) -> None:

@@ -204,3 +204,17 @@ def test_altered_files_are_decoded_or_refused(data: st.DataObject) -> None:
         assert len(str(error)) < 500
     else:
         assert got.shape == (1, 40, 40, 3) and np.isfinite(got).all()
+
+
+def test_what_stands_between_a_jpegs_segments_costs_its_size_and_no_more() -> None:
+    whole = encode(picture(), "JPEG")
+    expected = preprocess_images([whole], PARAMETERS)
+    start = time.monotonic()
+    tables = whole.index(b"\xff\xc4")
+    for junk, place in ((b"\xff", 2), (b"\xff", tables), (b"\x00", tables), (b"\xff\x00", tables)):
+        data = whole[:place] + junk * 8_000_000 + whole[place:]
+        np.testing.assert_array_equal(preprocess_images([data], PARAMETERS), expected)
+    assert time.monotonic() - start < 5.0  # byte by byte each of them took that
+    progressive = encode(picture(), "JPEG", progressive=True)
+    filled = progressive[:-2] + b"\xff" * 8_000_000 + b"\xff\xd9"
+    assert "more than 4096 fill bytes in a row" in said_of(filled)

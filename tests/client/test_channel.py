@@ -125,3 +125,14 @@ def test_no_timeout_waits_for_the_answer() -> None:
     with predicting(echo) as port, PredictionClient("127.0.0.1", port) as client:
         assert client.score_numpy_array(ONE, timeout=None).tolist() == [[1]]
         assert client.score_numpy_array(ONE, timeout=np.float32(5)).tolist() == [[1]]
+
+
+def test_a_slow_first_answer_is_waited_for_beside_a_look_at_the_other_end() -> None:
+    def answer(request: object, context: grpc.ServicerContext) -> object:
+        time.sleep(0.8)
+        return echo(request, context)
+
+    with predicting(answer) as port, Forwarder(port) as way, PredictionClient("127.0.0.1", way.port) as client:
+        for _ in range(2):
+            assert client.score_numpy_array(ONE, timeout=10).tolist() == [[1]]
+        assert way.connections == 2  # the call's, and one look

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -334,3 +335,26 @@ def test_a_child_that_cannot_start_says_why(workspace: Workspace, monkeypatch: p
             workspace, "means-svc", Model(workspace, "means"), deployment_target=ComputeTarget(workspace, "aks")
         )
     assert workspace.webservices == {} and workspace.store.select("servers") == []
+
+
+def test_who_waits_for_a_suspended_process_is_told(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster(workspace)
+    other = Session("service = deploy(); print('done', flush=True); sys.stdin.read()")
+    assert other.line() == "done"
+    other.signal(signal.SIGSTOP)
+    said = ""
+
+    def told() -> bool:
+        nonlocal said
+        said += capsys.readouterr().out
+        return "If it is suspended, it will when it goes on." in said
+
+    try:
+        with ThreadPoolExecutor(1) as threads:
+            deleting = threads.submit(Webservice(workspace, "means-svc").delete)
+            assert eventually(told)
+            other.signal(signal.SIGCONT)
+            deleting.result(30)
+    finally:
+        other.signal(signal.SIGCONT)
+    assert other.finish() == 0

@@ -10,6 +10,7 @@ MAGIC = b"\xff\xd8\xff"
 MAX_SCANS = 500  # as libjpeg-turbo's own fuzzers; encoders write about ten
 
 _MAX_SEGMENTS = 4096
+_FILL = b"\xff" * 4096  # libjpeg begins anew with all that have come, each time when more come
 _SOF = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # the frame's header, by kind of coding
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _SOS, _EOI = 0xDA, 0xD9
@@ -35,7 +36,10 @@ def read(data: bytes) -> Jpeg:
     kept, place, copied = [], 2, 0
     frame: tuple[int, int, int, int] | None = None  # marker, height, width, components
     for _ in range(_MAX_SEGMENTS):
-        marker, start, end = _segment(data, place, _ANY_MARKER)
+        before, marker, start, end = _segment(data, place, _ANY_MARKER)
+        if before > place:  # what stands between segments means nothing, and Pillow goes over it byte by byte
+            kept.append(data[copied:place])
+            copied = place = before
         if marker in _SOF:
             if min(end, len(data)) - start < 8:
                 raise DamagedError("its frame header is cut off")
@@ -47,6 +51,8 @@ def read(data: bytes) -> Jpeg:
             if frame is None:
                 raise DamagedError("its frame header is missing")
             several = frame[0] in _PROGRESSIVE or data[start + 2 : start + 3] != bytes([frame[3]])
+            if data.find(_FILL, end) >= 0:
+                raise RefusedError(f"it has more than {len(_FILL)} fill bytes in a row; save it anew")
             scans = 1 + (_more_scans(data, end) if several else 0)
             rest = data if not kept else b"".join([*kept, data[copied:]])
             return Jpeg(rest, frame[2], frame[1], scans)
@@ -56,17 +62,17 @@ def read(data: bytes) -> Jpeg:
     raise RefusedError(f"it has no picture in its first {_MAX_SEGMENTS} segments")
 
 
-def _segment(data: bytes, place: int, pattern: re.Pattern[bytes]) -> tuple[int, int, int]:
-    """The next marker from `place` on, and where its segment begins and ends."""
+def _segment(data: bytes, place: int, pattern: re.Pattern[bytes]) -> tuple[int, int, int, int]:
+    """Where the next marker from `place` on stands, which it is, and where its segment begins and ends."""
     found = pattern.search(data, place)
     if found is None:
         raise DamagedError("it is cut off")
     marker, start = found.group()[-1], found.end()
     if marker in _ALONE or marker == _EOI:
-        return marker, start, start
+        return found.start(), marker, start, start
     if start + 2 > len(data):
         raise DamagedError("it is cut off")
-    return marker, start, start + max(2, int.from_bytes(data[start : start + 2], "big"))
+    return found.start(), marker, start, start + max(2, int.from_bytes(data[start : start + 2], "big"))
 
 
 def _more_scans(data: bytes, place: int) -> int:
@@ -74,7 +80,7 @@ def _more_scans(data: bytes, place: int) -> int:
     scans = 0
     for _ in range(_MAX_SEGMENTS):
         try:
-            marker, _, place = _segment(data, place, _MARKER)
+            _, marker, _, place = _segment(data, place, _MARKER)
         except DamagedError:
             return scans  # the decoder will miss the end
         if marker == _EOI:

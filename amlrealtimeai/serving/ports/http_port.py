@@ -7,6 +7,7 @@ connections that do nothing.
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
 import threading
@@ -22,6 +23,7 @@ from amlrealtimeai.serving.request.answers import log
 from amlrealtimeai.serving.request.limits import Limits
 
 _BACKLOG = 256
+_ABSOLUTE = re.compile(r"^https?://[^/]*", re.IGNORECASE)  # RFC 9112, 3.2.2: a target may name the server, too
 _LINGER_BYTES = 4 << 20  # of a refused body: read and forgotten, so that its sender gets to read the answer
 _LINGER_SECONDS = 2.0
 _STOP_SECONDS = 2.0
@@ -43,7 +45,8 @@ class Exchange:
     def __init__(self, connection: "_Connection", request: h11.Request) -> None:
         self._connection = connection
         self.method = request.method.decode("latin-1")
-        self.path = request.target.decode("latin-1").partition("?")[0]
+        target = request.target.decode("latin-1").partition("?")[0]
+        self.path = _ABSOLUTE.sub("", target, count=1)
         self.headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers]
 
     def header(self, name: str) -> str:

@@ -73,9 +73,10 @@ class RestApi:
             return
         match = _PATH.fullmatch(exchange.path)
         wanted, method = _METHODS[match["what"]] if match else ("", "")
-        if match is None or exchange.method != wanted:
+        asked = "GET" if exchange.method == "HEAD" else exchange.method
+        if match is None or asked != wanted:
             await self._pause(exchange)
-            text = f"Malformed request: {exchange.method} {exchange.path:.100}; see /v1/models/NAME:predict"
+            text = f"Malformed request: {exchange.method:.20} {exchange.path:.100}; see /v1/models/NAME:predict"
             await exchange.answer(_error(404 if exchange.method in ("GET", "POST", "HEAD") else 501, text))
             return
         loop = asyncio.get_running_loop()

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 _LETTERS = {"f": b"0123456789+-.eENaInfity", "b": b"truefals", "i": b"0123456789-", "u": b"0123456789-"}
+_SHOWN = 20  # bytes of what came instead
+_BEFORE = re.compile(rb"[^ \t\r\n,\[\]]*\Z")  # of a value, before its first foreign letter
 _LONGEST = 1000  # characters of one number; no type can tell more of them apart
 _PIECE = 1 << 16  # bytes of text whose numbers are Python objects at the same time
 
@@ -40,7 +42,9 @@ def array_of(text: bytes, dtype: np.dtype[Any], levels: int, most: int, check: C
     if b"?" in classes:
         foreign = _FOREIGN[dtype.kind].search(text)
         assert foreign is not None
-        came = text[foreign.start() : foreign.start() + 20].decode(errors="replace")
+        value = _BEFORE.search(text[max(0, foreign.start() - _SHOWN) : foreign.start()])
+        start = foreign.start() - (len(value.group()) if value else 0)
+        came = text[start : start + _SHOWN].decode(errors="replace")
         raise ValueError(f"JSON values that are not {dtype.name}: {came!r}")
     if b"n" * (_LONGEST + 1) in classes:
         raise ValueError(f"a number of more than {_LONGEST} characters")

@@ -49,7 +49,7 @@ def ask(
     content = response.read()
     connection.close()
     kind = response.headers["Content-Type"]
-    return response.status, json.loads(content) if kind == "application/json" else content.decode()
+    return response.status, json.loads(content) if content and kind == "application/json" else content.decode()
 
 
 def post(server: Server, model: str, body: Any, **options: Any) -> tuple[int, Any]:
@@ -319,3 +319,24 @@ def test_a_body_that_is_no_json_is_counted(models: dict) -> None:
 def scraped(server: Server) -> list[str]:
     _, text = ask(server, "GET", "/metrics")
     return text.splitlines()
+
+
+def test_a_target_may_name_the_server_and_head_is_get_without_its_body(rest: Server) -> None:
+    for path in ("/v1/models/means", f"http://127.0.0.1:{rest.rest_port}/v1/models/means", "HTTP://x/healthz?a=b"):
+        assert ask(rest, "GET", path)[0] == 200
+        connection = http.client.HTTPConnection("127.0.0.1", rest.rest_port, timeout=20)
+        connection.request("HEAD", path)
+        response = connection.getresponse()
+        assert (response.status, response.read()) == (200, b"") and int(response.headers["Content-Length"]) > 0
+        connection.close()
+    assert ask(rest, "HEAD", "/v1/models/means:predict")[0] == 404
+    status, answer = ask(rest, "X" * 3000, "/v1/models/means")
+    assert status == 501 and len(answer["error"]) < 200
+
+
+def test_a_value_of_another_kind_is_shown_from_its_beginning(rest: Server) -> None:
+    for came in ("true", "null", "0x1", "[1, 1_0]"):
+        body = f'{{"inputs": {{"a": [[{came}, 2]], "b": [[1, 2]]}}}}'.encode()
+        shown = came.removeprefix("[1, ")
+        status, answer = post(rest, "arithmetic", body)
+        assert status == 400 and f"not float32: '{shown}" in answer["error"], answer
