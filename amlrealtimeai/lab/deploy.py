@@ -124,7 +124,7 @@ def here(image: ImageInfo) -> Here:
     """Look who starts containers here, by starting one: an engine that is installed need not work."""
     try:
         engine = find_engine()
-        with run(image, timeout=_START_SECONDS) as running:
+        with run(image, network="host", timeout=_START_SECONDS) as running:  # as a device runs it
             name, why = engine.name, ""
         running.stop(remove_image=True)
     except ContainerError as error:
