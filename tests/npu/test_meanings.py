@@ -91,6 +91,29 @@ REFUSED = {
     ),
 }
 
+NONE, SIZES = np.zeros(0, np.float32), np.float32([1, 1, 1e9, 1])
+# each would need gigabytes before its result is found too large
+HUGE = {
+    "Tile": behind_conv(node("Tile", "c t", "y"), t=[1, 1, 1, 10**10]),
+    "Expand": behind_conv(node("GlobalMaxPool", "c", "g"), node("Expand", "g t", "y"), t=[1, 1, 10**10, 1]),
+    "Pad": behind_conv(node("Pad", "c p", "y"), p=[0, 0, 2**40, 0, 0, 0, 0, 0]),
+    "Pad of channels": behind_conv(node("Pad", "c p", "y"), p=[0, 2**40, 0, 0, 0, 0, 0, 0]),
+    "Pad with edges": behind_conv(node("Pad", "c p", "y", mode="edge"), p=[0, 0, 2**40, 0, 0, 0, 0, 0]),
+    "scales": behind_conv(node("Resize", "c e k", "y"), e=NONE, k=SIZES),
+    "sizes": behind_conv(node("Resize", "c e e z", "y", mode="linear"), e=NONE, z=[1, 4, 2**40, 6]),
+    "AveragePool": behind_conv(node("AveragePool", "c", "y", kernel_shape=[2**30] * 2, pads=[2**30 - 1] * 4)),
+    "MaxPool": behind_conv(node("MaxPool", "c", "y", kernel_shape=[2**30, 1], pads=[2**30 - 1, 0, 0, 0])),
+    "strides": behind_conv(node("Conv", "c w", "y", strides=[40000, 1])),
+    "dilations": behind_conv(node("Conv", "c w", "y", dilations=[2**40, 1], pads=[2**40, 0] * 2)),
+    "ConvTranspose": behind_conv(node("ConvTranspose", "c w", "y", strides=[2**30, 2**30])),
+}
+
+
+@pytest.mark.parametrize("case", HUGE)
+def test_a_huge_result_is_a_blocker_before_memory_is_asked_for(case):
+    (blocker,) = npu.blockers(HUGE[case])
+    assert blocker.cut in ("c", "g") and "positions along one axis" in blocker.reason
+
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_another_meaning_is_a_blocker(case):
@@ -137,6 +160,11 @@ NOT_ONNX = {
     "auto_pad": behind_conv(node("Conv", "c w", "y", auto_pad="SAME")),
     "type of an attribute": behind_conv(node("Conv", "c w", "y", strides=[1.0, 1.0])),
     "number for a list": behind_conv(node("MaxPool", "c", "y", kernel_shape=2)),
+    "NaN": behind_conv(node("LeakyRelu", "c", "y", alpha=float("nan"))),
+    "infinity": behind_conv(node("HardSigmoid", "c", "y", beta=float("inf"))),
+    "NaN in Gemm": behind_conv(
+        node("Flatten", "c", "f"), node("Gemm", "f g", "y", alpha=float("nan")), g=integers(1, 144, 2)
+    ),
     "two writers": behind_conv(node("Relu", "c", "y"), node("Neg", "c", "y")),
 }
 

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from amlrealtimeai.errors import InvalidInputError, NotFoundError, UnsupportedError
-from amlrealtimeai.npu.validation import check_name
+from amlrealtimeai.npu.validation import LARGEST_TENSOR, check_name
 
 _SMALL_CONSTANT = 64  # elements; larger ones are no shapes
 _LARGEST_CONSTANT = 2**27  # elements of a constant that is computed here
@@ -49,7 +50,10 @@ def check_attributes(nodes: Sequence[NodeProto], opset: int) -> None:
         given = {attribute.name: attribute.type for attribute in node.attribute}
         for name, known in onnx.defs.get_schema(node.op_type, opset).attributes.items():
             wanted = known.type.name
-            if name in given and AttributeProto.AttributeType.Name(given[name]) != wanted:
+            number = next((a.f for a in node.attribute if a.name == name and wanted == "FLOAT"), 0.0)
+            if not np.isfinite(number) and (np.isnan(number) or node.op_type != "Clip"):
+                problem = f"its attribute {name} is {number}"
+            elif name in given and AttributeProto.AttributeType.Name(given[name]) != wanted:
                 found = AttributeProto.AttributeType.Name(given[name])
                 problem = f"its attribute {name} is {found}, expected {wanted}"
             elif known.required and name not in given:
@@ -288,6 +292,8 @@ def _input_sizes(value: onnx.ValueInfoProto) -> list[int]:
             "[1 or symbolic, height, width, channels], its NCHW form, [1 or symbolic, height, width] or [., channels]"
         )
         raise InvalidInputError(f"input {value.name}: expected {wanted}, got {shown}")
+    if prod(sizes[1:]) > LARGEST_TENSOR:
+        raise InvalidInputError(f"input {value.name}: expected at most {LARGEST_TENSOR} values, got {shown}")
     if 0 in sizes[1:]:
         raise InvalidInputError(
             f"input {value.name}: expected fixed sizes after the batch, got {shown}; "

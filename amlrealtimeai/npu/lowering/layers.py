@@ -73,6 +73,12 @@ class Layer:
         return replace(self, gain=gain, bias=bias, output=affine.output)
 
 
+def check_positions(count: int, most: int = LARGEST_CHANNELS) -> None:
+    """Refuse more positions along one axis than a tensor or window can have, before lists of them are made."""
+    if count > most:
+        raise Refusal(f"it makes {count} positions along one axis", f"at most {most}")
+
+
 @dataclass(frozen=True)
 class Entry:
     """How the graph's input is held: its port, the tensor's shape, and what lies on its axes."""
@@ -200,6 +206,7 @@ class LayerList:
             return view
         height, width, channels = self.shapes[view.tensor]
         top, left, bottom, right = view.pads
+        check_positions(max(height + top + bottom, width + left + right))
         lists = tuple(
             np.pad(np.arange(size, dtype=np.int32), around, constant_values=-1) if any(around) else None
             for size, around in ((height, (top, bottom)), (width, (left, right)))

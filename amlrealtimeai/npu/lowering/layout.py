@@ -10,7 +10,7 @@ from onnx import NodeProto, TensorProto
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.npu.instructions import Shape
 from amlrealtimeai.npu.lowering.graph import attributes, label, places, unsupported
-from amlrealtimeai.npu.lowering.layers import Layer, LayerList, Step
+from amlrealtimeai.npu.lowering.layers import Layer, LayerList, Step, check_positions
 from amlrealtimeai.npu.lowering.views import (
     BATCH,
     Axes,
@@ -158,6 +158,7 @@ def pad(found: LayerList, node: NodeProto) -> None:
 
 def _around(size: int, pair: tuple[int, int], mode: str) -> np.ndarray:
     """The positions of an axis after padding (negative: cropping) its two ends; -1 where the filler stands."""
+    check_positions(size + pair[0] + pair[1])
     kept = np.arange(size)[max(0, -pair[0]) : size - max(0, -pair[1])]
     added = (max(0, pair[0]), max(0, pair[1]))
     if mode == "constant":
@@ -245,6 +246,7 @@ def expand(found: LayerList, node: NodeProto) -> None:
     sizes = extents(view.axes)
     if len(given) != len(view.axes) or min(given) < 1:
         raise unsupported(node, f"it makes {given} of {described(view.axes)}", "as many axes as before, none empty")
+    check_positions(max(given) * (max(sizes) if node.op_type == "Tile" else 1))
     if node.op_type == "Tile":
         lists = {i: np.tile(np.arange(size), given[i]) for i, size in enumerate(sizes)}
     else:
@@ -368,6 +370,7 @@ def _resized(found: LayerList, node: NodeProto, sizes: list[int]) -> dict[int, t
         target = targets[i] if targets else int(np.floor(np.float32(size) * np.float32(given[i])))  # type: ignore[index]
         if axis == 0 and target != 1:
             raise unsupported(node, "it resizes the batch", "height and width, and the batch as it is")
+        check_positions(target)
         if axis != 0 and target < 1:
             raise unsupported(node, f"it leaves {target} of {size} positions", "sizes of 1 and more")
         if axis != 0 and (target != size or (not targets and given[i] != 1)):  # type: ignore[index]

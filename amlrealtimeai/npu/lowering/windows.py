@@ -6,7 +6,7 @@ from onnx import NodeProto
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.npu.instructions import Window
 from amlrealtimeai.npu.lowering.graph import attributes, label, places, unsupported
-from amlrealtimeai.npu.lowering.layers import Layer, LayerList, Step
+from amlrealtimeai.npu.lowering.layers import Layer, LayerList, Step, check_positions
 from amlrealtimeai.npu.lowering.views import (
     BATCH,
     NO_PADS,
@@ -18,7 +18,7 @@ from amlrealtimeai.npu.lowering.views import (
     extents,
     joined,
 )
-from amlrealtimeai.npu.validation import LRN_EXPONENTS
+from amlrealtimeai.npu.validation import LARGEST_SIDE, LRN_EXPONENTS
 
 
 def _sum(first: Pads, second: tuple[int, ...]) -> Pads:
@@ -39,6 +39,7 @@ def _window(found: LayerList, node: NodeProto, view: View, kernel: tuple[int, in
     if min(*strides, *dilations, *kernel) < 1 or len(own) != 4 or min(own) < 0:
         given = f"strides {strides}, dilations {dilations}, kernel {kernel}, pads {own}"
         raise unsupported(node, f"it has {given}", "positive strides, dilations and kernel, four pads of 0 or more")
+    check_positions(max(*strides, *dilations, *kernel, *(pad + 1 for pad in own)), LARGEST_SIDE)
     automatic = values.get("auto_pad", "NOTSET")
     shape = found.shapes[view.tensor]
     begins, ends, extra = [], [], []
@@ -136,6 +137,7 @@ def conv_transposed(found: LayerList, node: NodeProto) -> None:
     lists, pads = {}, [0] * 4
     for axis in range(2):
         size, stride = found.shapes[view.tensor][axis], strides[axis]
+        check_positions(size * stride)
         spread = np.full((size, stride), -1)
         spread[:, 0] = np.arange(size)
         if stride > 1:
