@@ -21,7 +21,7 @@ import numpy as np
 from amlrealtimeai import npu
 from amlrealtimeai.npu.compare import first_difference
 from amlrealtimeai.npu.program import Program
-from tests.npu import emulation, networks
+from benchmarks import emulation, networks
 
 AVAILABLE = [str(isa) for isa in npu.kernel_info()["available"]]  # type: ignore[attr-defined]
 EMULATED = ["neon"] if emulation.qemu() and "neon" not in AVAILABLE else []

@@ -29,7 +29,7 @@ def prepare(network: str, folder: Path, formats: list[str], peers: bool = True) 
     import onnx
 
     from amlrealtimeai import npu
-    from tests.npu import networks
+    from benchmarks import networks
 
     document = networks.model(network)
     seconds = {}

@@ -74,7 +74,7 @@ def compare(folder: Path, network: str, formats: list[str], threads: int, rounds
 
 
 def _parser() -> argparse.ArgumentParser:
-    from tests.npu import networks
+    from benchmarks import networks
 
     every = [name for name in networks.NETWORKS if name != "ssdvgg300_block4"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -112,7 +112,7 @@ def network_rows(
 
 
 def _parser() -> argparse.ArgumentParser:
-    from tests.npu import networks
+    from benchmarks import networks
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     every = [name for name in networks.NETWORKS if name != "ssdvgg300_block4"]

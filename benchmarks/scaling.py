@@ -11,8 +11,7 @@ import numpy as np
 
 from amlrealtimeai import npu
 from amlrealtimeai.npu.program import Program
-from benchmarks import measuring
-from tests.npu import networks
+from benchmarks import measuring, networks
 
 _BATCHES = (1, 2, 4, 8)
 _SIZES = (128, 160, 192, 224, 256, 320)

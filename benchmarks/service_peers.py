@@ -28,7 +28,7 @@ def float_model(model: Path, threads: int) -> Callable[[bytes], bytes]:
     import onnxruntime
 
     from amlrealtimeai.artifact.preprocess import preprocess_images
-    from tests.npu import resnet50
+    from benchmarks import resnet50
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from amlrealtimeai import npu
-from benchmarks import bits, engines, measuring
-from tests.npu import networks
+from benchmarks import bits, engines, measuring, networks
 
 ROOT = Path(__file__).parents[2]
 SMALL = "ssdvgg300_block4"

@@ -18,7 +18,7 @@ from amlrealtimeai import npu
 from amlrealtimeai.npu.compare import first_difference
 from amlrealtimeai.npu.config import as_config
 from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Port, Program, Shape, Window
-from tests.npu import emulation
+from benchmarks import emulation
 
 # names that a kernel might want for itself, and others that are odd
 _NAMES = ["y/0", "x/blocks", "y", "x", "", "0", "x/0", "y/1", "y/0/0", "y/blocks", "copy the image", "ß", "a b", "-1"]

@@ -8,7 +8,7 @@ from onnx import helper
 
 from amlrealtimeai import npu
 from amlrealtimeai.errors import InvalidInputError
-from tests.npu import resnet50
+from benchmarks import resnet50
 from tests.npu.graphs import model, node
 
 M3 = npu.BlockFormat(4, 3, 5)  # exponents -15..16, mantissas -7..7

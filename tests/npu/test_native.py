@@ -17,7 +17,7 @@ from amlrealtimeai import npu
 from amlrealtimeai.errors import InvalidInputError, UnsupportedError
 from amlrealtimeai.npu.compare import first_difference
 from amlrealtimeai.npu.native import layout
-from tests.npu import resnet50
+from benchmarks import resnet50
 
 AVAILABLE = npu.kernel_info()["available"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from amlrealtimeai import npu
 from amlrealtimeai.npu.compare import first_difference
-from tests.npu import networks, resnet50
+from benchmarks import networks, resnet50
 
 AVAILABLE = npu.kernel_info()["available"]
 

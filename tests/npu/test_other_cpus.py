@@ -8,8 +8,8 @@ import pytest
 
 from amlrealtimeai import npu
 from amlrealtimeai.npu.compare import first_difference
-from tests.npu import resnet50
-from tests.npu.emulation import build_driver, qemu, run
+from benchmarks import resnet50
+from benchmarks.emulation import build_driver, qemu, run
 from tests.npu.graphs import model, node
 from tests.npu.random_programs import emulated_difference, random_image, random_program
 from tests.npu.test_native import small_network

@@ -6,8 +6,8 @@ from amlrealtimeai import npu
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.npu.config import NpuConfig
 from amlrealtimeai.npu.formats import BlockFormat
+from benchmarks.resnet50 import onnx_model
 from tests.npu.graphs import integers, model, node
-from tests.npu.resnet50 import onnx_model
 
 # a tile operation takes 8 / 2 = 4 cycles; 4 tiles; filling a product: 4 + log2(2) + log2(4) + log2(4) = 9
 TINY = NpuConfig("tiny", BlockFormat(8, 5, 5), native_dimension=8, tiles=4, lanes=2, clock_hz=1e6)

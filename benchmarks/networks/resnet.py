@@ -4,7 +4,7 @@ import onnx
 
 from amlrealtimeai import resources
 from amlrealtimeai.accel.models import codec
-from tests.npu.networks.builder import IMAGE_VARIANCE, Builder
+from benchmarks.networks.builder import IMAGE_VARIANCE, Builder
 
 
 def resnet50(size: int = 224, style: str = "tensorflow") -> onnx.ModelProto:

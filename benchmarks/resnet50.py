@@ -7,7 +7,7 @@ import onnx
 
 from amlrealtimeai import resources
 from amlrealtimeai.artifact.preprocess import preprocess_images
-from tests.npu import networks
+from benchmarks import networks
 
 
 def onnx_model() -> onnx.ModelProto:

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 
-from tests.npu.networks.builder import IMAGE_VARIANCE, Builder
+from benchmarks.networks.builder import IMAGE_VARIANCE, Builder
 
 _STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 

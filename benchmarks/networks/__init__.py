@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 
-from tests.npu.networks import densenet, resnet, ssd, vgg
+from benchmarks.networks import densenet, resnet, ssd, vgg
 
 NETWORKS: dict[str, Callable[..., onnx.ModelProto]] = {
     "resnet50": resnet.resnet50,

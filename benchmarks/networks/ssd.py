@@ -8,8 +8,8 @@ Heads end before their last Reshape: scores [1, s, s, anchors * 21], boxes [1, s
 import numpy as np
 import onnx
 
-from tests.npu.networks.builder import Builder
-from tests.npu.networks.vgg import stages
+from benchmarks.networks.builder import Builder
+from benchmarks.networks.vgg import stages
 
 CLASSES = 21
 ANCHORS = {"block4": 4, "block7": 6, "block8": 6, "block9": 6, "block10": 4, "block11": 4}

@@ -2,7 +2,7 @@
 
 import onnx
 
-from tests.npu.networks.builder import IMAGE_VARIANCE, Builder
+from benchmarks.networks.builder import IMAGE_VARIANCE, Builder
 
 _GROWTH = 32
 _BLOCKS = (6, 12, 24, 16)
