@@ -61,6 +61,7 @@ def _run(batches: list[list[tuple[str, str, str]]]) -> None:
             process.stdin.close()
         for process, _ in running:
             assert process.stderr is not None
-            message = process.stderr.read()
-            if process.wait():
+            with process:  # closes its pipe
+                message = process.stderr.read()
+            if process.returncode:
                 raise ContainerError(f"compiling Python files for the image failed: {message.strip()[-500:]}")
