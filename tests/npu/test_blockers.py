@@ -78,6 +78,20 @@ def test_a_whole_model_a_graph_and_a_file_have_no_blockers(tmp_path):
         assert npu.compile(form, name="n").digest == npu.compile(document, name="n").digest
 
 
+def test_a_branch_that_reads_values_from_outside_is_a_blocker_with_a_place_to_cut():
+    branches = {
+        name: onnx.helper.make_graph(
+            [node(op, "r", f"{name}_y")], name, [], [onnx.helper.make_tensor_value_info(f"{name}_y", 1, None)]
+        )
+        for name, op in (("then_branch", "Relu"), ("else_branch", "Neg"))
+    }
+    document = small(node("Relu", "c", "r"), node("If", "t", "y", **branches), t=np.bool_(True))
+    assert names(npu.blockers(document)) == [("y_node", "If", "r")]
+    with pytest.raises(UnsupportedError, match=r"y_node \(If\): .* Cut at r"):
+        npu.compile(document)
+    assert npu.blockers(document, outputs=["r"]) == []
+
+
 def test_nodes_in_any_order():
     document = small(node("Relu", "c", "r"), node("Conv", "r w", "y"))
     nodes = list(document.graph.node)

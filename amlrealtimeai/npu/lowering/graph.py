@@ -103,7 +103,7 @@ class Graph:
         self.outputs = _outputs(graph, outputs)
         self.opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
         check_attributes(graph.node, self.opset)
-        nodes, needed = _needed(graph.node, self.outputs)
+        nodes, needed = _needed([_with_captured(node) for node in graph.node], self.outputs)
         # copies, because any part of a protobuf message keeps all of it in memory
         self.nodes = [_copied(node) for node in nodes]
         self._initializers = {tensor.name: tensor for tensor in graph.initializer}
@@ -226,6 +226,23 @@ class Graph:
         given = attributes(node)
         self._constants[node.output[0]] = np.array(sizes, np.int64)[given.get("start", 0) : given.get("end")]
         self._from_sizes.add(node.output[0])
+
+
+def _with_captured(node: NodeProto) -> NodeProto:
+    """The node; where it holds graphs, a copy that also names as inputs what they read from outside."""
+    graphs = [graph for a in node.attribute for graph in ([a.g] if a.type == AttributeProto.GRAPH else a.graphs)]
+    if not graphs:
+        return node
+    captured: dict[str, None] = {}
+    for graph in graphs:
+        inside = {value.name for value in (*graph.input, *graph.initializer)}
+        nodes = [_with_captured(inner) for inner in graph.node]
+        inside.update(name for inner in nodes for name in inner.output)
+        read = [name for inner in nodes for name in inner.input] + [value.name for value in graph.output]
+        captured.update(dict.fromkeys(name for name in read if name and name not in inside))
+    copy = _copied(node)
+    copy.input.extend(captured)
+    return copy
 
 
 def _copied(node: NodeProto) -> NodeProto:
