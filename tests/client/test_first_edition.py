@@ -126,8 +126,10 @@ def test_tls_troubles_are_told_apart_and_at_once(
         (("localhost", secure, {}), "wants TLS and this client does not use it"),
         (("localhost", plain, {"use_ssl": True, "root_certificates": roots}), "does not speak TLS; pass use_ssl=False"),
     ]:
-        text, seconds = trouble(image, host, server.port, **options)
-        assert said in text and seconds < 1.2, (text, seconds)  # retries would take 1.5 to 2.5
+        found = [trouble(image, host, server.port, **options) for _ in range(3)]
+        assert all(said in text for text, _ in found), found
+        # The best of three, since the machine may be busy; retries would always take 1.5 s or more.
+        assert min(seconds for _, seconds in found) < 1.2, found
 
 
 def test_root_certificates_as_bytes_text_or_path(
