@@ -17,6 +17,7 @@ from amlrealtimeai import command_line, resources
 from amlrealtimeai.errors import AmlRealtimeAiError
 
 _PACKAGES = ("tensorflow", "tf2onnx", "onnxruntime", "grpcio", "numpy", "pillow", "jupyterlab")
+_ARCHIVES = ("resnet50.npz", "ssdvgg.npz")
 _FREE_BYTES = 2e9  # for each of home and temporary folder
 _LESSON_BYTES, _LEAST_BYTES = (
     3.0e9,
@@ -104,12 +105,15 @@ def _kernel() -> Finding:
 
 
 def _weights() -> Finding:
-    path = resources.path("weights/resnet50.npz")
-    expected = resources.path("weights/resnet50.npz.sha256").read_text().split()[0]
-    content = path.read_bytes()
-    whole = hashlib.sha256(content).hexdigest() == expected
-    text = f"{path.name}, {len(content) / 1e6:.1f} MB" + ("" if whole else ", not the bytes that were shipped")
-    return Finding("workshop weights", whole, text, "git checkout data/weights, or clone the repository again")
+    said = []
+    for name in _ARCHIVES:
+        content = resources.path(f"weights/{name}").read_bytes()
+        expected = resources.path(f"weights/{name}.sha256").read_text().split()[0]
+        said.append(f"{name}, {len(content) / 1e6:.1f} MB")
+        if hashlib.sha256(content).hexdigest() != expected:
+            text = f"{said[-1]}, not the bytes that were shipped"
+            return Finding("workshop weights", False, text, "git checkout data/weights, or clone the repository again")
+    return Finding("workshop weights", True, "; ".join(said))
 
 
 def _memory() -> Finding:

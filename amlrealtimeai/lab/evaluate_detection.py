@@ -46,9 +46,9 @@ class Row:
 
 SETS: dict[str, tuple[Sequence[str], float]] = {
     "Noto, plain": (("noto",), 0.0),
+    "Noto": (("noto",), 0.5),
     "five designs, plain": (images.TRAINING_DESIGNS, 0.0),
-    "five designs": (images.TRAINING_DESIGNS, 0.5),
-    "OpenMoji": ((images.UNSEEN_DESIGN,), 0.5),
+    "OpenMoji, plain": ((images.UNSEEN_DESIGN,), 0.0),
 }
 """Name -> designs and variety of images.scene. The first is measured in every format."""
 
@@ -96,7 +96,7 @@ def detectors(formats: Sequence[str], weights: Path | None, folder: Path, thread
     return found
 
 
-def row_list(name: str, pairs: Sequence[Scene], chosen: dict[str, Detector]) -> list[Row]:
+def rows(name: str, pairs: Sequence[Scene], chosen: dict[str, Detector]) -> list[Row]:
     """Measure detectors, "float32" the first, on the same scenes."""
     truth = [boxes for _, boxes in pairs]
     values = {}
@@ -137,7 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m amlrealtimeai.lab.evaluate_detection",
         description="mAP@0.5 of the workshop's SSD-VGG, float and in block floating point.",
     )
-    parser.add_argument("--count", type=command_line.count, default=200, help="scenes in each set")
+    parser.add_argument("--count", type=command_line.count, default=200, help="scenes in the first set")
+    parser.add_argument("--others", type=command_line.count, default=100, help="scenes in each of the other sets")
     parser.add_argument("--weights", type=Path, help="an archive; default: the shipped one")
     parser.add_argument("--voc", type=Path, metavar="FOLDER", help="own pictures in PASCAL VOC's layout instead")
     parser.add_argument(
@@ -154,9 +155,8 @@ def _evaluate(chosen: argparse.Namespace) -> None:
         sets = {str(chosen.voc): list(own_scenes(chosen.voc))} if chosen.voc else None
         found: list[Row] = []
         for name in sets or SETS:
-            pairs = sets[name] if sets else list(scenes(name, chosen.count))
-            first = not found
-            found += row_list(name, pairs, known if first else {"float32": known["float32"]})
+            pairs = sets[name] if sets else list(scenes(name, chosen.others if found else chosen.count))
+            found += rows(name, pairs, {"float32": known["float32"]} if found else known)
     text = table(found)
     print(text)
     if chosen.out:

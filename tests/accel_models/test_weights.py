@@ -286,6 +286,7 @@ def test_a_saved_model_keeps_what_the_graph_says(float_resnet, tmp_path):
         ("resnet50", "weights='workshop'"),
         ("resnet152", "weights='random'"),
         ("vgg16", "weights='random'"),
+        ("ssdvgg", "weights='workshop'"),
     ],
 )
 def test_advice_names_weights_that_there_are(network, choice):

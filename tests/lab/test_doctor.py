@@ -39,16 +39,18 @@ def test_missing_weights_are_named_with_the_place_that_was_looked_at(capsys, mon
     assert said["verdict"] == "mend first: weights" and str(tmp_path) in said["weights"]
 
 
-def test_altered_weights_are_not_good_weights(capsys, monkeypatch, tmp_path):
+@pytest.mark.parametrize("altered", ["resnet50.npz", "ssdvgg.npz"])
+def test_altered_weights_are_not_good_weights(altered, capsys, monkeypatch, tmp_path):
     (tmp_path / "weights").mkdir()
-    for name in ("resnet50.npz", "resnet50.npz.sha256"):
+    for name in ("resnet50.npz", "resnet50.npz.sha256", "ssdvgg.npz", "ssdvgg.npz.sha256"):
         shutil.copyfile(resources.path(f"weights/{name}"), tmp_path / "weights" / name)
-    with (tmp_path / "weights" / "resnet50.npz").open("r+b") as file:
+    with (tmp_path / "weights" / altered).open("r+b") as file:
         file.seek(1000)
         file.write(b"?")
     monkeypatch.setenv("AMLREALTIMEAI_DATA", str(tmp_path))
     said = lines(capsys)
-    assert said["workshop weights"].startswith("FAIL") and "not the bytes" in said["workshop weights"]
+    assert said["workshop weights"].startswith("FAIL") and f"{altered}, " in said["workshop weights"]
+    assert "not the bytes" in said["workshop weights"]
 
 
 @pytest.mark.parametrize("home", ["/proc/nobody/home", "FILE", "FILE/below"])
