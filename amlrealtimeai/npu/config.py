@@ -43,7 +43,7 @@ configs: dict[str, NpuConfig] = {
 """Presets by name, after J. Fowers et al., "A Configurable Cloud-Scale DNN Processor for Real-Time AI", ISCA 2018.
 
 Published: 96,000 multipliers and 48 TFLOPS of bw_s10 (abstract). Assumed, quoted from memory: everything of bw_s5
-(Stratix V, 2.4 TFLOPS) and bw_a10 (Arria 10, 9.8 TFLOPS); the identity peak = 2*T*L*N*f holds for all three.
+(Stratix V, 2.4 TFLOPS) and bw_a10 (Arria 10, 9.8 TFLOPS); the identity peak = `2*T*L*N*f` holds for all three.
 """
 
 
