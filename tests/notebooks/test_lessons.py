@@ -12,7 +12,14 @@ from amlrealtimeai.lab import check
 
 ROOT = Path(__file__).parents[2]
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-EXERCISES = {"00_QuickStart": 3, "01_ModelBuild": 3, "02_Convert": 3, "03_Deploy": 3, "05_SSL": 3}
+EXERCISES = {
+    "00_QuickStart": 3,
+    "01_ModelBuild": 3,
+    "02_Convert": 3,
+    "03_Deploy": 3,
+    "04_ObjectDetection": 3,
+    "05_SSL": 3,
+}
 
 pytestmark = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 
