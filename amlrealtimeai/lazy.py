@@ -1,5 +1,7 @@
 """Names of a package that are imported on first use, by the module-level __getattr__ of PEP 562."""
 
+from __future__ import annotations  # read by a Python that is too old, too, before it is told so
+
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
