@@ -127,13 +127,6 @@ def test_a_picture_that_is_missing_or_broken_is_named(tmp_path):
             voc.read(number)
 
 
-@pytest.fixture
-def torch():
-    found = pytest.importorskip("torch")
-    found.set_num_threads(1)
-    return found
-
-
 def test_the_hardest_background_counts(torch):
     from amlrealtimeai.lab.training.detection.loss import hardest
 
@@ -238,5 +231,16 @@ def test_an_interrupted_training_goes_on_and_lowers_the_loss(torch, tmp_path):
         rows = list(csv.DictReader(file))
     assert int(rows[-1]["images"]) == second.images > first.images
     assert float(rows[-1]["classes"]) < float(rows[0]["classes"])
-    with pytest.raises(WeightsError, match="with seed 1, not to 'ssdvgg' with seed 2: choose another folder"):
+    with pytest.raises(
+        WeightsError, match="belongs to ssdvgg with seed 1, not to ssdvgg with seed 2: choose another folder"
+    ):
         Trainer(recipe, tmp_path, minutes=0.1, seed=2)
+
+
+def test_a_folder_of_the_other_network_is_refused(torch, tmp_path):
+    from amlrealtimeai.lab.training import run
+    from amlrealtimeai.lab.training.detection.trainer import Trainer
+
+    run.save(tmp_path, "resnet50 by the recipe 'polish' with seed 1", {"network": {}})
+    with pytest.raises(WeightsError, match="belongs to resnet50 by the recipe 'polish' with seed 1, not to ssdvgg"):
+        Trainer(Recipe((Phase(1.0, 64, 4, (0.4, 0.6, 0.9), 0.1),), rate=5e-4), tmp_path, minutes=0.1)

@@ -1,6 +1,5 @@
 """The training loop: resumable at any moment, with its curves in a file."""
 
-import csv
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from amlrealtimeai.accel.models import codec
-from amlrealtimeai.errors import WeightsError
 from amlrealtimeai.lab import images, resnet50
 from amlrealtimeai.lab.training import network as networks
+from amlrealtimeai.lab.training import run as runs
 from amlrealtimeai.lab.training.recipe import Batch, Recipe, pictures, schedule
 
-CHECKPOINT = "checkpoint.pt"
-CURVES = "curves.csv"
 _WATCHED = ("noto", "twemoji", images.UNSEEN_DESIGN)
 _COLUMNS = ("images", "minutes", "loss", "rate", *(f"top1_{design}" for design in _WATCHED))
 _HELD_OUT_SIZE = 224
@@ -62,17 +59,10 @@ class Trainer:
         self.network.to(self.device, memory_format=torch.channels_last)
         self.statistics = _Statistics(self.network, {_HELD_OUT_SIZE} | {b.kind.size for b in self.batches})
         self.network.train_after(recipe.frozen_units)
-        trained = [p for p in self.network.parameters() if p.requires_grad]
-        decayed = [p for p in trained if p.ndim > 1]
-        others = [p for p in trained if p.ndim <= 1]
-        groups: list[dict[str, Any]] = [
-            {"params": decayed, "weight_decay": recipe.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.99), fused=True)
+        self.optimizer = runs.optimizer(self.network.parameters(), recipe.weight_decay)
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / CHECKPOINT).exists():
-            self._resume()
+        if kept := runs.load(folder, self._owner, self.device):
+            self._resume(kept)
 
     def run(self, held_out: int = 256, held_out_every: float = 480.0, save_every: float = 180.0) -> None:
         """Train to the end. held_out: pictures of each watched design; held_out_every, save_every: seconds."""
@@ -118,17 +108,13 @@ class Trainer:
     def save(self) -> None:
         """Write the checkpoint: whole, or not at all."""
         state = {
-            "recipe": self.recipe.name,
-            "seed": self.seed,
             "step": self.step,
             "seconds": self.seconds,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "statistics": self.statistics.of_size,
         }
-        partial = self.folder / f"{CHECKPOINT}.partial"
-        torch.save(state, partial)
-        partial.replace(self.folder / CHECKPOINT)
+        runs.save(self.folder, self._owner, state)
 
     def export(self, path: Path) -> str:
         """Write the weights as a compact archive, with the statistics of 224 px; returns its SHA-256."""
@@ -163,29 +149,17 @@ class Trainer:
         done = self.batches[self.step - 1].first + self.batches[self.step - 1].kind.count
         shares = [f"{self.top1(design, held_out):.4f}" for design in _WATCHED]
         row = [done, f"{self.seconds / 60:.1f}", f"{np.mean(losses):.4f}", f"{self.batches[self.step - 1].rate:.2e}"]
-        path = self.folder / CURVES
-        new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerows(([_COLUMNS] if new else []) + [[*row, *shares]])
-        tqdm.write(", ".join(f"{name} {value}" for name, value in zip(_COLUMNS, [*row, *shares], strict=True)))
+        runs.record(self.folder, _COLUMNS, [*row, *shares])
 
-    def _resume(self) -> None:
-        path = self.folder / CHECKPOINT
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            found = (state["recipe"], state["seed"])
-        except Exception as error:  # torch raises whatever its readers raise
-            raise WeightsError(f"{path} is damaged ({error}): delete it to begin anew") from None
-        if found != (self.recipe.name, self.seed):
-            raise WeightsError(
-                f"{path} belongs to the recipe {found[0]!r} with seed {found[1]}, not to {self.recipe.name!r} with "
-                f"seed {self.seed}: choose another folder"
-            )
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.statistics.of_size = state["statistics"]
-        self.step, self.seconds = state["step"], state["seconds"]
+    @property
+    def _owner(self) -> str:
+        return f"resnet50 by the recipe {self.recipe.name!r} with seed {self.seed}"
+
+    def _resume(self, kept: dict[str, Any]) -> None:
+        self.network.load_state_dict(kept["network"])
+        self.optimizer.load_state_dict(kept["optimizer"])
+        self.statistics.of_size = kept["statistics"]
+        self.step, self.seconds = kept["step"], kept["seconds"]
 
 
 class _Statistics:

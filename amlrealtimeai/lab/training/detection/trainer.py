@@ -1,9 +1,9 @@
 """The training loop: so many minutes, resumable at any moment, with its curves in a file."""
 
-import csv
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,15 +12,13 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from amlrealtimeai.accel.models import codec
-from amlrealtimeai.errors import WeightsError
 from amlrealtimeai.lab.images import VocFolder
+from amlrealtimeai.lab.training import run as runs
 from amlrealtimeai.lab.training.detection import network as networks
 from amlrealtimeai.lab.training.detection.loss import multibox
 from amlrealtimeai.lab.training.detection.recipe import Phase, Recipe, own_scene, scene
 from amlrealtimeai.lab.training.detection.targets import targets
 
-CHECKPOINT = "checkpoint.pt"
-CURVES = "curves.csv"
 _COLUMNS = ("images", "minutes", "size", "classes", "boxes", "rate")
 
 Sample = tuple[Tensor, Tensor, Tensor]
@@ -74,21 +72,11 @@ class Trainer:
         if start:
             networks.from_arrays(self.network, codec.load(start, "ssdvgg"))
         self.network.to(self.device, memory_format=torch.channels_last)
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        others = [p for p in self.network.parameters() if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": recipe.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            lr=0.0,
-            betas=(0.9, 0.99),
-            fused=True,
-        )
+        self.optimizer = runs.optimizer(self.network.parameters(), recipe.weight_decay)
         self.images, self.seconds = 0, 0.0
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / CHECKPOINT).exists():
-            self._resume()
+        if kept := runs.load(folder, self._owner, self.device):
+            self._resume(kept)
 
     @property
     def share(self) -> float:
@@ -141,16 +129,12 @@ class Trainer:
     def save(self) -> None:
         """Write the checkpoint: whole, or not at all."""
         state = {
-            "network": "ssdvgg",
-            "seed": self.seed,
             "images": self.images,
             "seconds": self.seconds,
             "weights": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        partial = self.folder / f"{CHECKPOINT}.partial"
-        torch.save(state, partial)
-        partial.replace(self.folder / CHECKPOINT)
+        runs.save(self.folder, self._owner, state)
 
     def export(self, path: Path) -> str:
         """Write the weights as a compact archive, batch normalisation folded in; returns its SHA-256."""
@@ -160,24 +144,13 @@ class Trainer:
         classes, boxes = np.mean(losses, axis=0)
         minutes, rate = f"{self.seconds / 60:.1f}", f"{self.recipe.rate_at(self.share):.2e}"
         row = [self.images, minutes, size, f"{classes:.4f}", f"{boxes:.4f}", rate]
-        path = self.folder / CURVES
-        new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows(([_COLUMNS] if new else []) + [row])
-        tqdm.write(", ".join(f"{name} {value}" for name, value in zip(_COLUMNS, row, strict=True)))
+        runs.record(self.folder, _COLUMNS, row)
 
-    def _resume(self) -> None:
-        path = self.folder / CHECKPOINT
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            found = (state["network"], state["seed"])
-        except Exception as error:  # torch raises whatever its readers raise
-            raise WeightsError(f"{path} is damaged ({error}): delete it to begin anew") from None
-        if found != ("ssdvgg", self.seed):
-            raise WeightsError(
-                f"{path} belongs to the network {found[0]!r} with seed {found[1]}, not to 'ssdvgg' with seed "
-                f"{self.seed}: choose another folder"
-            )
-        self.network.load_state_dict(state["weights"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.images, self.seconds = state["images"], state["seconds"]
+    @property
+    def _owner(self) -> str:
+        return f"ssdvgg with seed {self.seed}"
+
+    def _resume(self, kept: dict[str, Any]) -> None:
+        self.network.load_state_dict(kept["weights"])
+        self.optimizer.load_state_dict(kept["optimizer"])
+        self.images, self.seconds = kept["images"], kept["seconds"]
