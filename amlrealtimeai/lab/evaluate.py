@@ -146,18 +146,23 @@ def _right(chosen: HeldOut, count: int, arrays: Arrays, featurizers: Mapping[str
     return right
 
 
+def add_options(parser: command_line.Parser, things: str, first: int, others: int) -> None:
+    """What every evaluation is told. things: what is counted; first, others: how many of them in the sets."""
+    parser.add_argument("--count", type=command_line.count, default=first, help=f"{things} in the first set")
+    parser.add_argument("--others", type=command_line.count, default=others, help=f"{things} in each other set")
+    parser.add_argument("--weights", type=Path, help="an archive; default: the shipped one")
+    parser.add_argument("--threads", type=command_line.count, help="default: all cores; 1 is best on a busy machine")
+    parser.add_argument("--out", type=Path, help="also write the table there")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     parser = command_line.Parser(
         prog="python -m amlrealtimeai.lab.evaluate",
         description="Top-1 of the workshop's ResNet-50, float and in block floating point.",
     )
-    parser.add_argument("--count", type=command_line.count, default=2048, help="pictures in the first set")
-    parser.add_argument("--others", type=command_line.count, default=1024, help="pictures in each of the other sets")
-    parser.add_argument("--weights", type=Path, help="an archive; default: the shipped one")
+    add_options(parser, "pictures", 2048, 1024)
     parser.add_argument("--formats", nargs="*", default=list(npu.formats), help="preset formats; default: all")
-    parser.add_argument("--threads", type=command_line.count, help="default: all cores; 1 is best on a busy machine")
-    parser.add_argument("--out", type=Path, help="also write the table there")
     chosen = parser.parse_args(arguments)
     try:
         arrays = resnet50.weights(chosen.weights)

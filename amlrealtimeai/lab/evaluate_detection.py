@@ -23,6 +23,7 @@ from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.artifact.preprocess import MEANS
 from amlrealtimeai.lab import images
 from amlrealtimeai.lab.average_precision import Found, mean_average_precision
+from amlrealtimeai.lab.evaluate import add_options
 from amlrealtimeai.lab.images import Box, VocFolder
 
 _SEED = 20182  # of the held-out scenes: training draws from other seeds
@@ -137,15 +138,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m amlrealtimeai.lab.evaluate_detection",
         description="mAP@0.5 of the workshop's SSD-VGG, float and in block floating point.",
     )
-    parser.add_argument("--count", type=command_line.count, default=200, help="scenes in the first set")
-    parser.add_argument("--others", type=command_line.count, default=100, help="scenes in each of the other sets")
-    parser.add_argument("--weights", type=Path, help="an archive; default: the shipped one")
+    add_options(parser, "scenes", 200, 100)
     parser.add_argument("--voc", type=Path, metavar="FOLDER", help="own pictures in PASCAL VOC's layout instead")
     parser.add_argument(
         "--formats", nargs="*", choices=sorted(npu.formats), default=["msfp16", "bw_cnn"], help="preset formats"
     )
-    parser.add_argument("--threads", type=command_line.count, help="default: all cores; 1 is best on a busy machine")
-    parser.add_argument("--out", type=Path, help="also write the table there")
     return command_line.run(lambda: _evaluate(parser.parse_args(arguments)))
 
 
