@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 
 from amlrealtimeai.accel.models import ssdvgg
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
@@ -16,6 +16,7 @@ from amlrealtimeai.lab.pictures import Picture
 from amlrealtimeai.lab.style import NPU, OBJECTS, PAPER
 
 _SAME = 0.5
+_TALLEST = 40  # heights of a drawn picture, in widths
 """Overlap with an object (intersection over union) from which PASCAL VOC counts a box as its own."""
 
 Pictured = Path | str | np.ndarray | Image.Image
@@ -77,13 +78,15 @@ def draw(
 ) -> Picture:
     """The picture with its detections: a box, the VOC class and the probability of each; what postprocess returns.
 
-    picture: a path, an image, or uint8 [h, w] or [h, w, 3]; it is made `width` pixels wide. classes int [k] (1..20),
-    scores [k], boxes [k, 4]: y1, x1, y2, x2 in 0..1. truth: the objects that are there; those that no box has found are
-    drawn dashed. Raises InvalidInputError for what does not fit together, NotFoundError for a file that is not there.
+    picture: a path, an image, or uint8 [h, w] or [h, w, 3]; it is made `width` pixels wide, or less
+    where it is very high. classes int [k] (1..20), scores [k], boxes [k, 4]: y1, x1, y2, x2 in 0..1. truth: the objects
+    that are there; those that no box has found are drawn dashed.
+    Raises InvalidInputError for what does not fit together, NotFoundError for a file that is not there.
     """
     labels, found, corners = _checked(classes, scores, boxes)
     canvas = _rgb(picture)
-    canvas = canvas.resize((width, max(1, round(canvas.height * width / canvas.width))))
+    scale = min(width / canvas.width, _TALLEST * width / canvas.height)
+    canvas = canvas.resize((max(1, round(canvas.width * scale)), max(1, round(canvas.height * scale))))
     missed = [truth[number] for number in compare(truth, labels, corners).missed]
     pen = ImageDraw.Draw(canvas)
     for box in missed:
@@ -200,13 +203,15 @@ def _rgb(picture: Pictured) -> Image.Image:
                 f"expected a picture uint8 [h, w, 3] or [h, w], got {picture.dtype} {picture.shape}"
             )
         return Image.fromarray(picture).convert("RGB")
+    if not isinstance(picture, str | Path):
+        raise InvalidInputError(f"expected a path, an image or an array as picture, got {picture!r:.60}")
     try:
         with Image.open(picture) as opened:
             return opened.convert("RGB")
     except FileNotFoundError:
         raise NotFoundError(f"no picture at {picture}") from None
-    except UnidentifiedImageError:
-        raise InvalidInputError(f"{picture} is not a picture that could be opened") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # whatever Pillow's readers raise
+        raise InvalidInputError(f"{picture} is not a picture that could be opened: {error}") from None
 
 
 def _pixels(box: Any, size: tuple[int, int]) -> tuple[float, float, float, float]:

@@ -9,7 +9,7 @@ from PIL import Image
 from amlrealtimeai import lab
 from amlrealtimeai.accel.models import ssdvgg
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
-from amlrealtimeai.lab import detection
+from amlrealtimeai.lab import detection, images
 from amlrealtimeai.lab.images import Box
 from amlrealtimeai.lab.style import HOST, NPU, OBJECTS
 from tests.lab.detected import CAR, CAT, DOG, outputs
@@ -87,6 +87,19 @@ def test_pictures_that_are_none_are_said(tmp_path):
         detection.draw(words, [], [], [])
     with pytest.raises(InvalidInputError, match="uint8"):
         detection.draw(GREY / 255, [], [], [])
+    with pytest.raises(InvalidInputError, match="expected a path, an image or an array as picture, got None"):
+        detection.draw(None, [], [], [])
+    with pytest.raises(InvalidInputError, match="is not a picture"):
+        detection.draw(tmp_path, [], [], [])
+    whole = images.save_jpeg(tmp_path / "whole.jpg", np.random.default_rng(0).integers(0, 255, (80, 80, 3), np.uint8))
+    words.write_bytes(whole.read_bytes()[:900])
+    with pytest.raises(InvalidInputError, match=r"words\.jpg is not a picture .*truncated"):
+        detection.draw(words, [], [], [])
+
+
+def test_a_picture_of_any_shape_is_drawn():
+    for size in ((1, 3000), (3000, 1), (1, 1)):
+        assert "cat" in detection.draw(Image.new("RGB", size), [CAT], [0.5], [LEFT]).alt
 
 
 def test_boxes_belong_to_objects_as_voc_counts():
