@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 import subprocess
 import sys
 import time
@@ -234,3 +235,20 @@ def test_the_old_path_and_no_tensorflow():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "True False\n"
+
+
+@pytest.mark.parametrize(
+    ("outputs", "options", "said"),
+    [
+        (None, {}, "12 outputs, got NoneType"),
+        ({"a": 1}, {}, "12 outputs, got dict"),
+        ("twelve texts", {}, "12 outputs, got str"),
+        (["x"] * 12, {}, "output 0 of SSD-VGG: expected numbers, got <U1"),
+        ([1j] * 12, {}, "output 0 of SSD-VGG: expected numbers, got complex128"),
+        ([], {"select_threshold": "0.5"}, "select_threshold is a share: expected 0 to 1, got '0.5'"),
+        ([], {"nms_threshold": [0.4]}, "nms_threshold is a share: expected 0 to 1, got"),
+    ],
+)
+def test_what_is_no_output_or_no_threshold_is_said(outputs, options, said):
+    with pytest.raises(InvalidInputError, match=re.escape(said)):
+        ssdvgg.postprocess(outputs, **options)

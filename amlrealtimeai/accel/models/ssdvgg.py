@@ -6,6 +6,7 @@ and overlaps are those of SSD300 (W. Liu et al. 2016).
 
 from collections.abc import Sequence
 from functools import cache
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -112,8 +113,8 @@ def postprocess(
     Raises InvalidInputError for other outputs, anchors or thresholds.
     """
     for name, value in (("select_threshold", select_threshold or 0.0), ("nms_threshold", nms_threshold)):
-        if not 0 <= value <= 1:
-            raise InvalidInputError(f"{name} is a share: expected 0 to 1, got {value}")
+        if not isinstance(value, Real) or not 0 <= value <= 1:
+            raise InvalidInputError(f"{name} is a share: expected 0 to 1, got {value!r}")
     scores, offsets = _checked(network_output)
     powers = np.concatenate([values.reshape(-1, CLASSES).T for values in scores], axis=1)  # classes first: faster
     powers = np.exp(powers - powers.max(axis=0))
@@ -164,13 +165,18 @@ def _flat(given: Sequence[Any] | None) -> np.ndarray:
 def _checked(result: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The six class scores [s, s, a, 21] and the six boxes [s, s, a, 4]."""
     sizes = [(SITES[block], SITES[block], ANCHORS[block], size) for size in (CLASSES, 4) for block in BLOCKS]
-    if len(result) != len(sizes):
+    listed = isinstance(result, Sequence | np.ndarray) and not isinstance(result, str | bytes)
+    if not listed or len(result) != len(sizes):
+        got = len(result) if listed else type(result).__name__
         raise InvalidInputError(
-            f"expected the network's {len(sizes)} outputs, got {len(result)}. Ask for all of output_tensor_list"
+            f"expected the network's {len(sizes)} outputs, got {got}. Ask for all of output_tensor_list"
         )
     arrays = []
     for number, (value, size) in enumerate(zip(result, sizes, strict=True)):
-        array = np.asarray(value, np.float32)
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiu":
+            raise InvalidInputError(f"output {number} of SSD-VGG: expected numbers, got {array.dtype}")
+        array = array.astype(np.float32, copy=False)
         if array.shape not in (size, (1, *size)):
             raise InvalidInputError(
                 f"output {number} of SSD-VGG: expected the shape {size} of one image, got {array.shape}. Give the "
