@@ -16,10 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from amlrealtimeai.core import Workspace, config
+from amlrealtimeai.core.compute.aks import FPGA_VCPUS, QUOTA_VARIABLE
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.lab import cleanup
 from amlrealtimeai.store.locks import LifeLock, is_held
 
+# A class may share one account: each student's cluster counts against one quota, and the usual one is four FPGAs.
+_CLASS_FPGAS = 100
 _mutex = threading.RLock()
 
 
@@ -72,6 +75,7 @@ def start(lesson: str) -> Lesson:
     """
     if not isinstance(lesson, str) or not re.fullmatch(r"[a-z][a-z0-9]{0,13}", lesson):
         raise InvalidInputError(f"expected 1 to 14 lower-case letters and digits, a letter first; got {lesson!r}")
+    os.environ.setdefault(QUOTA_VARIABLE, str(_CLASS_FPGAS * FPGA_VCPUS))
     with _mutex:
         if lesson not in _started:
             _remove_orphans(lesson)

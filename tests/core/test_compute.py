@@ -74,7 +74,8 @@ def test_the_rules_for_fpga_machines(settings: dict[str, Any], message: str) -> 
         AksCompute.provisioning_configuration(**settings)
 
 
-def test_the_quota_is_24_vcpus_in_a_region(workspace: Workspace) -> None:
+def test_the_quota_is_24_vcpus_in_a_region(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AMLREALTIMEAI_FPGA_QUOTA", raising=False)
     create(workspace, "full", agent_count=3)
     with pytest.raises(InvalidInputError) as caught:
         create(workspace, "more", agent_count=2)
@@ -88,6 +89,16 @@ def test_the_quota_is_24_vcpus_in_a_region(workspace: Workspace) -> None:
     create(workspace, "again", agent_count=3)
     with pytest.raises(InvalidInputError, match="Current in use: 0, Additional requested: 30"):
         create(workspace, "five", agent_count=5, location="westus2")
+
+
+def test_another_quota_is_set_by_the_environment(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMLREALTIMEAI_FPGA_QUOTA", "30")
+    create(workspace, "five", agent_count=5)
+    with pytest.raises(InvalidInputError, match=r"Maximum allowed: 30, .* or set AMLREALTIMEAI_FPGA_QUOTA"):
+        create(workspace, "one", agent_count=1)
+    monkeypatch.setenv("AMLREALTIMEAI_FPGA_QUOTA", "many")
+    with pytest.raises(InvalidInputError, match=r"AMLREALTIMEAI_FPGA_QUOTA: expected a number .* got 'many'"):
+        create(workspace, "one", agent_count=1)
 
 
 def test_cells_can_be_run_again(workspace: Workspace) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from amlrealtimeai import lab
-from amlrealtimeai.core import Workspace
+from amlrealtimeai.core import AksCompute, ComputeTarget, Workspace
 from amlrealtimeai.core.model import Model
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.lab import lesson as lessons
@@ -23,6 +23,16 @@ def own_home(tmp_path, monkeypatch):
     monkeypatch.setattr(lessons, "_started", {})
     monkeypatch.chdir(tmp_path)
     return tmp_path / "home"
+
+
+def test_ten_students_under_one_account_have_a_cluster_each(monkeypatch):
+    monkeypatch.setenv("AMLREALTIMEAI_FPGA_QUOTA", "")  # set, so that it is put back after this test
+    monkeypatch.delenv("AMLREALTIMEAI_FPGA_QUOTA")
+    lab.start("quickstart")
+    configuration = AksCompute.provisioning_configuration(vm_size="Standard_PB6s", agent_count=1)
+    for student in range(10):
+        ComputeTarget.create(Workspace.default(), f"student-{student}", configuration)
+    assert len(Workspace.default().compute_targets) == 10
 
 
 LESSON = """

@@ -1,5 +1,6 @@
 """AksCompute: a cluster of emulated FPGAs on this machine, with the original's rules for FPGA machines."""
 
+import os
 import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,9 @@ FPGA_VCPUS = 6
 FPGA_REGIONS = ("eastus", "southeastasia", "westeurope", "westus2")
 """Regions that had FPGAs; the first one is the default."""
 FPGA_QUOTA = 24
-"""Virtual CPUs of the PBS family that a workspace may use in one region: four FPGAs."""
+"""Virtual CPUs of the PBS family that a workspace may use in one region: four FPGAs, as the original gave."""
+QUOTA_VARIABLE = "AMLREALTIMEAI_FPGA_QUOTA"
+"""The environment variable that sets another one."""
 
 
 @dataclass
@@ -295,10 +298,21 @@ def _checked_keep(keep_running: bool, run_in: str) -> bool:
     return bool(keep_running)
 
 
+def fpga_quota() -> int:
+    """Virtual CPUs that a workspace may use in one region: $AMLREALTIMEAI_FPGA_QUOTA, else FPGA_QUOTA."""
+    text = os.environ.get(QUOTA_VARIABLE)
+    if not text:
+        return FPGA_QUOTA
+    if not (text.isascii() and text.isdigit()):
+        raise ComputeTargetInputError(f"{QUOTA_VARIABLE}: expected a number of virtual CPUs, got {text!r}")
+    return int(text)
+
+
 def _check_quota(used: int, wanted: int, location: str) -> None:
-    if used + wanted > FPGA_QUOTA:
+    quota = fpga_quota()
+    if used + wanted > quota:
         raise ComputeTargetInputError(
-            f"Operation results in exceeding quota limits of Core. Maximum allowed: {FPGA_QUOTA}, "
+            f"Operation results in exceeding quota limits of Core. Maximum allowed: {quota}, "
             f"Current in use: {used}, Additional requested: {wanted} (PBS vCPUs in {location}, {FPGA_VCPUS} an agent). "
-            "Ask for fewer agents, delete a cluster, or use another location."
+            f"Ask for fewer agents, delete a cluster, use another location, or set {QUOTA_VARIABLE}."
         )
