@@ -152,9 +152,10 @@ def _reason(error: OSError, out: Path) -> str:
 def check_reference(name: str, tag: str) -> None:
     """Raise InvalidInputError unless `name` and `tag` follow the OCI distribution specification's grammar."""
     if not _NAME.fullmatch(name) or len(name) > 255:
-        hint = f"; did you mean {name.lower()!r}?" if _NAME.fullmatch(name.lower()) else ""
+        hint = f"; did you mean {name.lower()!r}?" if _NAME.fullmatch(name.lower()) and len(name) <= 255 else ""
         raise InvalidInputError(
-            f"expected an image name in lower case (letters and digits, separated by . _ - or /), got {name!r}{hint}"
+            f"expected an image name in lower case (letters and digits, separated by . _ - or /), "
+            f"got {name!r:.200}{hint}"
         )
     if not _TAG.fullmatch(tag):
         raise InvalidInputError(f"expected a tag of at most 128 letters, digits, '.', '_' and '-', got {tag!r}")

@@ -2,15 +2,19 @@
 
 import functools
 import inspect
+import os
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from amlrealtimeai.errors import InvalidInputError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_SHOWN = 200
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, on today's file systems
 
 
 def known_keywords(function: Callable[P, R]) -> Callable[P, R]:
@@ -40,15 +44,43 @@ def warn_without_meaning(what: str, **keywords: Any) -> None:
 def check_name(what: str, name: Any, pattern: str, expected: str) -> str:
     """`name` if it matches, else InvalidInputError that says what was expected."""
     if not isinstance(name, str) or not re.fullmatch(pattern, name):
-        raise InvalidInputError(f"{what}: expected {expected}, got {name!r}. Choose a name like that.")
+        raise InvalidInputError(f"{what}: expected {expected}, got {shown(name)}. Choose a name like that.")
     return name
 
 
 def check_text(what: str, value: Any) -> str:
     """`value` if it is a text with something in it: None and "" must never mean "any"."""
     if not isinstance(value, str) or not value:
-        raise InvalidInputError(f"{what}: expected a name, got {value!r}")
+        raise InvalidInputError(f"{what}: expected a name, got {shown(value)}")
     return value
+
+
+def check_path(what: str, value: Any) -> Path:
+    """A path that a file may have, with ~ expanded; else InvalidInputError."""
+    try:
+        path = Path(value).expanduser()
+        data = os.fsencode(path)
+        fine = value != "" and b"\0" not in data and len(data) <= _LONGEST_PATH
+        fine = fine and all(len(os.fsencode(part)) <= _LONGEST_NAME for part in path.parts)
+    except (TypeError, UnicodeEncodeError, RuntimeError):  # RuntimeError: nobody's home
+        fine = False
+    if not fine:
+        raise InvalidInputError(f"{what}: expected a path, got {shown(value)}")
+    return path
+
+
+def check_names(what: str, values: Any) -> set[str]:
+    """The names in a text (one), or in a list of texts."""
+    names = [values] if isinstance(values, str) else list(values) if isinstance(values, Iterable) else [None]
+    if not all(isinstance(name, str) for name in names):
+        raise InvalidInputError(f"{what}: expected a name or a list of names, got {shown(values)}")
+    return set(names)
+
+
+def shown(value: Any) -> str:
+    """A value as an error names it: on one line that can be printed and read."""
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
 
 
 def check_strings(what: str, values: Mapping[str, Any] | None) -> dict[str, str]:
@@ -56,7 +88,7 @@ def check_strings(what: str, values: Mapping[str, Any] | None) -> dict[str, str]
     if values is None:
         return {}
     if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
-        raise InvalidInputError(f"{what}: expected a dict of names and texts, got {values!r}")
+        raise InvalidInputError(f"{what}: expected a dict of names and texts, got {shown(values)}")
     return {key: value if isinstance(value, str) else str(value) for key, value in values.items()}
 
 
@@ -66,12 +98,14 @@ def matches(wanted: Any, found: Mapping[str, str]) -> bool:
         return True
     if isinstance(wanted, Mapping):
         wanted = list(wanted.items())
-    if isinstance(wanted, str):
-        raise InvalidInputError(f"tags: expected a list of names or [name, value] pairs, got the text {wanted!r}")
+    if not isinstance(wanted, list | tuple | set) or not all(
+        isinstance(item, str) or (isinstance(item, list | tuple) and len(item) == 2) for item in wanted
+    ):
+        raise InvalidInputError(f"tags: expected a list of names or [name, value] pairs, got {shown(wanted)}")
     for item in wanted:
         if isinstance(item, str):
             if item not in found:
                 return False
-        elif len(item) != 2 or found.get(item[0]) != str(item[1]):
+        elif found.get(str(item[0])) != str(item[1]):
             return False
     return True

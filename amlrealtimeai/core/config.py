@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from amlrealtimeai.core.arguments import check_path
 from amlrealtimeai.errors import ConfigError
 
 KEYS = ("subscription_id", "resource_group", "workspace_name")
@@ -25,7 +26,7 @@ def find(path: str | Path | None, name: str | None = None) -> Path | None:
     that is found, too. Raises ConfigError when a path or a name was given and there is nothing.
     """
     if path is not None or name is not None:
-        given = Path(path or ".").expanduser()
+        given = check_path("path", path or ".")
         found = given if given.is_file() else _in_folder(given, name or _NAME)
         found = found or (None if name else _in_folder(given.parent, given.name))
         if found is None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from amlrealtimeai.core.arguments import check_name, check_strings, known_keywords, warn_without_meaning
+from amlrealtimeai.core.arguments import check_name, check_path, check_strings, known_keywords, warn_without_meaning
 from amlrealtimeai.core.cloud import names_of_azure, needs_azure
 from amlrealtimeai.core.stored import Versioned
 from amlrealtimeai.core.tables import in_bytes
@@ -97,7 +97,7 @@ class Model(Versioned):
                 f"model_path: expected the path of one file or folder, got {model_path!r}. Put what belongs together "
                 "into a folder and register that."
             )
-        path = Path(model_path).expanduser()
+        path = check_path("model_path", model_path)
         row: Row = {
             "name": model_name,
             "filename": path.resolve().name,
@@ -178,7 +178,7 @@ class Model(Versioned):
     @known_keywords
     def download(self, target_dir: str | Path = ".", exist_ok: bool = False, exists_ok: bool = False) -> str:
         """Copy the file or folder into `target_dir` and return its path; its digest is checked on the way."""
-        folder = Path(target_dir).expanduser()
+        folder = check_path("target_dir", target_dir)
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / self.filename
         if target.exists() and not (exist_ok or exists_ok):

@@ -1,10 +1,11 @@
 """What models, images and webservices have in common: a row of the store with tags, properties and a description."""
 
+import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
-from amlrealtimeai.core.arguments import check_strings, check_text, known_keywords, matches
+from amlrealtimeai.core.arguments import check_names, check_strings, check_text, known_keywords, matches, shown
 from amlrealtimeai.core.tables import Shown
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
@@ -66,7 +67,7 @@ class Stored(Shown):
     @known_keywords
     def remove_tags(self, tags: str | Iterable[str]) -> None:
         """Remove tags by name; unknown ones are no error."""
-        names = {tags} if isinstance(tags, str) else set(tags)
+        names = check_names("tags", tags)
         self._change(lambda row: {"tags": {key: value for key, value in row["tags"].items() if key not in names}})
 
     @known_keywords
@@ -147,7 +148,7 @@ class Versioned(Stored):
             asked = id or (name if version is None else f"{name}:{version}")
             known = ", ".join(dict.fromkeys(row["name"] for row in workspace.store.select(cls._table))) or "none"
             raise cls._not_found(
-                f"{what.capitalize()}NotFound: no {what} {asked!r} in the workspace {workspace.name!r}; "
+                f"{what.capitalize()}NotFound: no {what} {shown(asked)} in the workspace {workspace.name!r}; "
                 f"its {cls._table} are: {known}. {cls._creation}"
             )
         return max(rows, key=lambda row: row["version"])
@@ -171,6 +172,6 @@ class Versioned(Stored):
 def split_id(id: str, what: str) -> tuple[str, int]:
     """("resnet50", 3) of "resnet50:3"."""
     name, _, version = str(id).rpartition(":")
-    if not name or not version.isdigit():
-        raise InvalidInputError(f"{what} id: expected 'name:version', got {id!r}")
+    if not name or not re.fullmatch("[0-9]{1,18}", version):
+        raise InvalidInputError(f"{what} id: expected 'name:version', got {shown(id)}")
     return name, int(version)

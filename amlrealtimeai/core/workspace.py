@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amlrealtimeai.core import config
-from amlrealtimeai.core.arguments import check_name, check_strings, known_keywords, warn_without_meaning
+from amlrealtimeai.core.arguments import check_name, check_path, check_strings, known_keywords, warn_without_meaning
 from amlrealtimeai.core.cloud import needs_azure
 from amlrealtimeai.core.tables import Listing, Shown
 from amlrealtimeai.errors import ConfigError, InUseError, InvalidInputError, StoreError, WorkspaceNotFoundError
@@ -192,7 +192,7 @@ class Workspace(Shown):
     @known_keywords
     def write_config(self, path: str | Path | None = None, file_name: str | None = None) -> None:
         """Write .amlrealtimeai/config.json into `path` (default: here), for Workspace.from_config."""
-        config.write(Path(path or ".").expanduser(), file_name or "config.json", self._identity)
+        config.write(check_path("path", path or "."), file_name or "config.json", self._identity)
 
     @property
     def location(self) -> str:
@@ -311,6 +311,9 @@ def _opened_at(file: Path) -> Workspace | None:
 
 def _files(subscription_id: str | None, resource_group: str | None, name: str) -> list[Path]:
     """Database files of the workspaces, by parts of their names; None: any."""
+    for what, part in (("subscription_id", subscription_id), ("resource_group", resource_group)):
+        if part is not None:
+            check_name(what, part, r"[^/\0]{1,90}", "a text without '/'")
     parts = [glob.escape(part) if part else "*" for part in (subscription_id, resource_group)]
     return sorted((config.home() / "workspaces").glob(f"{parts[0]}/{parts[1]}/{name}/store.sqlite3"))
 

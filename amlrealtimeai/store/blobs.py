@@ -63,11 +63,16 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def folder_of(root: Path) -> Path:
+    """Where the blobs of a store are."""
+    return root / "blobs" / "sha256"
+
+
 class Blobs:
     """The blobs and the temporary files below `root`."""
 
     def __init__(self, root: Path) -> None:
-        self.folder = root / "blobs" / "sha256"
+        self.folder = folder_of(root)
         self.temporary = root / "tmp"
         with failures.disk(root):
             self.folder.mkdir(parents=True, exist_ok=True)

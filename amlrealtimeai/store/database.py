@@ -4,13 +4,15 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from amlrealtimeai.errors import StoreError
 from amlrealtimeai.store import failures, schema
 
 BUSY_SECONDS = 30.0
+T = TypeVar("T")
 
 
 class Database:
@@ -19,16 +21,16 @@ class Database:
     Raises StoreError for a file that is not ours, of a newer version, damaged, locked for too long or not writable.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, check_new: Callable[[], None] = lambda: None) -> None:
+        """check_new: raises where no empty database may be; called before there are tables in one."""
         self.path = path
         with failures.disk(path.parent):
             # SQLite gives its -wal and -shm files the permissions of the main file.
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        self._switch_to_wal()
-        with self._connection() as connection:
-            version = self._version(connection)
+        version = self._patiently(self._version)  # before anything is changed: the file may not be ours
+        self._patiently(lambda connection: connection.execute("PRAGMA journal_mode = WAL"))
         if version == 0:
-            self._create()
+            self._create(check_new)
         elif version < schema.SCHEMA_VERSION:
             self._migrate()
 
@@ -47,6 +49,12 @@ class Database:
             yield connection
             connection.execute("COMMIT")
 
+    def check_whole(self, connection: sqlite3.Connection) -> None:
+        """Raise StoreError when SQLite finds pages or records of the file damaged."""
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise failures.damaged(self.path, found)
+
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         with failures.database(self.path):
@@ -60,14 +68,13 @@ class Database:
             finally:
                 connection.close()  # undoes what was not committed
 
-    def _switch_to_wal(self) -> None:
-        # The switch does not honour the busy timeout when several processes open a new file at once.
+    def _patiently(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        # The switch to WAL does not honour the busy timeout when several processes open a new file at once.
         deadline = time.monotonic() + BUSY_SECONDS
         while True:
             try:
                 with self._connection() as connection:
-                    connection.execute("PRAGMA journal_mode = WAL")
-                return
+                    return work(connection)
             except StoreError as problem:
                 busy = getattr(problem.__cause__, "sqlite_errorcode", 0) & 0xFF in (5, 6)
                 if not busy or time.monotonic() > deadline:
@@ -79,7 +86,7 @@ class Database:
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-        if not empty and application != schema.APPLICATION_ID:
+        if not empty and (application != schema.APPLICATION_ID or version < 1):
             raise StoreError(f"{self.path} is an SQLite file, but not a workspace's. Choose another folder.")
         if version > schema.SCHEMA_VERSION:
             raise StoreError(
@@ -88,10 +95,11 @@ class Database:
             )
         return 0 if empty else version
 
-    def _create(self) -> None:
+    def _create(self, check_new: Callable[[], None]) -> None:
         with self.write() as connection:
             if self._version(connection) != 0:
                 return  # another process was quicker
+            check_new()
             for statement in schema.TABLES:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")

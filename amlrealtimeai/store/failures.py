@@ -10,8 +10,10 @@ from pathlib import Path
 from amlrealtimeai.errors import StoreError, WorkspaceNotFoundError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}
 _SQLITE_BUSY, _SQLITE_READONLY, _SQLITE_IOERR, _SQLITE_CORRUPT = 5, 8, 10, 11
 _SQLITE_FULL, _SQLITE_CANTOPEN, _SQLITE_NOTADB = 13, 14, 26
+_DAMAGES = ("unsupported file format", "Could not decode to UTF-8")  # of SQLite's and Python's, without a code
 _SPACE = (
     "Free some space, delete models and images that you no longer need, or set AMLREALTIMEAI_HOME to a larger disk."
 )
@@ -45,6 +47,11 @@ def disk(place: Path, needed: int | None = None) -> Iterator[None]:
                 f"{place} cannot be written: {problem.strerror}. Give yourself write access to it, "
                 "or set AMLREALTIMEAI_HOME to a folder of your own."
             ) from problem
+        if problem.errno in _NO_LOCKS:
+            raise StoreError(
+                f"the file system of {place} cannot lock files ({problem.strerror}), as some network folders cannot: "
+                "processes would overwrite each other. Set AMLREALTIMEAI_HOME to a folder on a local disk."
+            ) from problem
         raise
 
 
@@ -57,6 +64,8 @@ def database(path: Path) -> Iterator[None]:
         raise
     except sqlite3.DatabaseError as problem:
         raise _explained(path, problem) from problem
+    except UnicodeDecodeError as problem:
+        raise damaged(path, problem) from problem
 
 
 def _explained(path: Path, problem: sqlite3.DatabaseError) -> Exception:
@@ -79,8 +88,15 @@ def _explained(path: Path, problem: sqlite3.DatabaseError) -> Exception:
             "or set AMLREALTIMEAI_HOME to a folder of your own."
         )
     if code in (_SQLITE_CORRUPT, _SQLITE_NOTADB):
-        return StoreError(
-            f"{path} is not a workspace's database, or it is damaged ({problem}). "
-            "Restore it from a backup, or move its folder away and create the workspace again."
-        )
+        return damaged(path, problem)
+    if str(problem).startswith(_DAMAGES):
+        return damaged(path, problem)
     return problem
+
+
+def damaged(path: Path, problem: object) -> StoreError:
+    """The error for a database that cannot be read as one."""
+    return StoreError(
+        f"{path} is not a workspace's database, or it is damaged ({problem}). "
+        "Restore it from a backup, or move its folder away and create the workspace again."
+    )

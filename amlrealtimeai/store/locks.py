@@ -46,6 +46,17 @@ class LifeLock:
                 os.close(descriptor)
 
 
+def check(folder: Path) -> None:
+    """Raise OSError where the file system has no locks, as some network folders have none."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
 def is_held(path: Path) -> bool | None:
     """Whether a living process holds the lock; None where the system cannot tell (Windows)."""
     if sys.platform == "win32":

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from amlrealtimeai.errors import InUseError, InvalidInputError, MissingFileError, NotFoundError, StoreError
-from amlrealtimeai.store import blobs, failures, folders, schema, temporary
+from amlrealtimeai.store import blobs, failures, folders, locks, schema, temporary
 from amlrealtimeai.store.blobs import Blobs, HashingWriter, Staged
 from amlrealtimeai.store.database import Database
-from amlrealtimeai.store.locks import if_free
 
 _SERVER_ID = re.compile("[0-9a-f]{16}")
 
@@ -37,10 +36,21 @@ class Store:
         self.path = Path(path).expanduser().resolve()
         with failures.disk(self.path):
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            locks.check(self.path)
+        self.database = Database(self.path / "store.sqlite3", self._check_new)
         self.blobs = Blobs(self.path)
-        self.database = Database(self.path / "store.sqlite3")
         with contextlib.suppress(StoreError):
             self.collect_garbage()
+
+    def _check_new(self) -> None:
+        """Bytes without any row are those of a database that was lost, not garbage."""
+        folder = blobs.folder_of(self.path)
+        count = len(list(folder.iterdir())) if folder.is_dir() else 0
+        if count:
+            raise StoreError(
+                f"{self.path / 'store.sqlite3'} is empty or was lost, but {count} models and images are in {folder}. "
+                "Restore it from a backup, or move the folder away and create the workspace again."
+            )
 
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r})"
@@ -106,6 +116,7 @@ class Store:
             candidates = self.blobs.unreferenced(_used_blobs(connection))
         if candidates:
             with self.database.write() as connection:
+                self.database.check_whole(connection)  # else a damaged row's bytes would be taken for garbage
                 for path in self.blobs.unreferenced(_used_blobs(connection)):
                     removed += self._forget(path.name)
         self._forget_dead_servers()
@@ -116,7 +127,7 @@ class Store:
         for id in {path.name.partition(".")[0] for path in (self.path / "run").glob("*.*")}:
             if not _SERVER_ID.fullmatch(id):
                 continue
-            with if_free(self.path / "run" / f"{id}.lock") as free:
+            with locks.if_free(self.path / "run" / f"{id}.lock") as free:
                 if free:
                     self.forget_server(id)
 
@@ -221,7 +232,9 @@ class Store:
             known = {row["name"] for row in connection.execute("SELECT name FROM facts")}
             if known & set(values):
                 return False
-            connection.executemany("INSERT INTO facts VALUES (?, ?)", list(values.items()))
+            connection.executemany(
+                "INSERT INTO facts VALUES (?, ?)", [(name, _storable(name, value)) for name, value in values.items()]
+            )
             return True
 
 
@@ -240,7 +253,8 @@ def select(connection: sqlite3.Connection, table: str, **where: Any) -> list[Row
     """Rows whose columns equal `where` (None means any), oldest first."""
     key = {column: value for column, value in where.items() if value is not None}
     condition = f" WHERE {_where(key)}" if key else ""
-    rows = connection.execute(f"SELECT * FROM {table}{condition} ORDER BY created, rowid", list(key.values()))
+    values = [_storable(column, value) for column, value in key.items()]
+    rows = connection.execute(f"SELECT * FROM {table}{condition} ORDER BY created, rowid", values)
     return [_decoded(row) for row in rows]
 
 
@@ -250,6 +264,7 @@ def find(connection: sqlite3.Connection, table: str, key: Key) -> Row | None:
         expected = int if column == "version" else str
         if not isinstance(value, expected) or not value:
             raise InvalidInputError(f"{_noun(table)} {column}: expected a {_WORDS[expected]}, got {value!r}")
+        _storable(column, value)
     row = connection.execute(f"SELECT * FROM {table} WHERE {_where(key)}", list(key.values())).fetchone()
     return None if row is None else _decoded(row)
 
@@ -277,6 +292,7 @@ def _insert(connection: sqlite3.Connection, table: str, row: Row) -> None:
 
 
 def _count_up(connection: sqlite3.Connection, table: str, name: str) -> int:
+    _storable("name", name)
     connection.execute(
         "INSERT INTO counters VALUES (?, ?, 1) ON CONFLICT (kind, name) DO UPDATE SET last = last + 1", (table, name)
     )
@@ -324,7 +340,18 @@ def _noun(table: str) -> str:
 
 
 def _encoded(column: str, value: Any) -> Any:
-    return json.dumps(value, sort_keys=True) if column in schema.JSON_COLUMNS else value
+    return json.dumps(value, sort_keys=True) if column in schema.JSON_COLUMNS else _storable(column, value)
+
+
+def _storable(column: str, value: Any) -> Any:
+    """`value`, if SQLite has a form for it."""
+    if isinstance(value, str):
+        fine = value.isascii() or not any(0xD800 <= ord(character) < 0xE000 for character in value)
+    else:
+        fine = value is None or (isinstance(value, int | float) and -(1 << 63) <= value < 1 << 63)
+    if not fine:
+        raise InvalidInputError(f"{column}: expected a text of Unicode or a number of 64 bits, got {value!a:.200}")
+    return value
 
 
 def _decoded(row: sqlite3.Row) -> Row:

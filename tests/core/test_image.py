@@ -66,7 +66,7 @@ def test_only_one_converted_model_and_a_lower_case_name(workspace: Workspace, mo
     plain = Model.register(workspace, __file__, "plain")
     refused = [
         ("Means", [model], r"expected an image name in lower case.*got 'Means'; did you mean 'means'\?"),
-        ("a/b", [model], "expected one without '/', got 'a/b'"),
+        ("a/b", [model], "expected a text without '/', got 'a/b'"),
         ("means", [], "expected one model for an image, got 0"),
         ("means", [model, model], "expected one model for an image, got 2"),
         ("means", [plain], r"'plain:1' is not a converted one. Convert it first: AccelOnnxConverter.convert_tf_model"),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
-from amlrealtimeai.core.arguments import check_text, known_keywords
+from amlrealtimeai.core.arguments import check_text, known_keywords, shown
 from amlrealtimeai.core.cloud import needs_azure
 from amlrealtimeai.core.tables import Shown
 from amlrealtimeai.core.workspace import Workspace
@@ -175,7 +175,7 @@ def _row(workspace: Workspace, name: str) -> Row:
     if row is None:
         known = ", ".join(row["name"] for row in workspace.store.select("compute_targets")) or "none"
         raise ComputeTargetNotFoundError(
-            f"ComputeTargetNotFound: no compute target {name!r} in the workspace {workspace.name!r}; "
+            f"ComputeTargetNotFound: no compute target {shown(name)} in the workspace {workspace.name!r}; "
             f"there are: {known}. Create it: ComputeTarget.create(workspace, name, configuration), with "
             "configuration = AksCompute.provisioning_configuration()."
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from amlrealtimeai.core.arguments import check_strings, known_keywords
+from amlrealtimeai.core.arguments import check_path, check_strings, known_keywords, shown
 from amlrealtimeai.core.model import Model
 from amlrealtimeai.core.operation import SUCCEEDED, Operation
 from amlrealtimeai.core.stored import Versioned, split_id
@@ -183,7 +183,7 @@ class Image(Versioned):
     @known_keywords
     def export(self, path: str | Path) -> str:
         """Copy the OCI archive to the file `path` and return that; ours."""
-        target = Path(path).expanduser()
+        target = check_path("path", path)
         self._required()
         self.workspace.store.export(self._row["blob"], target, is_folder=False)
         return str(target)
@@ -280,7 +280,9 @@ class ContainerImage(Image):
 
 
 def _only_model(workspace: Workspace, models: "Model | str | Iterable[Model | str]") -> Model:
-    given = [models] if isinstance(models, Model | str) else list(models)
+    given = [models] if isinstance(models, Model | str) else list(models) if isinstance(models, Iterable) else [models]
+    if not all(isinstance(one, Model | str) for one in given):
+        raise ImageInputError(f"expected a model, or a list of one, got {shown(models)}")
     if len(given) != 1:
         raise ImageInputError(f"expected one model for an image, got {len(given)}. Make an image for each of them.")
     model = given[0]
@@ -290,8 +292,8 @@ def _only_model(workspace: Workspace, models: "Model | str | Iterable[Model | st
 def _check_name(name: str) -> None:
     from amlrealtimeai.containers.image import check_reference
 
-    if "/" in str(name):
-        raise ImageInputError(f"image name: expected one without '/', got {name!r}")
+    if not isinstance(name, str) or "/" in name:
+        raise ImageInputError(f"image name: expected a text without '/', got {shown(name)}")
     check_reference(name, "1")
 
 
