@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from amlrealtimeai.core.arguments import check_text, known_keywords
+from amlrealtimeai.core.arguments import check_text, known_keywords, shown
 from amlrealtimeai.core.cloud import needs_azure
 from amlrealtimeai.core.compute import ComputeTarget, own
 from amlrealtimeai.core.image import Image, ImageConfiguration
@@ -14,11 +14,10 @@ from amlrealtimeai.core.pem import self_signed
 from amlrealtimeai.core.stored import Stored, split_id
 from amlrealtimeai.core.webservice import deployment
 from amlrealtimeai.core.webservice.asked import Asked
+from amlrealtimeai.core.webservice.keys import Keyed
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import (
-    ConfigError,
     DeploymentError,
-    InvalidInputError,
     NotFoundError,
     WebserviceInputError,
     WebserviceNotFoundError,
@@ -31,13 +30,12 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.05
 _WAIT_SECONDS = 600.0
-_KEYS = {"primary": "primary", "secondary": "secondary", "primary key": "primary", "secondary key": "secondary"}
 
 
 @needs_azure("deploy deploy_local_model", "Use deploy_from_model, with a converted model.")
 @needs_azure("swagger_uri environment inference_config", "The interface is TensorFlow Serving's Predict: scoring_uri.")
 @needs_azure("get_access_token", "Use keys: get_keys().")
-class Webservice(Asked, Stored):
+class Webservice(Asked, Keyed, Stored):
     """An existing webservice by name. Raises NotFoundError."""
 
     _table = "webservices"
@@ -64,8 +62,9 @@ class Webservice(Asked, Stored):
         if row is None:
             known = ", ".join(row["name"] for row in workspace.store.select("webservices")) or "none"
             raise WebserviceNotFoundError(
-                f"WebserviceNotFound: no webservice {name!r} in the workspace {workspace.name!r}; there are: {known}. "
-                "Deploy it: Webservice.deploy_from_image(workspace, name, image, deployment_config, deployment_target)."
+                f"WebserviceNotFound: no webservice {shown(name)} in the workspace {workspace.name!r}; there are: "
+                f"{known}. Deploy it: "
+                "Webservice.deploy_from_image(workspace, name, image, deployment_config, deployment_target)."
             )
         self._row = row
 
@@ -285,32 +284,6 @@ class Webservice(Asked, Stored):
         """The last lines that the service has logged."""
         deployment.same_service(self.workspace, self._row)
         return self._target.runner().logs(self.name, num_lines)
-
-    # --- keys ----------------------------------------------------------------------------------------------------
-
-    def get_keys(self) -> tuple[str, str]:
-        """Primary and secondary key; both are valid. ConfigError for a service without keys."""
-        keys = self._keys()
-        return keys["primary"], keys["secondary"]
-
-    @known_keywords
-    def regen_key(self, key: str, set_key: str | None = None) -> None:
-        """Replace the "Primary" or the "Secondary" key; the other one stays valid, so that clients can change over."""
-        name = _KEYS.get(str(key).lower())
-        if name is None:
-            raise InvalidInputError("regen_key: expected 'Primary' or 'Secondary'")
-        self._keys()
-        fresh = deployment.new_keys({} if set_key is None else {name: set_key})
-        running = self.state != STOPPED
-        self._row = deployment.change(self.workspace, self._row, lambda row: {}, {name: fresh[name]})
-        if running:
-            self.wait_for_deployment()  # the old key is refused from here on
-
-    def _keys(self) -> dict[str, str]:
-        self._row = deployment.same_service(self.workspace, self._row)
-        if not self.auth_enabled:
-            raise ConfigError(f"the service {self.name!r} has no keys: it was deployed with auth_enabled=False.")
-        return self.workspace.store.secrets("webservices", self.name)
 
     # --- inside --------------------------------------------------------------------------------------------------
 
