@@ -26,6 +26,9 @@ from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError, Unsuppor
         ("core.webservice", "AciWebservice"),
         ("core.webservice", "LocalWebservice"),
         ("core.model", "InferenceConfig"),
+        ("contrib.core.compute", "IotHubCompute"),
+        ("contrib.core.webservice", "IotWebservice"),
+        ("contrib.core.webservice", "IotBaseModuleSettings"),
     ],
 )
 def test_an_import_that_needs_azure_says_so(module: str, name: str) -> None:

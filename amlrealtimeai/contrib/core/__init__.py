@@ -1,0 +1,1 @@
+"""azureml.contrib.core: devices of an IoT hub, by names that say what to use here."""
