@@ -121,7 +121,7 @@ class Server:
         if rest_port is not None:
             self._api = RestApi(self._servicer, public_pages(self, self._servicer, metrics))
             context = None if self._tls is None else self._tls.context()
-            self._rest = HttpPort(self._api.handle, self.limits, self.host, rest_port, context)
+            self._rest = HttpPort(self._api.handle, self.limits, self.host, rest_port, context, self._api.pause)
         if admin_port is not None:
             admin = Admin(admin_pages(self, metrics))
             self._admin = HttpPort(admin.handle, self.limits, self._admin_host, admin_port)

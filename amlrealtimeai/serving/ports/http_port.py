@@ -29,6 +29,10 @@ _LINGER_SECONDS = 2.0
 _STOP_SECONDS = 2.0
 
 
+async def _no_pause() -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Response:
     """What goes back."""
@@ -71,6 +75,7 @@ class HttpPort:
     """Listens on one address from its construction on (raises DeploymentError); answers from `start` to `stop`.
 
     handle: a coroutine that answers each exchange. tls: None for plain text; a new one holds for new connections.
+    pause: is waited for before what is no HTTP is refused: who sends that may come again and again.
     """
 
     def __init__(
@@ -80,8 +85,10 @@ class HttpPort:
         host: str,
         port: int,
         tls: ssl.SSLContext | None = None,
+        pause: Callable[[], Awaitable[None]] = _no_pause,
     ) -> None:
         self.handle = handle
+        self.pause = pause
         self.limits = limits
         self.tls = tls
         self.idle: dict[_Connection, None] = {}  # the one that has been idle for longest first
@@ -296,6 +303,7 @@ class _Connection:
         return False
 
     async def _refuse(self, status: int, text: str) -> None:
+        await self.port.pause()
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             await self.send(Response(status, f'{{"error": "{text}"}}'.encode()), close=True)
             await self._linger()

@@ -10,7 +10,7 @@ import re
 import threading
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -66,6 +66,11 @@ class RestApi:
         """End the threads."""
         self._threads.shutdown()
 
+    async def pause(self, headers: Iterable[tuple[str, str]] = ()) -> None:
+        """Wait before a stranger is answered; without headers nobody can show a key."""
+        if self._servicer.is_stranger(headers):
+            await asyncio.sleep(self._servicer.strangers.delay())
+
     async def handle(self, exchange: Exchange) -> None:
         """Answer one exchange."""
         if exchange.path in self._pages:
@@ -75,7 +80,7 @@ class RestApi:
         wanted, method = _METHODS[match["what"]] if match else ("", "")
         asked = "GET" if exchange.method == "HEAD" else exchange.method
         if match is None or asked != wanted:
-            await self._pause(exchange)
+            await self.pause(exchange.headers)
             text = f"Malformed request: {exchange.method:.20} {exchange.path:.100}; see /v1/models/NAME:predict"
             await exchange.answer(_error(404 if exchange.method in ("GET", "POST", "HEAD") else 501, text))
             return
@@ -96,19 +101,15 @@ class RestApi:
                 await self._run(request, exchange, match)
             answer = await answered
             if answer.code is grpc.StatusCode.UNAUTHENTICATED:
-                await self._pause(exchange)
+                await self.pause(exchange.headers)
             await exchange.answer(_response(answer, request))
 
     async def _page(self, exchange: Exchange) -> None:
-        await self._pause(exchange)
+        await self.pause(exchange.headers)
         if exchange.method in ("GET", "HEAD"):
             await exchange.answer(self._pages[exchange.path]())
         else:
             await exchange.answer(_error(405, f"expected GET {exchange.path}"))
-
-    async def _pause(self, exchange: Exchange) -> None:
-        if self._servicer.is_stranger(exchange.headers):
-            await asyncio.sleep(self._servicer.strangers.delay())
 
     async def _run(self, request: Request, exchange: Exchange, match: re.Match[str]) -> None:
         """Receive the body, if there should be one, and have the request run; a request that fails is replied to."""
