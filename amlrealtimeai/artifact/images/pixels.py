@@ -38,18 +38,22 @@ _INSTEAD = (
 class _File(io.BytesIO):
     """The bytes that Pillow reads; it does not have them all at once, so that a deadline can come between."""
 
-    def __init__(self, data: bytes, check: Callable[[], None]) -> None:
+    def __init__(self, data: bytes, check: Callable[[], None], block: int) -> None:
         super().__init__(data)
         self._check = check
+        self._block = block
+        self._checked = -block  # place of the last look at the deadline: a header is read in many small pieces
         self.ended: BaseException | None = None
 
     def read(self, size: int | None = -1) -> bytes:
         """As BytesIO's, unless the reading has to end."""
-        try:
-            self._check()
-        except BaseException as error:
-            self.ended = error  # Pillow may take it for a damaged file
-            raise
+        if self.tell() - self._checked >= self._block:
+            self._checked = self.tell()
+            try:
+                self._check()
+            except BaseException as error:
+                self.ended = error  # Pillow may take it for a damaged file
+                raise
         return super().read(size)
 
 
@@ -64,7 +68,7 @@ class Picture:
         """`plugin`: Pillow's class for the format; Pillow's own bound on pixels is not asked."""
         self.width = width
         self.height = height
-        self._file = _File(data, check)
+        self._file = _File(data, check, block)
         self._image = self._guarded(lambda: plugin(self._file))
         self._image.decodermaxblock = block
 
