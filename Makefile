@@ -63,8 +63,9 @@ bench: .venv/ready-bench  ## every speed claim, measured beside its peer
 	$(BIN)/python -m benchmarks.models
 	$(BIN)/python -m benchmarks.finetune --seed 2
 
-soak: .venv/ready-dev  ## 200,000 hostile requests against a server; some minutes
-	$(BIN)/python -m tests.hardening.soak
+N = 200000
+soak: .venv/ready-dev  ## 200,000 hostile requests against a server, or N=2000000; some minutes
+	$(BIN)/python -m tests.hardening.soak --requests $(N)
 
 lock: .venv/ready  ## write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile -q pyproject.toml --extra author --extra lab --extra cluster --extra dev --extra docs --extra bench --universal --python-version 3.11 --no-header -o requirements.lock

@@ -3,8 +3,10 @@
     python -m tests.hardening.attack [--seconds 10] [--connections 64] [--kinds NAME ...]
 
 The server runs in a process of its own, with TLS, a key and all three ports; the attacker in another one, with as many
-connections as one likes, each doing one thing of KINDS over and over. Prints the client's latencies without and with
-the attack, in turns, and what the attack cost in memory; exit status 1 if a good request failed.
+connections as one likes, each doing one thing of KINDS over and over. Prints the client's latencies alone, under
+attack, and beside a control: processes that burn as much CPU time as the attacker did and connect to nothing. For an
+attacker on this computer takes CPUs from server and client, as one from elsewhere could not. Then what the attack cost
+in memory; exit status 1 if a good request failed.
 """
 
 import argparse
@@ -33,6 +35,8 @@ from tests.serving.conftest import predict, request_of
 from tests.serving.models import encode, image_model, picture
 from tests.serving.processes import Service, service
 
+_SLICE = 0.002  # seconds
+_START_SECONDS = 3.0  # until the attacker's process sends
 KEY = "the-key-of-this-service"
 GOOD = request_of("means", images=np.array([encode(picture(), "JPEG")], object)).SerializeToString()
 LARGE = b"\x0a\x02\x0a\x00" + b"\x12\x04aaaa" * 700_000  # 4 MB
@@ -154,20 +158,46 @@ def _attack(ports: dict[str, int], pem: bytes, kinds: list[str], connections: in
 
 
 @contextmanager
-def attacked(running: Service, ports: dict[str, int], pem: bytes, kinds: list[str], connections: int) -> Iterator[None]:
-    """The attack goes on inside."""
+def attacked(running: Service, ports: dict[str, int], pem: bytes, kinds: list[str], connections: int) -> Iterator[int]:
+    """The attack goes on inside; gives the attacker's process id."""
     context = multiprocessing.get_context("spawn")
     stop, go = context.Event(), context.Event()
     process = context.Process(target=_attack, args=(ports, pem, kinds, connections, stop, go), daemon=True)
     process.start()
     go.set()
     try:
-        yield
+        yield process.pid or 0
     finally:
         stop.set()
         process.join(5)
         process.kill()
         process.join()
+
+
+def _burn(share: float, stop: Any) -> None:
+    """In a process of its own: use this share of one CPU, in slices as short as a request."""
+    while not stop.is_set():
+        start = time.perf_counter()
+        while time.perf_counter() - start < share * _SLICE:
+            pass
+        time.sleep(max(0.0, (1 - share) * _SLICE))
+
+
+@contextmanager
+def burning(cpus: float) -> Iterator[None]:
+    """As many CPUs as that are busy inside."""
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    shares = [1.0] * int(cpus) + [cpus % 1]
+    processes = [context.Process(target=_burn, args=(share, stop), daemon=True) for share in shares]
+    for process in processes:
+        process.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for process in processes:
+            process.join()
 
 
 @contextmanager
@@ -220,36 +250,59 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+class Turns:
+    """What was measured in the turns of one sort: the client's seconds of each, the CPUs that the server had."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self.name = name
+        self.taken: list[list[float]] = []
+        self._cpu = 0.0
+        self._seconds = seconds
+
+    def take(self, ask: Callable[[], float], pid: int) -> None:
+        """One more turn."""
+        start = _cpu_seconds(pid)
+        self.taken.append(_for(self._seconds, ask))
+        self._cpu += _cpu_seconds(pid) - start
+
+    def ratio(self, to: "Turns") -> float:
+        """Median of the rounds' ratios of p99."""
+        pairs = zip(self.taken, to.taken, strict=True)
+        return statistics.median(float(np.percentile(mine, 99) / np.percentile(other, 99)) for mine, other in pairs)
+
+    def __str__(self) -> str:
+        used = self._cpu / self._seconds / len(self.taken)
+        return f"{self.name:13} {_text([*itertools.chain(*self.taken)])}; the server had {used:.2f} CPUs"
+
+
 def run(seconds: float, connections: int, kinds: list[str], rounds: int = 3) -> int:
-    ratios, quiet, busy = [], [], []
+    alone, attack, control = (Turns(name, seconds) for name in ("alone:", "under attack:", "control:"))
+    appetite = []
     with tempfile.TemporaryDirectory() as folder, keyed_service(Path(folder)) as (running, ports, pem):
+        server = running.process.pid
         with client(ports, pem) as ask:
             _for(2.0, ask)
-            before = resident(running.process.pid)
-            most, cpu = before, {"alone": 0.0, "attacked": 0.0}
+            before = most = resident(server)
             for _ in range(rounds):
-                start = _cpu_seconds(running.process.pid)
-                quiet.append(_for(seconds, ask))
-                cpu["alone"] += _cpu_seconds(running.process.pid) - start
-                with attacked(running, ports, pem, kinds, connections):
-                    time.sleep(3.0)  # its process has to start
-                    start = _cpu_seconds(running.process.pid)
-                    busy.append(_for(seconds, ask))
-                    cpu["attacked"] += _cpu_seconds(running.process.pid) - start
-                    most = max(most, resident(running.process.pid))
-                time.sleep(1.0)
-                ratios.append(float(np.percentile(busy[-1], 99) / np.percentile(quiet[-1], 99)))
+                alone.take(ask, server)
+                with attacked(running, ports, pem, kinds, connections) as attacker:
+                    time.sleep(_START_SECONDS)
+                    start = _cpu_seconds(attacker)
+                    attack.take(ask, server)
+                    appetite.append((_cpu_seconds(attacker) - start) / seconds)
+                    most = max(most, resident(server))
+                with burning(appetite[-1]):
+                    time.sleep(1.0)
+                    control.take(ask, server)
         alive = running.process.poll() is None
     print(f"{connections} connections of {', '.join(kinds)}")
-    print(f"alone:        {_text([*itertools.chain(*quiet)])}")
-    print(f"under attack: {_text([*itertools.chain(*busy)])}")
+    print(alone, attack, control, sep="\n")
     print(
-        f"p99 x{statistics.median(ratios):.2f} (rounds {', '.join(f'{ratio:.2f}' for ratio in ratios)}), "
-        f"memory {before:.0f} {most - before:+.0f} MiB"
+        f"p99 x{attack.ratio(alone):.2f} of alone, x{control.ratio(alone):.2f} by the control; the attacker had "
+        f"{statistics.median(appetite):.2f} CPUs; memory {before:.0f} {most - before:+.0f} MiB"
     )
-    share = {what: used / seconds / rounds for what, used in cpu.items()}
-    print(f"CPUs that the server used: {share['alone']:.2f} alone, {share['attacked']:.2f} under attack")
-    print(json.dumps({"p99_ratio": statistics.median(ratios), "memory_mib": most - before}))
+    ratios = {"p99_ratio": attack.ratio(alone), "p99_ratio_of_the_control": control.ratio(alone)}
+    print(json.dumps({**ratios, "memory_mib": most - before}))
     return 0 if alive else 1
 
 

@@ -29,6 +29,7 @@ REQUESTS = [
     request_of("arithmetic", a=PAIR, b=PAIR).SerializeToString(),
     request_of("heads", ("head1:0",), x=PAIR).SerializeToString(),
 ]
+_STRING = 7  # DataType
 _SIZES = [-(2**63), -1, 0, 1, 2, 3, 64, 65, 2**24, 2**31, 2**62]
 
 
@@ -84,12 +85,23 @@ def lying_tensor(source: random.Random) -> object:
     return tensor
 
 
+def image_request(image: bytes) -> bytes:
+    """A request with one image; without NumPy, whose share would be half of what making it costs."""
+    message = protos.PredictRequest()
+    message.model_spec.name = "means"
+    tensor = message.inputs["images"]
+    tensor.dtype = _STRING
+    tensor.tensor_shape.dim.add(size=1)
+    tensor.string_val.append(image)
+    data: bytes = message.SerializeToString()
+    return data
+
+
 def request(source: random.Random) -> bytes:
     """One hostile request."""
     kind = source.random()
     if kind < 0.4:
-        image = mutated(source, source.choice(IMAGES))
-        return request_of("means", images=np.array([image], object)).SerializeToString()
+        return image_request(mutated(source, source.choice(IMAGES)))
     if kind < 0.7:
         return mutated(source, source.choice(REQUESTS))
     if kind < 0.8:
@@ -101,4 +113,4 @@ def request(source: random.Random) -> bytes:
     image = png_header(
         size, source.choice((1, size, 2**31 - 1)), source.choice((1, 8, 16, 7)), source.choice((0, 2, 3, 6, 9))
     )
-    return request_of("means", images=np.array([image], object)).SerializeToString()
+    return image_request(image)

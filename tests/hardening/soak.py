@@ -14,6 +14,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -28,6 +30,7 @@ from tests.serving.processes import service
 GROWTH_MIB = 20.0
 WARM_UP = 5_000  # of the same requests first: what they need once is no leak
 TIMEOUT = 20.0
+AT_ONCE = 6  # calls of one client; all together below max_in_flight, so that good requests get their place
 
 
 class Soak:
@@ -49,24 +52,33 @@ class Soak:
         for thread in self._threads:
             thread.start()
 
-    def run(self, pid: int) -> float:
+    def run(self, pid: int, say: Callable[[str], None] = lambda text: None) -> float:
         """Send everything; returns the most memory (MiB) that the server `pid` had meanwhile."""
         self.start()
-        most = resident(pid)
+        most, minute = resident(pid), time.monotonic() + 60
         while any(thread.is_alive() for thread in self._threads):
             time.sleep(0.2)
             most = max(most, resident(pid))
+            if time.monotonic() > minute:
+                minute += 60
+                say(f"{self.sent} sent, {resident(pid):.0f} MiB")
         return most
 
     def _run(self, seed: int) -> None:
         source = random.Random(seed)
         options = [("grpc.use_local_subchannel_pool", 1)]
+        place = threading.Semaphore(AT_ONCE)
         with grpc.insecure_channel(self._target, options) as channel:
             call = channel.unary_unary(f"/{protos.PREDICTION_SERVICE}/Predict")
             while self._take() and not self.wrong:
                 if source.random() < 0.001:
                     self._check_good(channel)
-                self._send(call, fuzz.request(source))
+                data = fuzz.request(source)
+                place.acquire()
+                ended = partial(self._ended, data, time.perf_counter(), place)
+                call.future(data, timeout=TIMEOUT).add_done_callback(ended)
+            for _ in range(AT_ONCE):
+                place.acquire()
 
     def _take(self) -> bool:
         with self._lock:
@@ -74,18 +86,14 @@ class Soak:
             self.sent += self._left >= 0
             return self._left >= 0
 
-    def _send(self, call: object, data: bytes) -> None:
-        start = time.perf_counter()
-        try:
-            call(data, timeout=TIMEOUT)
-            code = "OK"
-        except grpc.RpcError as error:
-            code = error.code().name
-            if code not in fuzz.EXPECTED:
-                self.wrong.append(f"{code}: {error.details()}; request {data[:2000].hex()}")
+    def _ended(self, data: bytes, start: float, place: threading.Semaphore, future: grpc.Future) -> None:
+        code = future.code().name
+        if code not in fuzz.EXPECTED:
+            self.wrong.append(f"{code}: {future.details()}; request {data[:2000].hex()}")
         with self._lock:
             self.codes[code] += 1
             self.slowest = max(self.slowest, time.perf_counter() - start)
+        place.release()
 
     def _check_good(self, channel: grpc.Channel) -> None:
         if predict(channel, fuzz.GOOD, timeout=TIMEOUT).SerializeToString(deterministic=True) != self._good:
@@ -114,7 +122,7 @@ def run(requests: int, clients: int, seed: int, report: bool = True) -> list[str
             early = first.run(server.process.pid)
             soak = Soak(server.port, requests, clients, seed)
             start = time.monotonic()
-            soak.run(server.process.pid)
+            soak.run(server.process.pid, print if report else lambda text: None)
             seconds = time.monotonic() - start
             growth = resident(server.process.pid) - early
             wrong = first.wrong + soak.wrong
@@ -128,7 +136,8 @@ def run(requests: int, clients: int, seed: int, report: bool = True) -> list[str
         wrong.append(f"memory grew by {growth:.0f} MiB")
     if report:
         codes = ", ".join(f"{code} {count}" for code, count in soak.codes.most_common())
-        print(f"{sum(soak.codes.values())} hostile requests in {seconds:.0f} s: {codes}")
+        count = sum(soak.codes.values())
+        print(f"{count} hostile requests in {seconds:.0f} s, {count / seconds:.0f} a second: {codes}")
         print(
             f"slowest answer {soak.slowest:.2f} s; memory {early:.0f} MiB at most in the warm-up, "
             f"{growth:+.1f} MiB at the end"
