@@ -23,18 +23,17 @@ class ServiceDefinition:
     def save(self, path: str | Path) -> None:
         """Convert the stages and write them as the zip `path`, which register_model and the server take.
 
-        Clients send "images" and get "output_alias". Every stage is compared with TensorFlow on a sample before
-        anything is written. Raises InvalidInputError for an empty pipeline or stages that do not fit together, else
-        what a stage's conversion raises.
+        The folder is made where it is missing. Clients send "images" and get "output_alias". Every stage is compared
+        with TensorFlow on a sample before anything is written. Raises InvalidInputError for an empty pipeline or stages
+        that do not fit together, else what a stage's conversion raises.
         """
         target = Path(path).expanduser()
         if not self.pipeline:
             raise InvalidInputError("the pipeline has no stages: append a TensorflowStage or BrainWaveStage first")
-        if not target.parent.is_dir():
-            raise InvalidInputError(f"expected an existing folder for {target.name}, got {target.parent}")
         for stage in self.pipeline:
             if not isinstance(stage, Stage):
                 raise InvalidInputError(f"expected stages of amlrealtimeai.pipeline, got {type(stage).__name__}")
+        target.parent.mkdir(parents=True, exist_ok=True)
         with work_folder(target) as folder:
             parts = []
             for number, stage in enumerate(self.pipeline):

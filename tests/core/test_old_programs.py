@@ -9,6 +9,7 @@ import pytest
 from amlrealtimeai import resources
 
 ROOT = Path(__file__).parents[2]
+PICTURE = resources.path("images/red_fox.jpg").resolve()
 
 
 def run(*arguments: object) -> str:
@@ -18,12 +19,22 @@ def run(*arguments: object) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
-def test_the_object_detection_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMLREALTIMEAI_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    picture = resources.path("images/red_fox.jpg").resolve()
-    found = run("tests/core/old_object_detection.py", tmp_path, picture)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("switch", "notebooks"), [("disable_eager_execution", 4), ("disable_v2_behavior", 6)])
+def test_the_notebooks_of_three_editions(switch: str, notebooks: int, tmp_path: Path) -> None:
+    found = run("-m", "tests.core.old_editions", tmp_path, PICTURE, switch)
+    assert found.count(" ran\n") == notebooks
+
+
+@pytest.mark.slow
+def test_the_object_detection_notebook(tmp_path: Path) -> None:
+    found = run("tests/core/old_object_detection.py", tmp_path, PICTURE)
     assert found.splitlines()[-1].startswith("found ")
 
 

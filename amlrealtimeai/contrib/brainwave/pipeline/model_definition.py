@@ -9,6 +9,5 @@ class ModelDefinition(ServiceDefinition):
     """A list of stages, `pipeline`; save writes them as one file, which Model.register takes."""
 
     def save(self, model_definition_path: str | Path) -> None:
-        """Convert the stages and write them; the folder is made where it is missing."""
-        Path(model_definition_path).expanduser().parent.mkdir(parents=True, exist_ok=True)
+        """Convert the stages and write them."""
         super().save(model_definition_path)
