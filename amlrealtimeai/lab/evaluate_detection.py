@@ -2,14 +2,16 @@
 
     python -m amlrealtimeai.lab.evaluate_detection [--count 200] [--weights FILE.npz] [--formats msfp16 bw_cnn]
     python -m amlrealtimeai.lab.evaluate_detection --voc FOLDER
+    python -m amlrealtimeai.lab.evaluate_detection --service
 
-The formats are applied by conversion, and run as a service would run them.
+The formats are applied by conversion. --service asks each converted model over gRPC for its twelve outputs.
 """
 
 import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +23,12 @@ from amlrealtimeai import command_line, npu
 from amlrealtimeai.accel.models import ssdvgg
 from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.artifact.preprocess import MEANS
+from amlrealtimeai.client import ServiceClient
 from amlrealtimeai.lab import images
 from amlrealtimeai.lab.average_precision import Found, mean_average_precision
 from amlrealtimeai.lab.evaluate import add_options
 from amlrealtimeai.lab.images import Box, VocFolder
+from amlrealtimeai.serving.server import Server
 
 _SEED = 20182  # of the held-out scenes: training draws from other seeds
 _THRESHOLD = 0.01  # of a detection: average precision looks at all recalls
@@ -70,8 +74,13 @@ def own_scenes(folder: Path) -> Iterator[Scene]:
         yield np.asarray(picture.resize((ssdvgg.IMAGE, ssdvgg.IMAGE), Image.Resampling.BILINEAR)), boxes
 
 
-def detectors(formats: Sequence[str], weights: Path | None, folder: Path, threads: int | None) -> dict[str, Detector]:
-    """ "float32" in TensorFlow and each of `formats` as a converted model. folder: for what conversion writes."""
+def detectors(
+    formats: Sequence[str], weights: Path | None, folder: Path, threads: int | None, services: ExitStack | None = None
+) -> dict[str, Detector]:
+    """ "float32" in TensorFlow and each of `formats` as a converted model. folder: for what conversion writes.
+
+    services: if given, the converted models are served and asked over gRPC, until it is closed.
+    """
     import tensorflow.compat.v1 as tf
 
     from amlrealtimeai.accel.models import SsdVgg
@@ -93,7 +102,8 @@ def detectors(formats: Sequence[str], weights: Path | None, folder: Path, thread
         path = folder / f"{number_format}.zip"
         convert_saved_model(saved, "pixels", names, path, name="ssdvgg", fmt=number_format)
         converted = ConvertedModel.load(path, threads)
-        found[number_format] = _detector(_answers(converted, names))
+        answers = _served(converted, names, services) if services else _answers(converted, names)
+        found[number_format] = _detector(answers)
     return found
 
 
@@ -124,6 +134,20 @@ def _answers(converted: ConvertedModel, names: list[str]) -> Callable[[np.ndarra
     return answer
 
 
+def _served(
+    converted: ConvertedModel, names: list[str], services: ExitStack
+) -> Callable[[np.ndarray], list[np.ndarray]]:
+    server = services.enter_context(Server())
+    server.add_model("ssdvgg", converted)
+    client = services.enter_context(ServiceClient(server.address))
+
+    def answer(x: np.ndarray) -> list[np.ndarray]:
+        outputs = client.predict({"pixels": x}, names, timeout=None)
+        return [outputs[name] for name in names]
+
+    return answer
+
+
 def _detector(run: Callable[[np.ndarray], list[np.ndarray]]) -> Detector:
     def detect(picture: np.ndarray) -> Found:
         x = picture[np.newaxis].astype(np.float32) - np.array(MEANS, np.float32)
@@ -143,12 +167,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--formats", nargs="*", choices=sorted(npu.formats), default=["msfp16", "bw_cnn"], help="preset formats"
     )
+    parser.add_argument("--service", action="store_true", help="ask the converted models over gRPC, as a client would")
     return command_line.run(lambda: _evaluate(parser.parse_args(arguments)))
 
 
 def _evaluate(chosen: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        known = detectors(chosen.formats, chosen.weights, Path(folder), chosen.threads)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as services:
+        asked = services if chosen.service else None
+        known = detectors(chosen.formats, chosen.weights, Path(folder), chosen.threads, asked)
         sets = {str(chosen.voc): list(own_scenes(chosen.voc))} if chosen.voc else None
         found: list[Row] = []
         for name in sets or SETS:

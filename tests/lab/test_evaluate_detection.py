@@ -1,3 +1,5 @@
+from contextlib import ExitStack
+
 import numpy as np
 
 from amlrealtimeai.lab import evaluate_detection, images
@@ -45,9 +47,11 @@ def test_weights_that_are_missing_end_the_command_with_the_reason(tmp_path, caps
 
 
 def test_the_shipped_weights_find_objects_in_plain_scenes(tmp_path):
-    """A wrong colour order, a shifted label or another order of anchors leaves next to nothing of 85 %."""
-    detect = evaluate_detection.detectors([], None, tmp_path, None)
+    """A wrong colour order, a shifted label or another order of anchors or outputs leaves next to nothing of 85 %."""
     pairs = list(evaluate_detection.scenes("Noto, plain", 12))
+    with ExitStack() as services:
+        detect = evaluate_detection.detectors(["bw_cnn"], None, tmp_path, None, services)
+        found = evaluate_detection.rows("Noto, plain", pairs, detect)
 
-    (row,) = evaluate_detection.rows("Noto, plain", pairs, detect)
-    assert row.precision > 60
+    assert [row.number_format for row in found] == ["float32", "bw_cnn"]
+    assert all(row.precision > 60 for row in found)
