@@ -28,6 +28,10 @@ class _Canvas:
         for number, line in enumerate(rest, start=1):
             self.text(x + width / 2, top + 17 * number, line)
 
+    def bar(self, x: float, y: float, width: float, height: float, colour: str) -> None:
+        """A filled rectangle."""
+        self._parts.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{colour}"/>')
+
     def text(self, x: float, y: float, words: str, colour: str = INK, bold: bool = False) -> None:
         """A line of words around `x`."""
         weight = ' font-weight="bold"' if bold else ""
@@ -90,6 +94,22 @@ def converted(stages: Sequence[StageView]) -> Picture:
             canvas.arrow(380, y + 62, 380, y + 90, "", WIRE)
     said = "; ".join(f"{stage.kind} ({stage.content}) writes {_few(stage.writes)}" for stage in stages)
     return canvas.picture(f"{len(stages)} stages, one after the other: {said}.")
+
+
+def cycles(counts: Sequence[int], chosen: int) -> Picture:
+    """The cycles of a program's chains as bars, one of them `chosen`."""
+    canvas, left, floor, high = _Canvas(760, 170), 20, 140, 96
+    step = (canvas.width - 2 * left) / len(counts)
+    for number, count in enumerate(counts):
+        tall = max(1.0, high * count / max(counts))
+        canvas.bar(left + step * number, floor - tall, max(1.0, 0.8 * step), tall, NPU if number == chosen else HOST)
+    canvas.text(left + step * (chosen + 0.4), floor + 18, str(chosen), NPU, bold=True)
+    longest = max(range(len(counts)), key=lambda number: counts[number])
+    canvas.text(380, 24, f"cycles of each chain, modelled; the most: {counts[longest]:,}, in chain {longest}", QUIET)
+    return canvas.picture(
+        f"Modelled cycles of {len(counts)} chains as bars. Most has chain {longest}: {counts[longest]:,}. "
+        f"Chain {chosen} has {counts[chosen]:,}."
+    )
 
 
 def _few(names: Sequence[str]) -> str:

@@ -120,7 +120,7 @@ def load(measured: Sequence[Load]) -> Picture:
     clients = [found.clients for found in measured]
     axes.plot(clients, [found.slow_ms for found in measured], "o:", color=QUIET, label="one in twenty is slower")
     axes.plot(clients, [found.median_ms for found in measured], "o-", color=HOST, label="median of the answers")
-    top = 1.25 * max(found.slow_ms for found in measured)
+    top = 1.25 * max((found.slow_ms for found in measured if len(found.milliseconds)), default=1.0)
     for found in measured:
         if found.refused:
             share = 100 * found.refused / (found.refused + len(found.milliseconds))

@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 
 from amlrealtimeai.accel.models import ssdvgg
-from amlrealtimeai.errors import extras_named
-from amlrealtimeai.lab import blocks, detection
+from amlrealtimeai.errors import InvalidInputError, extras_named
+from amlrealtimeai.lab import blocks, deploy, detection, diagrams, plots
 from amlrealtimeai.lab.pictures import top
+from amlrealtimeai.npu import timing
 from amlrealtimeai.npu.formats import BlockFormat
+from amlrealtimeai.npu.program import Program
 
 _EXPONENT_BITS = 8
 _MOST_BITS = 7
+_CLIENTS = (1, 2, 4, 8, 16)
 
 
 def mantissas(values: Sequence[float]) -> str:
@@ -35,8 +38,7 @@ def mantissa_slider(values: Sequence[float]) -> Any:
     shown = ipywidgets.HTML()
 
     def redraw(_: Any = None) -> None:
-        text = html.escape(str(blocks.view(values, _format(values, slider.value))))
-        shown.value = f"<pre>{text}</pre>"
+        shown.value = _pre(blocks.view(values, _format(values, slider.value)))
 
     slider.observe(redraw, "value")
     redraw()
@@ -86,10 +88,76 @@ def upload_and_score(client: Any) -> Any:
             answer = client.score_numpy_arrays({"images": np.array([content], object)})
             shown.value = top(np.asarray(answer))._repr_html_()
         except Exception as error:  # whatever it is, the learner sees it below the button
-            shown.value = f"<pre>{html.escape(str(error))}</pre>"
+            shown.value = _pre(error)
 
     button.observe(score, "value")
     return ipywidgets.VBox([button, shown])
+
+
+def chain(program: Program, number: int) -> str:
+    """The static twin of `program_explorer`: the instructions of chain `number`, and its cycles by the timing model."""
+    chains = timing.estimate(program).chains
+    if not isinstance(number, int) or not 0 <= number < len(chains):
+        raise InvalidInputError(f"expected a chain from 0 to {len(chains) - 1}, got {number!r}")
+    listed = program.listing(slice(number, number + 1)).split("\n\n")[1]
+    took = chains[number]
+    share = took.cycles / sum(one.cycles for one in chains)
+    return (
+        f"{listed}\n\nmodelled: {took.cycles:,} cycles, {share:.1%} of all; {took.utilisation:.0%} of the multipliers "
+        "busy meanwhile"
+    )
+
+
+def program_explorer(program: Program) -> Any:
+    """A slider through the chains of an NPU program; below it the cycles of all, and the instructions of the one."""
+    with extras_named():
+        import ipywidgets
+
+    report = timing.estimate(program)
+    slider = ipywidgets.IntSlider(0, 0, len(program.chains) - 1, description="chain", continuous_update=True)
+    shown = ipywidgets.HTML()
+
+    def redraw(_: Any = None) -> None:
+        bars = diagrams.cycles([one.cycles for one in report.chains], slider.value)
+        shown.value = bars._repr_html_() + _pre(chain(program, slider.value))
+
+    slider.observe(redraw, "value")
+    redraw()
+    return ipywidgets.VBox([slider, shown])
+
+
+def latency_against_clients(service: Any) -> Any:
+    """A choice of how many clients ask at once, and a button that lets them; below it what has been measured so far.
+
+    service: a deployed service without TLS, or its address. Its static twin:
+    lab.plots.load(lab.deploy.loads(address, (1, 2, 4, 8, 16))).
+    """
+    with extras_named():
+        import ipywidgets
+
+    address = getattr(service, "scoring_uri", service)
+    clients = ipywidgets.SelectionSlider(options=_CLIENTS, description="clients")
+    ask = ipywidgets.Button(description="ask for a second")
+    shown = ipywidgets.HTML("Nothing is measured yet.")
+    measured: dict[int, deploy.Load] = {}
+
+    def measure(_: Any) -> None:
+        ask.disabled = True
+        try:
+            measured[clients.value] = deploy.load(address, clients.value)
+            found = [measured[count] for count in sorted(measured)]
+            shown.value = plots.load(found)._repr_html_() + _pre("\n".join(map(str, found)))
+        except Exception as error:  # whatever it is, the learner sees it below the button
+            shown.value = _pre(error)
+        finally:
+            ask.disabled = False
+
+    ask.on_click(measure)
+    return ipywidgets.VBox([clients, ask, shown])
+
+
+def _pre(said: Any) -> str:
+    return f"<pre>{html.escape(str(said))}</pre>"
 
 
 def _format(values: Sequence[float], bits: int) -> BlockFormat:

@@ -1,7 +1,10 @@
 """The checks of the exercises: right answers in every form, common wrong ones with their true reasons, no traceback."""
 
+import contextlib
 import inspect
 import math
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from amlrealtimeai import lab
 from amlrealtimeai.core.certificates import development_certificate
 from amlrealtimeai.lab import check
+from amlrealtimeai.lab.check import verdict
 from amlrealtimeai.lab.transfer import Confusion
 from tests.lab.test_security import RIGHT, diagnose
 
@@ -224,6 +228,12 @@ def test_other_ways_to_the_shared_exponent(function):
         (lambda values: math.ceil(math.log2(max(abs(v) for v in values))), "Round down, not up"),
         (lambda values: int(math.log2(max(abs(v) for v in values))), "int() cuts towards zero"),
         (lambda values: math.log2(max(abs(v) for v in values)), "a whole number: round down"),
+        (lambda values: shared(values) - 1, "One more is right"),
+        (lambda values: math.floor(math.log(max(abs(v) for v in values))), "natural logarithm"),
+        (lambda values: math.floor(math.log10(max(abs(v) for v in values))), "powers of ten"),
+        (lambda values: math.nan, "got nan"),
+        (lambda values: [math.frexp(abs(v))[1] - 1 for v in values], "a whole number"),
+        (lambda values: values.sort(), "returned None for [6.5, 2.5, -1.5, 0.25]"),
         (lambda values: shared(values) + 127, "take 127 off"),
         (lambda values: 2 ** shared(values), "give e"),
         (lambda values: max(abs(v) for v in values), "the largest magnitude itself"),
@@ -303,7 +313,7 @@ def table(*rows):
 
 def test_a_small_training_set_is_judged_on_what_it_never_saw():
     few, all_pictures = table([45, 5], [3, 47]), table([49, 1], [2, 48])
-    for answer in (few, few.counts, few.counts.tolist()):
+    for answer in (few, few.counts, few.counts.tolist(), few.counts.astype(float)):
         assert "92.0 %" in str(check.small_training_set(answer, held_out=100, in_float=all_pictures))
         assert check.small_training_set(answer, held_out=100).passed
     for held_out in (20, 160):
@@ -319,6 +329,14 @@ def test_a_small_training_set_is_judged_on_what_it_never_saw():
         (table([0, 50], [0, 50]), "taken for the same kind"),
         (table([25, 25], [24, 26]), "what a coin reaches"),
         (table([10, 0], [1, 9]), "counts 20 pictures"),
+        (
+            table([45, 3], [5, 47]),
+            "rows count 48 and 52 pictures, and there are 50 and 50: lab.transfer.confusion takes",
+        ),
+        (table([45, 3], [5, 47]).counts.astype(float), "the true labels first"),
+        (np.eye(2)[[0, 1] * 50].argmax(1), "Give lab.transfer.confusion"),
+        (np.array([[math.nan, 1], [1, 1]]), "Those are probabilities"),
+        (str(table([45, 5], [3, 47])), "Give lab.transfer.confusion"),
         (92.0, "confusion"),
         (np.float32(0.92), "confusion"),
         (np.full((100, 2), 0.5), "Those are probabilities"),
@@ -362,6 +380,10 @@ def test_the_share_passes_in_every_form(form):
         (lambda f, n, t: f"{100 * (t - n) / (f - n)} %", "leave the quotes out"),
         (lambda f, n, t: None if t == n else share(f, n, t), "returned None for (98.0, 90.0, 90.0)"),
         (lambda f, n, t: t.share, "AttributeError"),
+        (lambda f, n, t: 100 * abs(t - n) / (f - n), "do not take abs()"),
+        (lambda f, n, t: share(f, n, t) or math.nan, "got nan"),
+        (lambda f, n, t: [share(f, n, t), "%"], "expected 75"),
+        (lambda f, n, t: math.floor(100 * (t - n) / f) if f > n else None, "expected 75, got 6"),
         (lambda accuracies: 75.0, "has to take 3 values"),
         (75.0, "the function itself"),
     ],
@@ -384,6 +406,7 @@ SETS = ("taught", "looked at", "held out")
         SETS,
         np.array(SETS),
         "taught, looked at, held out",
+        {task.replace(" ", "_"): name.replace(" ", "_") for task, name in zip(TASKS, SETS, strict=True)},
         list(zip(TASKS, SETS, strict=True)),
     ],
 )
@@ -462,6 +485,10 @@ def test_the_diagnosis_in_every_form(form):
         (lambda text: "client without TLS" if "TLS" in text else diagnose(text), "is 'server without TLS'"),
         (lambda text: text[99999], "IndexError"),
         (lambda text: diagnose(text) == "untrusted", "It said True"),
+        (lambda text: [diagnose(text)], "It said ['untrusted']"),
+        (lambda text: diagnose(text).replace(" ", "_"), "It said 'wrong_name'"),
+        (lambda text: math.nan, "It said nan"),
+        (lambda text: ("untrusted", "wrong name", "expired").index(diagnose(text)), "It said 0"),
     ],
 )
 def test_wrong_diagnoses(function, said):
@@ -497,11 +524,39 @@ def test_the_order_in_every_form(answer):
         ([RIGHT[3], RIGHT[2], RIGHT[0], RIGHT[1]], "hand out is the old one"),
         ([RIGHT[0], ..., RIGHT[2], RIGHT[3]], "still a ..."),
         ("hand out secondary", "each of these once"),
+        ([1, 2, 3, 4], "expected a text in every place"),
+        (dict(enumerate(RIGHT)), "expected a list of texts"),
+        ([[step] for step in RIGHT], "expected a text in every place"),
+        ([step.split()[-1] for step in RIGHT], "What is 'secondary'?"),
     ],
 )
 def test_wrong_orders_are_diagnosed(answer, said):
     verdict = check.rotation(answer)
     assert not verdict.passed and said in verdict.text, verdict
+
+
+def test_a_loop_that_never_ends_is_said_and_leaves_no_timer(monkeypatch):
+    def forever(*_):
+        while True:
+            with contextlib.suppress(Exception):
+                sum(range(1000))
+
+    monkeypatch.setattr(verdict, "_SECONDS", 0.1)
+    before = signal.getsignal(signal.SIGALRM)
+    for name in (
+        "shared_exponent",
+        "won_back",
+        "rounded_block",
+        "fewest_bits",
+        "replicas_needed",
+        "overlap",
+        "diagnosis",
+    ):
+        said = judged(name, forever)
+        assert not said.passed and "no answer after 0.1 s: is there a loop that never ends?" in said.text, said
+    assert signal.getsignal(signal.SIGALRM) is before and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    with ThreadPoolExecutor(1) as pool:  # where no timer can interrupt it, a right answer is right
+        assert pool.submit(check.shared_exponent, shared).result().passed
 
 
 def test_every_check_says_which_exercise_it_is_of():

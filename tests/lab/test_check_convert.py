@@ -46,6 +46,11 @@ def test_a_block_passes_in_every_form(form):
         (lambda v, b: {}, "expected 4 numbers"),
         (lambda v, b: [str(x) for x in rounded(v, b)], "leave the quotes out"),
         (lambda v, b: print(end=""), "returned None for [6.5, 2.5, -1.5, 0.25]"),
+        (lambda v, b: variant(v, b, unit=1), "frexp's e"),
+        (lambda v, b: variant(v, b, most=2 ** (b - 1) - 1), "a bit of its own"),
+        (lambda v, b: v.__setitem__(slice(None), rounded(v, b)), "changes the list that it was given"),
+        (lambda v, b: np.array(rounded(v, b)).astype(np.int8), "expected [0.1015625"),
+        (lambda v, b: [math.nan] * 4, "got [nan, nan, nan, nan]"),
         (lambda v, b: [0.0] * 4, "of the largest magnitude; step"),
         (lambda v: v, "has to take 2 values"),
         (lambda v, b: ..., "in place of None"),
@@ -82,11 +87,19 @@ def test_the_stages_in_every_form():
         ({"add the shortcut": ...}, "still a ..."),
         ({"add the shortcut": "gpu"}, "Give each of"),
         ({"something else": "npu"}, "Give each of"),
+        ({"add the shortcut": ["npu"]}, "Give each of"),
+        ({"add the shortcut": math.nan}, "Give each of"),
     ],
 )
 def test_wrong_stages_are_diagnosed(change, said):
     verdict = check.which_stage(STAGES | change)
     assert not verdict.passed and said in verdict.text, verdict
+
+
+@pytest.mark.parametrize("answer", [["npu"], "npu", list(STAGES), ("first host stage",) * 4])
+def test_stages_that_are_no_dictionary(answer):
+    said = check.which_stage(answer)
+    assert not said.passed and ("Give a dictionary" in said.text or "Give each of" in said.text), said
 
 
 def fewest(in_float, table, points):
@@ -107,7 +120,11 @@ def test_the_fewest_bits_in_every_form(form):
         (lambda f, t, p: min(b for b in t if f - t[b] < p), "expected 3, got"),
         (lambda f, t, p: next(b for b in t if f - t[b] <= p), "need not be in order"),
         (lambda f, t, p: next((b for b in sorted(t) if f - t[b] <= p), 0), "expected None, got 0"),
-        (lambda f, t, p: t[4], "not an accuracy"),
+        (lambda f, t, p: max(t.values()), "That is an accuracy"),
+        (lambda f, t, p: fewest(f, t, p) + 2, "The table has no 6 bits"),
+        (lambda f, t, p: sorted(b for b in t if f - t[b] <= p), "expected 4 bits, got [4, 5, 7]"),
+        (lambda f, t, p: math.nan, "The table has no nan bits"),
+        (lambda f, t, p: t.clear(), "returned None"),
         (lambda f, t, p: None, "in place of None"),
         (lambda f, t, p: print(end=""), "returned None"),
         (lambda f, t, p: "4", "leave the quotes out"),

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from amlrealtimeai import lab
+from amlrealtimeai.artifact.converted import ConvertedModel
+from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.lab.transfer import Confusion
+from amlrealtimeai.serving.server import Server
 
 FOX = lab.sample("red_fox")
 
@@ -70,3 +73,27 @@ def test_a_picture_is_uploaded_and_its_answer_shown():
         button, shown = lab.widgets.upload_and_score(Client(answer)).children
         button.value = ({**uploaded, "last_modified": __import__("datetime").datetime.now()},)
         assert said in shown.value
+
+
+def test_the_explorer_goes_through_a_program_and_the_twin_says_the_same(tmp_path):
+    program = lab.program_of(lab.deploy.small_network(tmp_path, seed=1))
+    slider, shown = lab.widgets.program_explorer(program).children
+    assert slider.max == len(program.chains) - 1 == 4
+    for number in (0, 4):
+        slider.value = number
+        twin = lab.widgets.chain(program, number)
+        assert twin.startswith(f"chain {number}  ") and "modelled: " in twin
+        assert twin.splitlines()[-1] in shown.value and f"Chain {number} has " in shown.value
+    with pytest.raises(InvalidInputError, match="from 0 to 4, got 5"):
+        lab.widgets.chain(program, 5)
+
+
+def test_clients_are_measured_one_number_after_the_other(tmp_path):
+    with Server() as server:
+        server.add_model("small", ConvertedModel.load(lab.deploy.small_network(tmp_path, seed=1)))
+        clients, ask, shown = lab.widgets.latency_against_clients(server.address).children
+        for count in (1, 4):
+            clients.value = count
+            ask.click()
+            assert f"{count:>2} clients: " in shown.value and not ask.disabled, shown.value
+        assert " 1 clients: " in shown.value and "<img alt=" in shown.value

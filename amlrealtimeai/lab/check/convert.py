@@ -43,6 +43,14 @@ _MISTAKES: tuple[tuple[Callable[[list[float], int], list[float]], str], ...] = (
     ),
     (lambda v, bits: _rounded(v, bits, unit=lambda e, _: e), "The step is not 2**e, it is 2**(e - (bits - 1))."),
     (lambda v, bits: _rounded(v, bits, unit=lambda e, b: e - b), "The step is twice that: 2**(e - (bits - 1))."),
+    (
+        lambda v, bits: _rounded(v, bits, unit=lambda e, b: e - b + 2),
+        "The step is half of that. Take 1 off frexp's e (its m is below 1).",
+    ),
+    (
+        lambda v, bits: _rounded(v, bits, most=lambda b: 2 ** (b - 1) - 1),
+        "The sign has a bit of its own: bits of mantissa count to 2**bits - 1.",
+    ),
     (lambda v, bits: _rounded(v, bits, magnitude=float), "-7.9 has the largest magnitude in its block: take abs()."),
     (
         lambda v, bits: [x / 2.0 ** (math.frexp(max(map(abs, v)))[1] - bits) for x in _rounded(v, bits)],
@@ -68,14 +76,17 @@ def rounded_block(function: Any) -> Verdict:
 
 
 def _block_by(function: Any, values: list[float], bits: int) -> list[float]:
+    block = list(values)
     try:
-        answer = ask(function, list(values), bits)
+        answer = ask(function, block, bits)
     except Wrong as wrong:
         try:  # whoever thinks in arrays writes values / step
             answer = ask(function, np.array(values), bits)
         except (Wrong, ZeroDivisionError):
             raise wrong from None
     if is_open(answer):
+        if block != values:
+            raise Wrong("It changes the list that it was given, and returns None: return what is left of it.")
         raise returned_nothing(values)
     if isinstance(answer, str | bytes | Mapping) or not hasattr(answer, "__len__") or len(answer) != len(values):
         raise Wrong(f"{values}: expected {len(values)} numbers, got {shown(answer)}")
@@ -102,7 +113,9 @@ _WHY = {
 @check
 def which_stage(answer: Any) -> Verdict:
     """Exercise 2: where each step of the network runs; a dictionary, or the stages in the order of the steps."""
-    given = dict(answer) if isinstance(answer, Mapping) else dict(zip(_STAGES, list(answer), strict=True))
+    if isinstance(answer, str | bytes) or (not isinstance(answer, Mapping) and len(answer) != len(_STAGES)):
+        raise Wrong(f"Give a dictionary from each of {', '.join(_STAGES)} to its stage, not {shown(answer)}")
+    given = dict(answer) if isinstance(answer, Mapping) else dict(zip(_STAGES, answer, strict=True))
     if any(is_open(stage) for stage in given.values()):
         raise Wrong("There is still a ... or None in it; put the name of a stage in its place.")
     said = {" ".join(str(step).split()): " ".join(str(stage).lower().split()) for step, stage in given.items()}
@@ -155,4 +168,6 @@ def _bits_hint(in_float: float, table: dict[int, float], points: float, found: f
         return "Those are the fewest of all, whatever they lose."
     if found in table:
         return f"{found:g} bits lose {in_float - table[int(found)]:.1f} points, more than may be lost."
-    return "Give one of the table's numbers of bits, not an accuracy."
+    if found in table.values():
+        return "That is an accuracy; give its number of bits."
+    return f"The table has no {found:g} bits; give one of its numbers of bits."

@@ -85,6 +85,7 @@ _MISTAKES: tuple[tuple[Callable[[float, float, float], float], str], ...] = (
         lambda r, ms, h: math.floor(r * ms / 1000 / (1 - h)) + 1,
         "A whole number is enough as it is: math.ceil, not + 1.",
     ),
+    (lambda r, ms, h: math.ceil(r * ms / 1000 / (1 - h)) + 1, "One less is enough: math.ceil has rounded up already."),
 )
 
 
@@ -114,12 +115,17 @@ def _replicas_by(function: Any, rate: float, service_ms: float, headroom: float)
     return number(answer, "a number of replicas")
 
 
+_PORTS = ("grpc", "50051", "rest", "8501", "admin", "8502")
+
+
 @check
 def wrong_probe(answer: Any) -> Verdict:
     """Exercise 3: (the port that the probe should have, how many of three old replicas go on answering)."""
     if isinstance(answer, str | bytes | Mapping) or not hasattr(answer, "__len__") or len(answer) != 2:
         raise Wrong(f"Give the port's name and a number, such as ('rest', 1), not {shown(answer)}")
     port, old = answer
+    if str(old).lower() in _PORTS and str(port).lower() not in _PORTS:
+        raise Wrong("The port comes first, then the number of replicas.")
     if is_open(port) or is_open(old):
         raise Wrong("There is still a ... or None in it.")
     said = " ".join(str(port).lower().split())

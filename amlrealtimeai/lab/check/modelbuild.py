@@ -1,6 +1,7 @@
 """The exercises of 01_ModelBuild."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,11 @@ def small_training_set(answer: Any, held_out: int, in_float: Any = None) -> Verd
         raise Wrong(f"That table counts {judged} pictures; judge it on the {held_out} that it never saw.")
     if answer is in_float or (known is not None and np.array_equal(counts, known)):
         raise Wrong("That is the table of the classifier that saw all pictures; train again, on the first 20 only.")
+    if known is not None and known.shape == counts.shape and not np.array_equal(counts.sum(1), known.sum(1)):
+        raise Wrong(
+            f"Its rows count {' and '.join(map(str, counts.sum(1)))} pictures, and there are "
+            f"{' and '.join(map(str, known.sum(1)))}: lab.transfer.confusion takes the true labels first."
+        )
     if (counts.sum(0) == 0).any():
         raise Wrong(
             "Every picture was taken for the same kind, so it has not learnt: did the training run, with these labels?"
@@ -39,10 +45,11 @@ def _counts(answer: Any) -> np.ndarray:
         counts = np.asarray(answer)
     except ValueError:
         counts = np.empty(0)
-    if counts.shape == (2, 2) and counts.dtype.kind in "iu" and (counts >= 0).all() and counts.sum() > 0:
-        return counts
+    whole = counts.dtype.kind in "iuf" and (counts >= 0).all() and (counts == np.floor(counts)).all()
+    if counts.shape == (2, 2) and whole and counts.sum() > 2:
+        return counts.astype(int)
     if counts.ndim == 2 and counts.shape[1] == 2 and counts.dtype.kind == "f":
-        raise Wrong("Those are probabilities: give lab.transfer.confusion(held_labels, them, cats_and_dogs).")
+        raise Wrong("Those are probabilities: give lab.transfer.confusion(held_labels, them, ('cat', 'dog')).")
     if counts.size == 1 and counts.dtype.kind in "iuf":
         raise Wrong("Give the whole table, lab.transfer.confusion(...), not its percentage alone.")
     raise Wrong(f"Give lab.transfer.confusion(...) of the held-out pictures; this is {shown(answer)}")
@@ -86,6 +93,7 @@ def _share_hint(in_float: float, narrow: float, tuned: float, found: float) -> s
         (lost, "Those are the points lost; the points gained, divided by them, are the share."),
         (100 * lost / gained if gained else math.nan, "The other way round: gained over lost."),
         (100 * (in_float - tuned) / lost, "That is the share which is still missing."),
+        (100 * abs(gained) / lost, "Fine-tuning may make it worse: below 0 is possible, do not take abs()."),
         (-100 * gained / lost, "The sign: gained is tuned - narrow, lost is in_float - narrow."),
         (100 * gained / in_float, "Divide by the points that were lost, not by the float accuracy."),
         (100 * tuned / in_float, "Take narrow off both: points gained over points lost."),
@@ -118,13 +126,17 @@ def which_set(answer: Any) -> Verdict:
     given = _by_task(answer)
     if any(is_open(value) for value in given.values()):
         raise Wrong("There is still a ... or None in it; put the name of a set in its place.")
-    said = {" ".join(str(task).lower().split()): " ".join(str(name).lower().split()) for task, name in given.items()}
+    said = {_plain(task): _plain(name) for task, name in given.items()}
     if set(said) != set(_SETS) or not set(said.values()) <= set(_SETS.values()):
         raise Wrong(f"Give each of {', '.join(_SETS)} one of the sets {', '.join(_SETS.values())}.")
     for task in ("choose the learning rate", "report", "fit the classifier"):
         if said[task] != _SETS[task]:
             raise Wrong(f"{task.capitalize()} by {said[task]!r}? {_WHY_NOT[task, said[task]]}")
     return right("Three uses, three sets: the last one is looked at once.")
+
+
+def _plain(words: Any) -> str:
+    return " ".join(re.split(r"[\s_-]+", str(words).lower().strip()))
 
 
 def _by_task(answer: Any) -> dict[Any, Any]:

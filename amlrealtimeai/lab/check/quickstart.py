@@ -44,7 +44,7 @@ _BLOCKS: tuple[tuple[list[float], int], ...] = (
     ([6.5, 2.5, -1.5, 0.25], 2),
     ([0.1, -0.2, 0.05, 0.0], -3),
     ([-8.0, 1.0, 2.0, 3.0], 3),
-    ([5.0, -0.5, 0.25, 1.0], 2),
+    ([5.0, -2.0, 1.0, 1.0], 2),
     ([7.9999995, 1.0, 0.0, 0.0], 2),
 )
 _DEFINITION = "Which e gives 2**e <= largest < 2**(e+1)?"
@@ -68,6 +68,12 @@ _MISTAKES: tuple[tuple[Callable[[list[float]], float], str], ...] = (
     (lambda block: math.ceil(_log2(block)), "Round down, not up: 2**e may not exceed the largest magnitude."),
     (lambda block: int(_log2(block)), "int() cuts towards zero, so -2.3 becomes -2: math.floor rounds down."),
     (_log2, "That is log2 itself; the exponent is a whole number: round down."),
+    (
+        lambda block: math.floor(_log2(block)) - 1,
+        "One more is right: 2**(e+1) is not above the largest magnitude either.",
+    ),
+    (lambda block: math.floor(_log2(block) * math.log(2)), "math.log is the natural logarithm; exponents are of 2."),
+    (lambda block: math.floor(_log2(block) * math.log10(2)), "log10 counts powers of ten; exponents are of 2."),
     (lambda block: math.floor(_log2(block)) + 127, "That is the exponent as float32 stores it: take 127 off."),
     (lambda block: 2.0 ** math.floor(_log2(block)), "That is 2**e; give e."),
     (lambda block: max(abs(v) for v in block), "That is the largest magnitude itself. " + _DEFINITION),

@@ -4,7 +4,10 @@ import dis
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -14,6 +17,9 @@ import numpy as np
 _COLOURS = {True: "#2e7d32", False: "#c62828"}  # with a mark and words: nobody needs to tell them apart
 
 _IDLE = {"RESUME", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST", "NOP", "POP_TOP"}  # of a function that does nothing
+
+
+_SECONDS = 5.0  # every right answer takes far less than one
 
 
 @dataclass(frozen=True)
@@ -85,15 +91,41 @@ def ask(function: Any, *arguments: Any) -> Any:
     _check_callable(function, len(arguments))
     said = ", ".join(shown(argument) for argument in arguments)
     try:
-        answer = function(*arguments)
+        with _interrupted_after(_SECONDS):
+            answer = function(*arguments)
     except ZeroDivisionError:
         raise
+    except _TooLong:
+        raise Wrong(f"For {said} it had no answer after {_SECONDS:g} s: is there a loop that never ends?") from None
     except (Exception, SystemExit) as error:
         raise Wrong(f"For {said} it raised {type(error).__name__}: {error}") from None
     if inspect.isgenerator(answer) or inspect.iscoroutine(answer):
         answer.close()
         raise Wrong("It has a yield (or async): let it return its answer.")
     return answer
+
+
+class _TooLong(BaseException):
+    """Not an Exception: a learner's own `except Exception` shall not catch it."""
+
+
+@contextmanager
+def _interrupted_after(seconds: float) -> Iterator[None]:
+    """Raise _TooLong in the block after `seconds`; only where the system has timers, and in the main thread."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise _TooLong
+
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
 
 
 def _check_callable(function: Any, count: int) -> None:
