@@ -15,8 +15,9 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto
 
 from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError
+from amlrealtimeai.npu import magnitudes
 from amlrealtimeai.npu.config import NpuConfig, as_config
-from amlrealtimeai.npu.formats import BlockFormat
+from amlrealtimeai.npu.formats import BlockFormat, block_exponents
 from amlrealtimeai.npu.lowering.blockers import BlockedError, Blocker, cut_before
 from amlrealtimeai.npu.lowering.fusion import PRODUCTS, fold, is_activation, swished
 from amlrealtimeai.npu.lowering.graph import Graph, Refusal, UnknownValueError, label, load_model
@@ -29,6 +30,7 @@ from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Port, Program,
 _LARGEST_IMAGE_CHANNELS = 4
 _LARGEST_BLOCK = 400
 _MOVES = ("v_pick", "v_shape")
+_WIDEST = "msfp16"  # of the formats with the largest exponents
 
 
 def compile_model(
@@ -64,9 +66,12 @@ def blockers(model: ModelProto | GraphProto | Path | str, outputs: Sequence[str]
 
     An empty list means that it compiles. Nodes of unknown operations or domains are named like all others, and what
     follows a blocker is judged too, as far as ONNX can infer its shape. Raises InvalidInputError and NotFoundError
-    where `compile` does, except that compile alone finds constants so large that sums could exceed float32.
+    where `compile` does.
     """
-    return _analyse(load_model(model), outputs)[2]
+    found, ports, stopping = _analyse(load_model(model), outputs)
+    if not stopping:
+        _Sketch(as_config("bw_a10").with_format(_WIDEST), found, ports).check_magnitudes()
+    return stopping
 
 
 def _analyse(document: ModelProto, outputs: Sequence[str] | None) -> tuple[LayerList, list[Port], list[Blocker]]:
@@ -101,13 +106,16 @@ def _analyse_whole(document: ModelProto, outputs: Sequence[str] | None) -> tuple
 
 
 def _blocker(found: LayerList, node: NodeProto, refusal: Refusal) -> Blocker:
-    cut = cut_before(node, found.graph.nodes, found.graph.input, lambda name: _is_port(name, found))
+    cut = cut_before(node, found.nodes, found.graph.input, lambda name: _is_port(name, found))
     return Blocker(label(node), node.op_type, refusal.problem, refusal.nearest, cut)
 
 
 def _is_port(name: str, found: LayerList) -> bool:
-    """Whether a program can end with that value."""
-    return found.is_runnable(name) and found.views[name].axes[:1] == (BATCH,)
+    """Whether a program can end with that value, which inside a branch has no name that `outputs` could give."""
+    outside = any(name in node.output for node in found.graph.nodes)
+    return (
+        outside and found.is_runnable(name) and len(found.views[name].axes) > 1 and found.views[name].axes[0] == BATCH
+    )
 
 
 class _Compilation:
@@ -115,7 +123,7 @@ class _Compilation:
 
     def __init__(self, config: NpuConfig, found: LayerList, ports: list[Port]) -> None:
         graph = found.graph
-        self.config, self.entry = config, found.entry
+        self.config, self.input_ports = config, (found.entry.port,)
         self.fmt = config.number_format
         self.ports = tuple(ports)
         self.kept = {port.tensor for port in self.ports}
@@ -139,14 +147,12 @@ class _Compilation:
 
     def program(self, name: str) -> Program:
         """The whole program."""
-        for layer in self.layers:
-            if layer not in self.taken:
-                getattr(self, f"_emit_{layer.op}")(layer)
+        self._emit()
         warn_of_lost_weights(self.lost, self.fmt)
         return Program(
             name,
             self.config,
-            (self.entry.port,),
+            self.input_ports,
             self.ports,
             self.tensors,
             tuple(self.chains),
@@ -154,6 +160,11 @@ class _Compilation:
             self.vectors,
             self.indices,
         )
+
+    def _emit(self) -> None:
+        for layer in self.layers:
+            if layer not in self.taken:
+                getattr(self, f"_emit_{layer.op}")(layer)
 
     def _emit_conv(self, layer: Layer) -> None:
         reads, steps = self._source(layer.inputs[0])
@@ -275,15 +286,35 @@ class _Compilation:
         )
         blocking = "rows" if by_rows else "channels"
         name = self._unused(layer.name)
-        mantissas, exponents, self.lost[layer.name] = quantised(layer, blocking, self.fmt)
+        mantissas, exponents = self._quantised(layer, blocking)
         self.matrices[name] = Matrix(mantissas, exponents, (height, width), channels, blocking, layer.groups)
         return Instruction("mv_mul", (name,), layer.window)
+
+    def _quantised(self, layer: Layer, blocking: str) -> tuple[np.ndarray, np.ndarray]:
+        mantissas, exponents, self.lost[layer.name] = quantised(layer, blocking, self.fmt)
+        return mantissas, exponents
 
     def _v_filter(self, layer: Layer) -> Instruction:
         """Depthwise: float32 filters [kernel height, kernel width, outputs] for the vector unit."""
         name = self._unused(layer.name)
         self.vectors[name] = np.ascontiguousarray(scaled_weights(layer)[..., 0].transpose(1, 2, 0))
         return Instruction("v_filter", (name,), layer.window)
+
+
+class _Sketch(_Compilation):
+    """The same chains, with the largest exponent of each layer's weights instead of the weights."""
+
+    def check_magnitudes(self) -> None:
+        """Raise the InvalidInputError of a program whose sums could exceed float32."""
+        self._emit()
+        magnitudes.check(self)
+
+    def _quantised(self, layer: Layer, blocking: str) -> tuple[np.ndarray, np.ndarray]:
+        assert layer.weights is not None
+        largest = np.maximum(layer.weights.max((1, 2, 3)), -layer.weights.min((1, 2, 3)))
+        if layer.gain is not None:
+            largest = largest * np.abs(layer.gain)
+        return np.zeros(0, np.int8), block_exponents(largest, self.fmt)
 
 
 def _port(name: str, found: LayerList) -> Port:
@@ -297,6 +328,8 @@ def _port(name: str, found: LayerList) -> Port:
         raise UnknownValueError
     if view is None:
         raise InvalidInputError(f"output {name} does not depend on the input, or nothing writes it")
+    if len(view.axes) == 1:
+        raise Refusal(f"output {name} has no axis behind the batch", "outputs with two axes and more")
     if view.axes[:1] != (BATCH,):
         raise Refusal(f"output {name} does not have the batch as its first axis", "outputs with the batch first")
     maker = found.graph.maker(name)

@@ -1,13 +1,15 @@
 """How large the values of a program can become: none may overflow, so infinity and not-a-number never arise inside."""
 
+from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from amlrealtimeai.npu.formats import BlockFormat
-    from amlrealtimeai.npu.program import Instruction, Matrix, Program
+from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.npu.config import NpuConfig
+from amlrealtimeai.npu.formats import BlockFormat
+from amlrealtimeai.npu.instructions import Chain, Instruction, Matrix, Port
 
 LARGEST_FLOAT = float(np.finfo(np.float32).max)
 # The input's magnitude may be up to the first of these with which nothing overflows. Every program has to take the
@@ -18,12 +20,34 @@ LEAST_INPUT_LIMIT = _INPUT_LIMITS[-1]
 _LARGEST_RESULT = 2.0**126
 
 
-def input_limit(program: "Program") -> float:
+class Chains(Protocol):
+    """A program, or what becomes one."""
+
+    @property
+    def config(self) -> NpuConfig: ...  # noqa: D102
+    @property
+    def input_ports(self) -> tuple[Port, ...]: ...  # noqa: D102
+    @property
+    def chains(self) -> Sequence[Chain]: ...  # noqa: D102
+    @property
+    def matrices(self) -> Mapping[str, Matrix]: ...  # noqa: D102
+    @property
+    def vectors(self) -> Mapping[str, np.ndarray]: ...  # noqa: D102
+
+
+def check(program: Chains) -> None:
+    """Raise InvalidInputError where sums could exceed float32 for inputs of every program's range."""
+    excess = overflow(program, LEAST_INPUT_LIMIT)
+    if excess:
+        raise InvalidInputError(f"{excess}, more than float32 holds; constants have to be smaller")
+
+
+def input_limit(program: Chains) -> float:
     """The largest magnitude that the input may have: that of float32, or less where sums could overflow otherwise."""
     return next((limit for limit in _INPUT_LIMITS if not overflow(program, limit)), LEAST_INPUT_LIMIT)
 
 
-def overflow(program: "Program", limit: float) -> str:
+def overflow(program: Chains, limit: float) -> str:
     """What could exceed float32 for inputs of magnitudes up to `limit`; "" for nothing."""
     bounds = {port.tensor: limit for port in program.input_ports}
     for chain in program.chains:
@@ -36,7 +60,7 @@ def overflow(program: "Program", limit: float) -> str:
     return ""
 
 
-def _after(program: "Program", step: "Instruction", bound: float, bounds: dict[str, float]) -> tuple[float, float]:
+def _after(program: Chains, step: Instruction, bound: float, bounds: dict[str, float]) -> tuple[float, float]:
     """The largest magnitude that an instruction computes on the way (0: it computes none), and that of its result."""
     name = step.operands[0] if step.operands else ""
     operand = _largest(program.vectors[name]) if name in program.vectors else bounds.get(name, 0.0)
@@ -61,7 +85,7 @@ def _after(program: "Program", step: "Instruction", bound: float, bounds: dict[s
     return bound, bound
 
 
-def _after_activation(step: "Instruction", bound: float) -> tuple[float, float]:
+def _after_activation(step: Instruction, bound: float) -> tuple[float, float]:
     match step.op, step.values:
         case "v_sigmoid", _:
             return 0.0, 1.0
@@ -78,7 +102,7 @@ def _after_activation(step: "Instruction", bound: float) -> tuple[float, float]:
             return 0.0, bound
 
 
-def _product(matrix: "Matrix", bound: float, fmt: "BlockFormat") -> float:
+def _product(matrix: Matrix, bound: float, fmt: BlockFormat) -> float:
     """Both factors are below 2**(E + 1), E being the block's exponent; that of an activation is at most its own."""
     lowest, highest = fmt.exponent_range
     activation = min(2.0 ** (highest + 1), max(2 * bound, 2.0 ** (lowest + 1)))

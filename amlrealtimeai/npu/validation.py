@@ -81,8 +81,7 @@ def check(program: "Program") -> None:
         _check_port(program, port, written)
     for name in (*program.tensors, *program.matrices, *program.vectors, *program.indices):
         check_name(name)
-    excess = magnitudes.overflow(program, magnitudes.LEAST_INPUT_LIMIT)
-    _require(not excess, f"{excess}, more than float32 holds; constants have to be smaller")
+    magnitudes.check(program)
 
 
 def _fits(shape: Shape) -> bool:

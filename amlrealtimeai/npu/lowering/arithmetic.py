@@ -1,14 +1,15 @@
 """Nodes that work value by value: constants per channel, tensors with tensors, activations."""
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 from onnx import NodeProto
 
 from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.npu.lowering.graph import attributes, label, unsupported
+from amlrealtimeai.npu.lowering.graph import attributes, label, places, unsupported
 from amlrealtimeai.npu.lowering.layers import Layer, LayerList, Step
-from amlrealtimeai.npu.lowering.views import View, described, extents
+from amlrealtimeai.npu.lowering.views import BATCH, View, described, extents
 
 _HARD_SWISH = (float(np.float32(1 / 6)), 0.5)
 
@@ -272,6 +273,25 @@ def curved(found: LayerList, node: NodeProto) -> None:
         "HardSwish": Step("v_hswish", _HARD_SWISH),
     }[node.op_type]
     _activate(found, node, found.plain_view(node), step)
+
+
+def softmax(found: LayerList, node: NodeProto) -> None:
+    """Softmax over two positions, as split attention has it: the sigmoid of one less the other."""
+    view = found.plain_view(node)
+    old, rank = found.graph.opset < 13, len(view.axes)
+    (axis,) = places(node, [attributes(node).get("axis", 1 if old else -1)], rank)
+    sizes = extents(view.axes)
+    # before opset 13 it is over all the axes from there on
+    over = [i for i in range(axis, rank) if sizes[i] != 1] if old else [axis]
+    count = prod(sizes[i] for i in over)
+    if count != 2 or view.axes[over[0]] == BATCH:
+        nearest = "Softmax over 2 positions; a featurizer that ends before it; the classifier runs on the host"
+        raise unsupported(node, f"it is over {count} positions", nearest)
+    other = found.selected(node, view, {over[0]: np.array([1, 0])})
+    gain = np.full(found.shapes[other.tensor][2], -1.0)
+    other = _add_affine(found, node, other, gain, None, what="other")
+    difference = _combine(found, node, "add", view, other, found.unused(f"{node.output[0]}/difference"))
+    _activate(found, node, difference, Step("v_sigmoid"))
 
 
 def power(found: LayerList, node: NodeProto) -> None:

@@ -1,7 +1,8 @@
 """Reads an ONNX graph: its checks, its constants, its one input."""
 
 import difflib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.inliner
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from amlrealtimeai.errors import InvalidInputError, NotFoundError, UnsupportedError
@@ -97,6 +99,8 @@ class Graph:
     """The part of an ONNX graph that its outputs need: nodes in order, constants, the input."""
 
     def __init__(self, model: ModelProto, outputs: Sequence[str] | None = None) -> None:
+        if model.functions:
+            model = onnx.inliner.inline_local_functions(model)
         graph = self._graph = model.graph
         if not graph.node or not (graph.output or outputs):
             raise InvalidInputError(f"expected a graph with nodes and outputs, got an empty one ({graph.name!r})")
@@ -118,8 +122,9 @@ class Graph:
         self.input, self.input_sizes = inputs[0].name, _input_sizes(inputs[0])
         for name in (*needed, *self.outputs, *(label(node) for node in self.nodes)):
             check_name(name)
-        self.names = {*needed, *(name for node in graph.node for name in node.output), *self.outputs}
-        self.read = needed
+        inner = list(_inside(graph.node))
+        self.names = {*needed, *(name for node in (*graph.node, *inner) for name in node.output), *self.outputs}
+        self.read = needed.union(name for node in inner for name in node.input)
 
     def release(self) -> None:
         """Let go of the model, which holds every weight once more than `constant`; only what was read remains."""
@@ -169,6 +174,19 @@ class Graph:
         if self._from_sizes.intersection(inputs):
             self._from_sizes.update(node.output)
         return True
+
+    def branch(self, node: NodeProto) -> list[NodeProto] | None:
+        """The nodes in whose place an If with a constant condition stands; None for other nodes."""
+        condition = self.constant(node.input[0]) if node.op_type == "If" and not node.domain else None
+        if condition is None:
+            return None
+        chosen = "then_branch" if condition.reshape(-1)[0] else "else_branch"
+        (body,) = (attribute.g for attribute in node.attribute if attribute.name == chosen)
+        check_attributes(body.node, self.opset)
+        self._initializers |= {tensor.name: tensor for tensor in body.initializer}
+        results = zip(node.output, body.output, strict=True)
+        passed = [helper.make_node("Identity", [r.name], [name], label(node)) for name, r in results if name]
+        return [*(_with_captured(inner) for inner in body.node), *passed]
 
     def fixes_batch(self, node: NodeProto, number: int) -> bool:
         """Whether the number that the node has for the batch in that input is the model's own, and the batch is not."""
@@ -228,9 +246,21 @@ class Graph:
         self._from_sizes.add(node.output[0])
 
 
+def _graphs(node: NodeProto) -> list[GraphProto]:
+    """The graphs that the node holds as attributes."""
+    return [graph for a in node.attribute for graph in ([a.g] if a.type == AttributeProto.GRAPH else a.graphs)]
+
+
+def _inside(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """The nodes of all graphs that nodes hold."""
+    for graph in itertools.chain.from_iterable(map(_graphs, nodes)):
+        yield from graph.node
+        yield from _inside(graph.node)
+
+
 def _with_captured(node: NodeProto) -> NodeProto:
     """The node; where it holds graphs, a copy that also names as inputs what they read from outside."""
-    graphs = [graph for a in node.attribute for graph in ([a.g] if a.type == AttributeProto.GRAPH else a.graphs)]
+    graphs = _graphs(node)
     if not graphs:
         return node
     captured: dict[str, None] = {}

@@ -89,11 +89,15 @@ class Entry:
 
 
 class LayerList:
-    """The layers found so far in `graph`, the `shapes` of their results, and the `views` of the ONNX values."""
+    """The layers found so far in `graph`, the `shapes` of their results, and the `views` of the ONNX values.
+
+    nodes: those that were looked at; in the place of an If with a constant condition stand those of its branch.
+    """
 
     def __init__(self, graph: Graph, entry: Entry) -> None:
         self.graph, self.entry = graph, entry
         self.layers: list[Layer] = []
+        self.nodes: list[NodeProto] = []
         self.views: dict[str, View] = {graph.input: View(entry.port.tensor, entry.axes)}
         self.shapes: dict[str, Shape] = {entry.port.tensor: entry.shape}
         self.blockers: list[tuple[NodeProto, Refusal]] = []
@@ -120,10 +124,16 @@ class LayerList:
         return self.padded(node, self.view(node, number))
 
     def image_view(self, node: NodeProto, number: int = 0, keep_pads: bool = True) -> View:
-        """An input whose tensor is in the order that the node's NCHW input says; rearranged first where it is not."""
+        """An input whose tensor is in the order that the node's NCHW input says; rearranged first where it is not.
+
+        What has three axes, NCW, counts as an image of one row.
+        """
         view = self.view(node, number)
-        if len(view.axes) != 4 or view.axes[0] != BATCH:
-            raise unsupported(node, f"its input has the axes {described(view.axes)}", "inputs with four axes, NCHW")
+        if len(view.axes) not in (3, 4) or view.axes[0] != BATCH:
+            raise unsupported(node, f"its input has the axes {described(view.axes)}", "three or four axes, NCW or NCHW")
+        if len(view.axes) == 3:
+            view = self.padded(node, view)
+            view = replace(view, axes=(*view.axes[:2], (), view.axes[2]))
         ordered = view.axes == axes_of("nchw", self.shapes[view.tensor])
         if ordered and (keep_pads or view.pads == NO_PADS):
             return view
@@ -224,6 +234,8 @@ class LayerList:
         chosen = [letters[axis] for axis in lists]
         parts = [part[0] for axis in view.axes for part in axis]
         alone = all(parts.count(c) == len(view.axes[axis]) for c, axis in zip(chosen, lists, strict=True) if c)
+        if not alone and [len(view.axes[axis]) for axis in lists] == [1]:
+            return self._selected_part(node, view, *next(iter(lists.items())), fill)
         if None in chosen or "n" in chosen or len(set(chosen)) != len(chosen) or not alone:
             view = self.rearranged(node, view)
             letters = letters_of(view.axes, self.shapes[view.tensor])
@@ -240,6 +252,27 @@ class LayerList:
             axes[axis] = joined([(letter, len(wanted), 1)])
         step = Step("v_pick", (fill,), lists=tuple(picks[letter] for letter in "hwc"))
         tensor = self.add_steps(node, view, [step], (sizes["h"], sizes["w"], sizes["c"]), "part")
+        self.views[tensor] = View(tensor, tuple(axes))
+        return self.views[tensor]
+
+    def _selected_part(self, node: NodeProto, view: View, axis: int, wanted: np.ndarray, fill: float) -> View:
+        """The same for an axis that holds a part of a letter whose other parts lie on other axes."""
+        ((letter, size, stride),) = view.axes[axis]
+        sizes = dict(zip("hwc", self.shapes[view.tensor], strict=True))
+        found = np.arange(sizes[letter]).reshape(-1, size, stride)[:, wanted]
+        found[:, wanted < 0] = -1
+        sizes[letter] = found.size
+        picks = tuple(found.reshape(-1).astype(np.int32) if letter == other else None for other in "hwc")
+        shape = (sizes["h"], sizes["w"], sizes["c"])
+        tensor = self.add_steps(node, view, [Step("v_pick", (fill,), lists=picks)], shape, "part")
+        axes = list(view.axes)
+        for place, parts in enumerate(view.axes):
+            # the parts outside of this one lie closer to each other, or farther away
+            moved = [
+                (name, count, at * len(wanted) // size) if name == letter and at > stride else (name, count, at)
+                for name, count, at in parts
+            ]
+            axes[place] = joined([(letter, len(wanted), stride)] if place == axis else moved)
         self.views[tensor] = View(tensor, tuple(axes))
         return self.views[tensor]
 

@@ -17,6 +17,7 @@ from amlrealtimeai.npu.lowering.views import (
     View,
     axes_of,
     described,
+    extent,
     extents,
     joined,
     letters_of,
@@ -287,10 +288,12 @@ def concat(found: LayerList, node: NodeProto) -> None:
     (axis,) = places(node, [attributes(node)["axis"]], len(views[0].axes))
     sizes = [extents(view.axes) for view in views]
     alike = all(s[:axis] + s[axis + 1 :] == sizes[0][:axis] + sizes[0][axis + 1 :] for s in sizes)
-    if not alike or axis == 0 or len(sizes[0]) > 4:
+    if not alike or axis == 0:
         raise unsupported(node, f"it concatenates axis {axis} of {sizes}", "the channels of tensors of one size")
     shapes = [found.shapes[view.tensor] for view in views]
     if not _by_channels(views, shapes, axis):
+        if len(sizes[0]) > 4:
+            raise unsupported(node, f"it concatenates axis {axis} of {sizes}", "at most four axes, or the channels")
         if prod(sizes[0][:axis]) == 1:
             return _concat_flat(found, node, views, axis)
         others = iter("hw")
@@ -298,16 +301,22 @@ def concat(found: LayerList, node: NodeProto) -> None:
         views = [found.rearranged(node, view, "n" + "".join(letters)) for view in views]
         shapes = [found.shapes[view.tensor] for view in views]
     shape = (*shapes[0][:2], sum(shape[2] for shape in shapes))
-    axes = tuple(joined([("c", shape[2], 1)]) if i == axis else a for i, a in enumerate(views[0].axes))
+    inner = shapes[0][2] // sizes[0][axis]
+    axes = tuple(joined([("c", shape[2] // inner, inner)]) if i == axis else a for i, a in enumerate(views[0].axes))
     _add_concat(found, node, views, shape, axes)
     return None
 
 
 def _by_channels(views: list[View], shapes: list[Shape], axis: int) -> bool:
-    """Whether the axis is the channels of tensors that are alike otherwise."""
+    """Whether the axis is the channels, or their outermost part, of tensors that are alike otherwise."""
     rest = {tuple(a for i, a in enumerate(view.axes) if i != axis) for view in views}
-    whole = all(v.axes[axis] == joined([("c", s[2], 1)]) for v, s in zip(views, shapes, strict=True))
-    return whole and len(rest) == 1 and len({shape[:2] for shape in shapes}) == 1
+    counts = [extent(view.axes[axis]) for view in views]
+    inner = {shape[2] // count for shape, count in zip(shapes, counts, strict=True)}
+    outermost = all(
+        view.axes[axis] == joined([("c", count, shape[2] // count)])
+        for view, shape, count in zip(views, shapes, counts, strict=True)
+    )
+    return outermost and len(rest) == len(inner) == 1 and len({shape[:2] for shape in shapes}) == 1
 
 
 def _concat_flat(found: LayerList, node: NodeProto, views: list[View], axis: int) -> None:

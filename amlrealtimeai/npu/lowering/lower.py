@@ -16,7 +16,7 @@ _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _IMAGE_OPS = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LRN")
 _NEAREST = {
     **dict.fromkeys(
-        ("Softmax", "LogSoftmax", "ArgMax", "TopK"), "a featurizer that ends before it; the classifier runs on the host"
+        ("LogSoftmax", "ArgMax", "TopK"), "a featurizer that ends before it; the classifier runs on the host"
     ),
     **dict.fromkeys(
         ("LpNormalization", "ReduceL2", "ReduceSumSquare", "Sqrt", "Rsqrt", "Reciprocal"),
@@ -56,6 +56,7 @@ _HANDLERS: dict[str, Callable[[LayerList, NodeProto], None]] = {
     "Neg": arithmetic.negative,
     "Pow": arithmetic.power,
     "Relu": arithmetic.relu,
+    "Softmax": arithmetic.softmax,
     "ThresholdedRelu": arithmetic.threshold,
     "Where": arithmetic.where,
 }
@@ -111,6 +112,10 @@ def _entries(graph: Graph) -> Iterator[Entry]:
     elif images:
         yield from _images(graph, total)
     if len(sizes) == 2:
+        if images:
+            shape = (1, sizes[1], sizes[0])
+            batch, channels, _, width = axes_of("nchw", shape)
+            yield Entry(Port(name, name, "nchw", tuple(sizes)), shape, (batch, channels, width))
         shape = (sizes[0], sizes[1], 1)
         yield Entry(Port(name, name, "nhwc", tuple(sizes)), shape, axes_of("nhw", shape))
     if images:
@@ -148,8 +153,15 @@ def _starts_with_nhwc(graph: Graph) -> bool:
 
 def _lower(graph: Graph, entry: Entry) -> LayerList:
     layers = LayerList(graph, entry)
-    for node in graph.nodes:
+    pending = graph.nodes[::-1]
+    while pending:
+        node = pending.pop()
         try:
+            branch = graph.branch(node)
+            if branch is not None:
+                pending += branch[::-1]
+                continue
+            layers.nodes.append(node)
             _lower_node(layers, node)
             layers.follow(node, node.op_type in _PRODUCTS)
         except Refusal as refusal:

@@ -1,10 +1,12 @@
 """Nodes with a sliding window or a product: convolutions, dense layers, pools, reductions over the image."""
 
+from dataclasses import replace
+
 import numpy as np
 from onnx import NodeProto
 
 from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.npu.instructions import Window
+from amlrealtimeai.npu.instructions import Shape, Window
 from amlrealtimeai.npu.lowering.graph import attributes, label, places, unsupported
 from amlrealtimeai.npu.lowering.layers import Layer, LayerList, Step, check_positions
 from amlrealtimeai.npu.lowering.views import (
@@ -26,19 +28,54 @@ def _sum(first: Pads, second: tuple[int, ...]) -> Pads:
     return top, left, bottom, right
 
 
-def _pair(values: list[int] | None, default: int = 1) -> tuple[int, int]:
-    vertical, horizontal = values or (default, default)
-    return vertical, horizontal
+def _directions(found: LayerList, node: NodeProto) -> int:
+    """How many axes the node's window slides along: height and width, or one axis, which is held as the width."""
+    return len(found.view(node).axes) - 2
+
+
+def _image_axes(found: LayerList, node: NodeProto, shape: Shape) -> Axes:
+    """The axes of the node's result: NCHW, or NCW where its input has one direction."""
+    axes = axes_of("nchw", shape)
+    return axes if _directions(found, node) == 2 else (*axes[:2], axes[3])
+
+
+def _numbers(node: NodeProto, name: str, count: int, default: int) -> list[int]:
+    """An attribute that holds `count` numbers."""
+    given = attributes(node).get(name) or [default] * count
+    if len(given) != count:
+        problem = f"its attribute {name} is {given}, expected {count} numbers"
+        raise InvalidInputError(f"node {label(node)} ({node.op_type}): {problem}")
+    return [int(number) for number in given]
+
+
+def _pair(found: LayerList, node: NodeProto, name: str, default: int = 1) -> tuple[int, int]:
+    """An attribute with a number for each direction of the window."""
+    *vertical, horizontal = _numbers(node, name, _directions(found, node), default)
+    return vertical[0] if vertical else default, horizontal
+
+
+def _own_pads(found: LayerList, node: NodeProto) -> Pads:
+    directions = _directions(found, node)
+    pads = _numbers(node, "pads", 2 * directions, 0)
+    return (pads[0], pads[1], pads[2], pads[3]) if directions == 2 else (0, pads[0], 0, pads[1])
+
+
+def _two_dimensional(found: LayerList, node: NodeProto, weights: np.ndarray) -> np.ndarray:
+    """Weights with an axis for each direction, as those of a kernel with height and width."""
+    if weights.ndim != 2 + _directions(found, node):
+        axes = 2 + _directions(found, node)
+        raise unsupported(node, f"its weights have {weights.ndim} axes", f"{axes} for an input of {axes}")
+    return weights if weights.ndim == 4 else weights[:, :, None]
 
 
 def _window(found: LayerList, node: NodeProto, view: View, kernel: tuple[int, int]) -> tuple[Window, Pads]:
     """The node's window with all its pads, and those of them that are its own without what ceil_mode adds."""
     values = attributes(node)
-    strides, dilations = _pair(values.get("strides")), _pair(values.get("dilations"))
-    own = tuple(values.get("pads") or (0, 0, 0, 0))
-    if min(*strides, *dilations, *kernel) < 1 or len(own) != 4 or min(own) < 0:
+    strides, dilations = _pair(found, node, "strides"), _pair(found, node, "dilations")
+    own = _own_pads(found, node)
+    if min(*strides, *dilations, *kernel) < 1 or min(own) < 0:
         given = f"strides {strides}, dilations {dilations}, kernel {kernel}, pads {own}"
-        raise unsupported(node, f"it has {given}", "positive strides, dilations and kernel, four pads of 0 or more")
+        raise unsupported(node, f"it has {given}", "positive strides, dilations and kernel, pads of 0 or more")
     check_positions(max(*strides, *dilations, *kernel, *(pad + 1 for pad in own)), LARGEST_SIDE)
     automatic = values.get("auto_pad", "NOTSET")
     shape = found.shapes[view.tensor]
@@ -78,9 +115,7 @@ def _window(found: LayerList, node: NodeProto, view: View, kernel: tuple[int, in
 def conv(found: LayerList, node: NodeProto) -> None:
     """Conv, also grouped and depthwise."""
     view = found.image_view(node)
-    weights = found.required(node, 1, "weights")
-    if weights.ndim != 4:
-        raise unsupported(node, f"its weights have {weights.ndim} axes", "two-dimensional Conv with 4")
+    weights = _two_dimensional(found, node, found.required(node, 1, "weights"))
     channels, groups = found.shapes[view.tensor][2], attributes(node).get("group", 1)
     if groups < 1 or weights.shape[1] * groups != channels:
         taken = weights.shape[1] * groups
@@ -88,11 +123,16 @@ def conv(found: LayerList, node: NodeProto) -> None:
     if weights.shape[0] % groups:
         raise InvalidInputError(f"node {label(node)} (Conv): {weights.shape[0]} outputs in {groups} groups")
     kernel = (weights.shape[2], weights.shape[3])
-    if tuple(attributes(node).get("kernel_shape", kernel)) != kernel:
-        given = attributes(node)["kernel_shape"]
-        raise InvalidInputError(f"node {label(node)} (Conv): its kernel_shape is {given}, its weights are {kernel}")
+    _check_kernel(found, node, kernel)
     window, _ = _window(found, node, view, kernel)
     _add_product(found, node, view, weights.transpose(0, 2, 3, 1), window, groups, found.weights(node, 2, "bias"))
+
+
+def _check_kernel(found: LayerList, node: NodeProto, kernel: tuple[int, int]) -> None:
+    given = kernel if not attributes(node).get("kernel_shape") else _pair(found, node, "kernel_shape")
+    if given != kernel:
+        problem = f"its kernel_shape is {given}, its weights are {kernel}"
+        raise InvalidInputError(f"node {label(node)} ({node.op_type}): {problem}")
 
 
 def _add_product(
@@ -105,7 +145,7 @@ def _add_product(
     bias: np.ndarray | None,
     axes: Axes | None = None,
 ) -> None:
-    """A product whose result has NCHW's axes, or `axes`."""
+    """A product whose result has the axes of the input's kind, NCHW or NCW, or `axes`."""
     if bias is not None:
         per_output = bias.ndim > 0 and bias.shape[-1] == bias.size == len(weights)
         if bias.size != 1 and not per_output and bias.ndim < 2:
@@ -118,22 +158,24 @@ def _add_product(
     # one channel in a group is the vector unit's work: as blocks of one channel it would be none of the matrix unit's
     op = "filter" if groups > 1 and weights.shape[-1] == 1 else "conv"
     layer = Layer(op, label(node), (view.tensor,), node.output[0], shape, window, weights, groups=groups, bias=bias)
-    found.add_layer(layer, axes or axes_of("nchw", shape))
+    found.add_layer(layer, axes or _image_axes(found, node, shape))
 
 
 def conv_transposed(found: LayerList, node: NodeProto) -> None:
     """ConvTranspose: zeros between the pixels, then the convolution with turned kernels."""
     view, values = found.image_view(node, keep_pads=False), attributes(node)
-    weights, bias = found.required(node, 1, "weights"), found.weights(node, 2, "bias")
+    weights = _two_dimensional(found, node, found.required(node, 1, "weights"))
+    bias = found.weights(node, 2, "bias")
     automatic, groups = values.get("auto_pad", "NOTSET"), values.get("group", 1)
-    if weights.ndim != 4 or automatic not in ("NOTSET", "VALID") or values.get("output_shape"):
-        raise unsupported(node, "its weights are not two-dimensional, or it names its output's size", "pads instead")
+    if automatic not in ("NOTSET", "VALID") or values.get("output_shape"):
+        raise unsupported(node, "it names its output's size, or has auto_pad", "pads instead")
     channels = found.shapes[view.tensor][2]
     if groups < 1 or weights.shape[0] != channels or channels % groups:
         raise InvalidInputError(f"node {label(node)} (ConvTranspose): its weights do not fit {channels} channels")
-    strides, dilations = _pair(values.get("strides")), _pair(values.get("dilations"))
+    strides, dilations = _pair(found, node, "strides"), _pair(found, node, "dilations")
     kernel = (weights.shape[2], weights.shape[3])
-    own, added = values.get("pads") or [0] * 4, values.get("output_padding") or [0, 0]
+    _check_kernel(found, node, kernel)
+    own, added = _own_pads(found, node), _pair(found, node, "output_padding", 0)
     lists, pads = {}, [0] * 4
     for axis in range(2):
         size, stride = found.shapes[view.tensor][axis], strides[axis]
@@ -210,7 +252,7 @@ def pool(found: LayerList, node: NodeProto) -> None:
         raise unsupported(node, "its indices are used", "MaxPool with one output")
     if values.get("storage_order"):
         raise unsupported(node, "its storage_order is 1", "MaxPool with one output")
-    kernel = _pair(values.get("kernel_shape"))
+    kernel = _pair(found, node, "kernel_shape")
     window, own = _window(found, node, view, kernel)
     counted = _sum(view.pads, own) if values.get("count_include_pad") else view.pads
     counts = window.positions_counted(*found.shapes[view.tensor][:2], counted if average else ())
@@ -237,7 +279,7 @@ def _add_pool(
     shape = (*window.output_size(*shape[:2]), shape[2])
     some = counted if any(counted) else ()
     layer = Layer(op, label(node), (view.tensor,), output or node.output[0], shape, window, counted=some)
-    return found.add_layer(layer, axes or axes_of("nchw", shape))
+    return found.add_layer(layer, axes or _image_axes(found, node, shape))
 
 
 def global_pool(found: LayerList, node: NodeProto) -> None:
@@ -248,7 +290,7 @@ def global_pool(found: LayerList, node: NodeProto) -> None:
 
 
 def reduce(found: LayerList, node: NodeProto) -> None:
-    """ReduceMean, ReduceSum, ReduceMax and ReduceMin over height, width or both."""
+    """ReduceMean, ReduceSum, ReduceMax and ReduceMin over anything but the batch."""
     view, values = found.plain_view(node), attributes(node)
     axes = found.integers(node, "axes", 1)
     if not axes:
@@ -258,36 +300,66 @@ def reduce(found: LayerList, node: NodeProto) -> None:
         axes = list(range(len(view.axes)))
     reduced = set(places(node, axes, len(view.axes)))
     view = _whole_letters(found, node, view, reduced)
-    shape, letters = found.shapes[view.tensor], {part[0] for i in reduced for part in view.axes[i]}
+    for axis in reduced:
+        if [letter for letter, _, _ in view.axes[axis]] == ["c"]:
+            view = _reduced_channels(found, node, view, axis)
+    letters = {part[0] for i in reduced for part in view.axes[i]}
     if not letters <= {"h", "w"}:
-        raise unsupported(node, f"it reduces axes {sorted(reduced)} of {described(view.axes)}", "height and width")
+        raise unsupported(node, f"it reduces axes {sorted(reduced)} of {described(view.axes)}", "axes behind the batch")
     after = tuple(() if i in reduced else axis for i, axis in enumerate(view.axes))
     if not values.get("keepdims", 1):
         after = tuple(axis for i, axis in enumerate(view.axes) if i not in reduced)
-    window = Window((shape[0] if "h" in letters else 1, shape[1] if "w" in letters else 1))
+    height, width, _ = found.shapes[view.tensor]
+    window = Window((height if "h" in letters else 1, width if "w" in letters else 1))
+    found.views[node.output[0]] = replace(_reduced(found, node, view, window), axes=after)
+
+
+def _reduced(found: LayerList, node: NodeProto, view: View, window: Window) -> View:
+    """The sum, mean, maximum or minimum of each window; the view of a new tensor, with NHWC's axes."""
+    if window.kernel == (1, 1):
+        return view
+    if node.op_type == "ReduceMin":
+        view = _negative(found, node, view, "negative")
+    shape = found.shapes[view.tensor]
+    size = (*window.output_size(*shape[:2]), shape[2])
+    output, axes = found.unused(f"{node.output[0]}/reduced"), axes_of("nhwc", size)
     if node.op_type == "ReduceSum":
         ones = np.ones((shape[2], *window.kernel, 1), np.float32)
-        size = (*window.output_size(*shape[:2]), shape[2])
-        layer = Layer("filter", label(node), (view.tensor,), node.output[0], size, window, ones, groups=shape[2])
-        found.add_layer(layer, after)
-    elif node.op_type == "ReduceMin":
-        view = _negative(found, node, view, "negative")
-        pooled = _add_pool(found, node, view, "max", window, axes=after, output=found.unused(f"{node.output[0]}/max"))
-        _negative(found, node, pooled)
-    else:
-        _add_pool(found, node, view, "max" if node.op_type == "ReduceMax" else "avg", window, axes=after)
+        layer = Layer("filter", label(node), (view.tensor,), output, size, window, ones, groups=shape[2])
+        return found.add_layer(layer, axes)
+    view = _add_pool(
+        found, node, view, "avg" if node.op_type == "ReduceMean" else "max", window, axes=axes, output=output
+    )
+    return _negative(found, node, view, "minimum") if node.op_type == "ReduceMin" else view
+
+
+def _reduced_channels(found: LayerList, node: NodeProto, view: View, axis: int) -> View:
+    """The view with one position on an axis of channels, whose outer ones become rows and whose own become columns."""
+    ((_, size, stride),) = view.axes[axis]
+    height, width, channels = found.shapes[view.tensor]
+    rows = height * width * channels // (size * stride)
+    check_positions(max(rows, size), LARGEST_SIDE)
+    shaped = found.add_steps(node, view, [Step("v_shape", (rows, size, stride))], (rows, size, stride), "columns")
+    row = _reduced(found, node, View(shaped, axes_of("nhwc", (rows, size, stride))), Window((1, size)))
+    shape = (height, width, channels // size)
+    tensor = found.add_steps(node, row, [Step("v_shape", tuple(map(float, shape)))], shape, "channels")
+    nearer = [[(c, n, s // size if c == "c" and s > stride else s) for c, n, s in parts] for parts in view.axes]
+    axes = tuple(() if place == axis else joined(parts) for place, parts in enumerate(nearer))
+    found.views[tensor] = View(tensor, axes)
+    return found.views[tensor]
 
 
 def _whole_letters(found: LayerList, node: NodeProto, view: View, reduced: set[int]) -> View:
-    """The view, rearranged where a letter lies on reduced axes and on others."""
+    """The view, rearranged where a letter but the channels lies on reduced axes and on others."""
     inside = {part[0] for i in reduced for part in view.axes[i]}
     outside = {part[0] for i, axis in enumerate(view.axes) if i not in reduced for part in axis}
-    return found.rearranged(node, view) if inside & outside or ("c" in inside and "c" not in outside) else view
+    mixed = any(len(view.axes[i]) > 1 and "c" in {part[0] for part in view.axes[i]} for i in reduced)
+    return found.rearranged(node, view) if mixed or (inside & outside) - {"c"} else view
 
 
-def _negative(found: LayerList, node: NodeProto, view: View, what: str = "") -> View:
+def _negative(found: LayerList, node: NodeProto, view: View, what: str) -> View:
     shape = found.shapes[view.tensor]
-    output = found.unused(f"{node.output[0]}/{what}") if what else node.output[0]
+    output = found.unused(f"{node.output[0]}/{what}")
     layer = Layer("affine", label(node), (view.tensor,), output, shape, gain=np.full(shape[2], -1.0))
     return found.add_layer(layer, view.axes)
 
@@ -305,4 +377,5 @@ def lrn(found: LayerList, node: NodeProto) -> None:
         given = f"size {size}, alpha {alpha}, beta {beta}, bias {bias}"
         raise unsupported(node, f"it has {given}", f"beta {', '.join(map(str, LRN_EXPONENTS))}, the others positive")
     step = Step("v_lrn", (float(size), float(alpha), float(beta), float(bias)))
-    found.add_steps(node, view, [step], found.shapes[view.tensor])
+    axes = _image_axes(found, node, found.shapes[view.tensor])
+    found.add_steps(node, replace(view, axes=axes), [step], found.shapes[view.tensor])
