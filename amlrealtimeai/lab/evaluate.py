@@ -2,11 +2,12 @@
 
     python -m amlrealtimeai.lab.evaluate [--count 2048] [--others 1024] [--weights FILE.npz] [--formats bw_cnn ...]
 
-Takes minutes on free cores, half an hour on busy ones. The photo backgrounds need scikit-learn.
+Takes minutes on free cores, half an hour on busy ones. The photo backgrounds need scikit-learn; cut-outs and
+photographs need Debian's packages (the options --stamps and --backgrounds say which).
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,6 +19,8 @@ from amlrealtimeai import command_line, npu
 from amlrealtimeai.artifact.runtime import onnxruntime
 from amlrealtimeai.errors import AmlRealtimeAiError, NotFoundError
 from amlrealtimeai.lab import images, resnet50
+from amlrealtimeai.lab.images import photographs
+from amlrealtimeai.lab.images.photographs import BACKGROUND_FOLDERS, STAMPS_FOLDER
 
 DEFAULT_FORMAT = "bw_cnn"
 
@@ -31,26 +34,59 @@ Featurizer = Callable[[np.ndarray], np.ndarray]
 Arrays = Mapping[str, np.ndarray]
 
 
+PHOTOGRAPHS = "photographs"  # as a background: those of Debian's packages that no training sees
+
+
 @dataclass(frozen=True)
 class HeldOut:
-    """A set of pictures, as images.dataset composes it. The first is measured in every format."""
+    """A set of pictures, as images.dataset composes it, or of cut-outs. The first is measured in every format.
+
+    background: one of images.BACKGROUNDS, or PHOTOGRAPHS. stamps: which cut-outs to take instead of emoji, "" for none.
+    """
 
     name: str
-    designs: tuple[str, ...]
+    designs: tuple[str, ...] = ()
     background: str = "procedural"
     variety: float = 0.5
+    stamps: str = ""
 
 
 SETS = (
     HeldOut("Noto, plain", ("noto",), variety=0.0),
     HeldOut("Noto", ("noto",)),
     HeldOut("Noto, plain, photo backgrounds", ("noto",), "photo", 0.0),
+    HeldOut("Noto, plain, held-out photographs", ("noto",), PHOTOGRAPHS, 0.0),
     HeldOut("five designs, plain", images.TRAINING_DESIGNS, variety=0.0),
     HeldOut("five designs", images.TRAINING_DESIGNS),
     HeldOut("five designs, full variety", images.TRAINING_DESIGNS, variety=1.0),
     HeldOut("OpenMoji, plain", (images.UNSEEN_DESIGN,), variety=0.0),
     HeldOut("OpenMoji", (images.UNSEEN_DESIGN,)),
+    HeldOut("test stamps, plain", variety=0.0, stamps="test"),
+    HeldOut("test stamps, held-out photographs", (), PHOTOGRAPHS, 0.0, "test"),
+    HeldOut("training stamps, plain", variety=0.0, stamps="train"),
+    HeldOut("training stamps, held-out photographs", (), PHOTOGRAPHS, 0.0, "train"),
 )
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the photographs are, as images.Stamps and images.Photographs take them."""
+
+    stamps: Path = STAMPS_FOLDER
+    backgrounds: tuple[Path, ...] = BACKGROUND_FOLDERS
+
+    def pairs(self, chosen: HeldOut, count: int) -> Iterator[tuple[np.ndarray, int]]:
+        """So many pictures of the set. Raises NotFoundError where its photographs are not installed."""
+        behind: images.Background = chosen.background
+        if chosen.background == PHOTOGRAPHS:
+            behind = images.Photographs.of_folders(self.backgrounds, "test")
+        if not chosen.stamps:
+            return images.dataset(count, 224, _SEED, designs=chosen.designs, background=behind, variety=chosen.variety)
+        stamps = images.Stamps(self.stamps, chosen.stamps)
+        return images.stamps_dataset(count, stamps, 224, _SEED, background=behind, variety=chosen.variety)
+
+
+INSTALLED = Folders()
 
 
 @dataclass(frozen=True)
@@ -78,7 +114,13 @@ def npu_featurizer(arrays: Arrays, number_format: str, threads: int | None = Non
     return lambda x: native.run(x)["features"]
 
 
-def rows(arrays: Arrays, counts: Sequence[int], formats: Sequence[str], threads: int | None = None) -> list[Row]:
+def rows(
+    arrays: Arrays,
+    counts: Sequence[int],
+    formats: Sequence[str],
+    threads: int | None = None,
+    folders: Folders = INSTALLED,
+) -> list[Row]:
     """Measure SETS, so many pictures of each as `counts` says; a shorter list leaves the last sets out.
 
     A set whose photographs are not installed is left out, in one line.
@@ -89,7 +131,8 @@ def rows(arrays: Arrays, counts: Sequence[int], formats: Sequence[str], threads:
     for chosen, count in zip(SETS, counts, strict=False):
         names = ["float32", *(name for name in formats if chosen is SETS[0] or name == DEFAULT_FORMAT)]
         try:
-            right = _right(chosen, count, arrays, {name: featurizers[name] for name in names})
+            pairs = tqdm(folders.pairs(chosen, count), chosen.name, count, unit="img", mininterval=5)
+            right = _right(pairs, arrays, {name: featurizers[name] for name in names})
         except NotFoundError as error:
             print(f"{chosen.name}: left out: {error}", file=sys.stderr)
             continue
@@ -131,14 +174,13 @@ def table(found: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _right(chosen: HeldOut, count: int, arrays: Arrays, featurizers: Mapping[str, Featurizer]) -> dict[str, int]:
-    """How many pictures of the set each featurizer gets right."""
-    pairs = images.dataset(
-        count, 224, _SEED, designs=chosen.designs, background=chosen.background, variety=chosen.variety
-    )
+def _right(
+    pairs: Iterable[tuple[np.ndarray, int]], arrays: Arrays, featurizers: Mapping[str, Featurizer]
+) -> dict[str, int]:
+    """How many pictures each featurizer gets right."""
     right = dict.fromkeys(featurizers, 0)
-    progress = iter(tqdm(pairs, chosen.name, count, unit="img", mininterval=5))
-    while batch := list(islice(progress, _BATCH)):
+    left = iter(pairs)
+    while batch := list(islice(left, _BATCH)):
         x = resnet50.prepare(np.stack([picture for picture, _ in batch]))
         labels = [label for _, label in batch]
         for name, featurize in featurizers.items():
@@ -162,12 +204,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Top-1 of the workshop's ResNet-50, float and in block floating point.",
     )
     add_options(parser, "pictures", 2048, 1024)
+    photographs.add_options(parser)
     parser.add_argument("--formats", nargs="*", default=list(npu.formats), help="preset formats; default: all")
     chosen = parser.parse_args(arguments)
     try:
         arrays = resnet50.weights(chosen.weights)
         counts = [chosen.count] + [chosen.others] * (len(SETS) - 1)
-        text = table(rows(arrays, counts, chosen.formats, chosen.threads))
+        folders = Folders(chosen.stamps, tuple(chosen.backgrounds))
+        text = table(rows(arrays, counts, chosen.formats, chosen.threads, folders))
     except AmlRealtimeAiError as error:
         print(error, file=sys.stderr)
         return 1

@@ -52,7 +52,7 @@ def test_every_picture_is_counted_once():
 
     arrays = {"predictions/kernel": np.zeros((2048, 1000), np.float32), "predictions/bias": np.eye(1000)[340]}
     chosen = evaluate.HeldOut("zebras", ("noto",), variety=0.0)
-    right = evaluate._right(chosen, 177 + 3, arrays, {"constant": featurize})
+    right = evaluate._right(evaluate.INSTALLED.pairs(chosen, 177 + 3), arrays, {"constant": featurize})
 
     assert sum(seen) == 180
     assert right["constant"] in (1, 2)

@@ -14,6 +14,7 @@ from amlrealtimeai.lab.images import Box
 from amlrealtimeai.lab.training.__main__ import main
 from amlrealtimeai.lab.training.detection.recipe import RECIPES, Phase, Recipe, own_scene, scene
 from amlrealtimeai.lab.training.detection.targets import IGNORED, anchors, sites, targets
+from amlrealtimeai.lab.training.phases import phase_at
 
 
 def test_full_pictures_have_the_anchors_of_the_network():
@@ -74,13 +75,14 @@ def test_the_rate_and_the_phases_by_hand():
     recipe = Recipe(phases, rate=1.0, warm_up=0.2)
 
     assert [round(recipe.rate_at(share), 3) for share in (0, 0.1, 0.2, 0.6, 1, 1.01)] == [0.01, 0.5, 1, 0.5, 0, 0]
-    assert [recipe.phase(share).size for share in (0, 0.49, 0.5, 1.0)] == [128, 128, 300, 300]
+    assert [phase_at(phases, share)[0].size for share in (0, 0.49, 0.5, 1.0)] == [128, 128, 300, 300]
+    assert [phase_at(phases, share)[1] for share in (0, 0.25, 0.5, 1.0, 1.1)] == [0, 0.5, 0, 1, 1]
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_no_recipe_trains_on_the_unseen_design_and_all_end_at_300_pixels(recipe):
     assert not any(images.UNSEEN_DESIGN in phase.designs for phase in recipe.phases)
-    assert recipe.phase(1.0).size == 300
+    assert recipe.phases[-1].size == 300
     assert sum(phase.share for phase in recipe.phases) == pytest.approx(1)
     assert {phase.size % 8 for phase in recipe.phases[:-1]} == {0}
 
@@ -223,13 +225,13 @@ def test_an_interrupted_training_goes_on_and_lowers_the_loss(torch, tmp_path):
     first = Trainer(recipe, tmp_path, minutes=0.1)
     first.run(record_every=1.5)
     second = Trainer(recipe, tmp_path, minutes=0.12)
-    assert second.images == first.images and second.seconds == first.seconds
+    assert second.progress.images == first.progress.images and second.progress.seconds == first.progress.seconds
     second.run(record_every=1)
     second.export(tmp_path / "ssdvgg.npz")
 
     with (tmp_path / "curves.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert int(rows[-1]["images"]) == second.images > first.images
+    assert int(rows[-1]["images"]) == second.progress.images > first.progress.images
     assert float(rows[-1]["classes"]) < float(rows[0]["classes"])
     with pytest.raises(
         WeightsError, match="belongs to ssdvgg with seed 1, not to ssdvgg with seed 2: choose another folder"

@@ -10,7 +10,7 @@ import pytest
 from amlrealtimeai.accel.models import codec
 from amlrealtimeai.errors import WeightsError
 from amlrealtimeai.lab import images, resnet50
-from amlrealtimeai.lab.training.recipe import Kind, Phase, Recipe
+from amlrealtimeai.lab.training.recipe import Kind, Phase, Recipe, batch_at
 
 
 def test_without_pytorch_the_command_says_what_to_install(tmp_path):
@@ -23,7 +23,7 @@ def test_without_pytorch_the_command_says_what_to_install(tmp_path):
     )
 
 
-TINY = Recipe("tiny", "shipped", (Phase(12, (Kind(32, 4, (0.6, 1.0)),), (1e-4, 0.0)),), frozen_units=12)
+TINY = Recipe("tiny", "shipped", 12, (Phase(1.0, (Kind(32, 4, (0.6, 1.0)),), (1e-4, 0.0)),), frozen_units=12)
 
 
 def test_the_network_computes_what_the_onnx_one_does_and_gives_its_weights_back(torch):
@@ -60,14 +60,17 @@ def test_weights_of_another_shape_are_refused_by_name(torch):
         networks.from_arrays(network, arrays)
 
 
-def test_an_interrupted_training_ends_with_the_same_weights(torch, tmp_path):
+def test_an_interrupted_training_ends_with_the_same_weights(torch, tmp_path, monkeypatch):
     from amlrealtimeai.lab.training.trainer import Trainer
 
     whole = Trainer(TINY, tmp_path / "whole")
     whole.run(held_out=2)
-    first = Trainer(TINY, tmp_path / "parts")
-    first.batches = first.batches[:1]
-    first.run(held_out=2)
+    train = Trainer._train
+    with monkeypatch.context() as patch:
+        steps = iter([train])
+        patch.setattr(Trainer, "_train", lambda *given: next(steps)(*given))  # the second one is interrupted
+        with pytest.raises(StopIteration):
+            Trainer(TINY, tmp_path / "parts").run(held_out=2, save_every=0)
     second = Trainer(TINY, tmp_path / "parts")
     assert second.step == 1
     second.run(held_out=2)
@@ -89,7 +92,7 @@ def test_training_lowers_the_loss(torch, tmp_path):
 
     trainer = Trainer(TINY, tmp_path)
     pixels, labels = _stack(images.dataset(4, 32, seed=1))
-    batch = trainer.batches[0]
+    batch = batch_at(TINY, 0.0, 0, 0)
     losses = [trainer._train(batch, pixels, labels) for _ in range(6)]
 
     assert losses[-1] < 0.7 * losses[0]
@@ -116,3 +119,25 @@ def test_a_start_that_is_missing_is_refused_with_advice_for_archives_of_your_own
     assert main([str(tmp_path / "run"), "--start", str(tmp_path / "absent.npz")]) == 1
     said = capsys.readouterr().err
     assert "absent.npz" in said and "or leave the option out" in said and "git checkout" not in said
+
+
+def test_new_classes_begin_as_the_mean_of_those_that_are_known(torch, tmp_path):
+    from amlrealtimeai.lab.training.trainer import Trainer
+
+    trainer = Trainer(TINY, tmp_path)
+    before = trainer.network.classifier.weight.detach().clone(), trainer.network.classifier.bias.detach().clone()
+    known = list(images.emoji())
+    trainer._introduce([340, 404, 997])  # zebra and airliner are known, the bolete is not
+
+    weight, bias = trainer.network.classifier.weight, trainer.network.classifier.bias
+    assert torch.equal(weight[[340, 404]], before[0][[340, 404]])
+    torch.testing.assert_close(weight[997], before[0][known].mean(0))
+    torch.testing.assert_close(bias[997], before[1][known].mean())
+
+
+def test_without_the_packages_the_command_says_how_to_get_them(torch, tmp_path, capsys):
+    from amlrealtimeai.lab.training.__main__ import main
+
+    arguments = [str(tmp_path / "run"), "--recipe", "photographs", "--stamps", str(tmp_path), "--backgrounds"]
+    assert main([*arguments, str(tmp_path)]) == 1
+    assert "mate-backgrounds" in capsys.readouterr().err

@@ -7,17 +7,20 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
+from amlrealtimeai.lab.images.photographs import Photographs
 
 BACKGROUNDS = ("procedural", "photo")
 
-_SMALLEST_CROP = 0.35  # of a photograph's shorter side
+Background = str | Photographs
 
 
-def background(kind: str, size: int, variety: float, rng: np.random.Generator) -> Image.Image:
-    """RGB [size, size]. kind: one of BACKGROUNDS; InvalidInputError for another."""
+def background(kind: Background, size: int, variety: float, rng: np.random.Generator) -> Image.Image:
+    """RGB [size, size]. kind: one of BACKGROUNDS, or photographs to take a piece of; InvalidInputError for another."""
+    if isinstance(kind, Photographs):
+        return kind.piece(size, rng)
     if kind not in BACKGROUNDS:
         raise InvalidInputError(f"there is no background {kind!r}: expected one of {', '.join(BACKGROUNDS)}")
-    return _photo(size, rng) if kind == "photo" else _procedural(size, variety, rng)
+    return _sample_photographs().piece(size, rng) if kind == "photo" else _procedural(size, variety, rng)
 
 
 def field(cells: int, size: int, rng: np.random.Generator, spread: float = 1.0) -> Image.Image:
@@ -166,7 +169,7 @@ _TEXTURES: dict[_Texture, float] = {
 
 
 @cache
-def _photographs() -> tuple[Image.Image, ...]:
+def _sample_photographs() -> Photographs:
     try:
         from sklearn.datasets import load_sample_images
     except ImportError:
@@ -174,13 +177,4 @@ def _photographs() -> tuple[Image.Image, ...]:
             "background='photo' takes pieces of scikit-learn's two sample photographs, and scikit-learn is not "
             "installed: run 'pip install scikit-learn'"
         ) from None
-    return tuple(Image.fromarray(picture) for picture in load_sample_images().images)
-
-
-def _photo(size: int, rng: np.random.Generator) -> Image.Image:
-    pictures = _photographs()
-    picture = pictures[rng.integers(len(pictures))]
-    side = int(rng.uniform(_SMALLEST_CROP, 1) * min(picture.size))
-    left, top = (int(rng.integers(0, length - side + 1)) for length in picture.size)
-    crop = picture.resize((size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side))
-    return crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else crop
+    return Photographs([Image.fromarray(picture) for picture in load_sample_images().images])

@@ -1,4 +1,4 @@
-"""One picture, or a stream of them: an emoji of a known class on a background, seen through an imperfect camera."""
+"""One picture, or a stream of them: a thing of a known class before a background, seen through an imperfect camera."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -10,10 +10,13 @@ from PIL import Image, ImageFilter
 
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.lab.images import backgrounds, objects
+from amlrealtimeai.lab.images.backgrounds import Background
+from amlrealtimeai.lab.images.photographs import Stamps
 from amlrealtimeai.lab.images.sprites import class_indices, drawn, emoji, labels, sprite
 
 SCALE = (0.3, 0.9)
 
+_CLOSE = (0.8, 1.5)  # a part's scale: often it leaves the picture on all sides
 _SMALLEST = 16
 _NOISE_SIDE = 512
 
@@ -24,16 +27,17 @@ def compose(
     seed: int = 0,
     *,
     design: str = "noto",
-    background: str = "procedural",
+    background: Background = "procedural",
     variety: float = 0.5,
     scale: tuple[float, float] = SCALE,
 ) -> np.ndarray:
     """A picture of class `label_index`: uint8 [size, size, 3], RGB.
 
     Everything follows from `seed`: the same arguments give the same pixels with the same Pillow and NumPy.
-    design: one of DESIGNS, who drew the emoji. background: "procedural", or "photo" for a piece of scikit-learn's two
-    sample photographs. variety: 0 (plain) to 1 (what networks are trained on): how strongly the object is warped,
-    turned, tilted, recoloured, redrawn and hidden, and how busy the background and how bad the camera are.
+    design: one of DESIGNS, who drew the emoji. background: "procedural", "photo" for a piece of scikit-learn's two
+    sample photographs, or Photographs of your own. variety: 0 (plain) to 1 (what networks are trained on): how
+    strongly the object is warped, turned, tilted, recoloured, redrawn and hidden, and how busy the background and how
+    bad the camera are.
     scale: smallest and largest share of the picture's side that the object's longer side takes.
     Raises InvalidInputError for a class that the design has no emoji for, a size under 16, or another wrong argument.
     """
@@ -50,13 +54,40 @@ def compose_emoji(
     rng: np.random.Generator,
     *,
     design: str = "noto",
-    background: str = "procedural",
+    background: Background = "procedural",
+    variety: float = 0.5,
+    scale: tuple[float, float] = SCALE,
+    redrawn: float = 1.0,
+) -> np.ndarray:
+    """The same for any emoji that there is a sprite of, drawn from `rng`. redrawn: as in `objects.styled`."""
+    canvas = backgrounds.background(background, size, variety, rng)
+    thing = objects.styled(sprite(design, symbol), variety, rng, redrawn)
+    return _in_front(thing, canvas, rng, variety, scale)
+
+
+def compose_stamp(
+    stamp: Image.Image,
+    size: int,
+    rng: np.random.Generator,
+    *,
+    background: Background = "procedural",
     variety: float = 0.5,
     scale: tuple[float, float] = SCALE,
 ) -> np.ndarray:
-    """The same for any emoji that there is a sprite of, drawn from `rng`."""
+    """The same for a photographic cut-out, which may come so near that the picture shows a part of it."""
     canvas = backgrounds.background(background, size, variety, rng)
-    thing = objects.styled(sprite(design, symbol), variety, rng)
+    if rng.random() < 0.3 * variety:
+        stamp, scale = objects.close_up(stamp, rng), _CLOSE
+    share = float(rng.uniform(*scale))
+    stamp = objects.shrunk(stamp, 1.3 * share * size)  # what follows costs by the pixel
+    return _in_front(objects.photographed(stamp, variety, rng), canvas, rng, variety, (share, share))
+
+
+def _in_front(
+    thing: Image.Image, canvas: Image.Image, rng: np.random.Generator, variety: float, scale: tuple[float, float]
+) -> np.ndarray:
+    """The RGBA `thing` somewhere on the square `canvas`, which changes, through the camera."""
+    size = canvas.width
     if rng.random() < 0.3 * variety:
         thing = objects.hide_a_part(thing, rng)
     placed = objects.placed(thing, rng.uniform(*scale) * size, size, variety, rng)
@@ -74,7 +105,7 @@ def dataset(
     seed: int = 0,
     *,
     designs: Sequence[str] = ("noto",),
-    background: str = "procedural",
+    background: Background = "procedural",
     variety: float = 0.5,
 ) -> Iterator[tuple[np.ndarray, int]]:
     """`n` pairs of (picture uint8 [size, size, 3], label index), classes drawn evenly in random order.
@@ -90,6 +121,24 @@ def dataset(
         design = choice[rng.integers(len(choice))]
         own_seed = seed * 1_000_003 + i
         yield compose(label, size, own_seed, design=design, background=background, variety=variety), label
+
+
+def stamps_dataset(
+    n: int,
+    stamps: Stamps,
+    size: int = 224,
+    seed: int = 0,
+    *,
+    background: Background = "procedural",
+    variety: float = 0.5,
+) -> Iterator[tuple[np.ndarray, int]]:
+    """As `dataset`, of photographic cut-outs."""
+    rng = np.random.default_rng([seed, n])
+    rounds = [rng.permutation(stamps.class_indices) for _ in range(-(-n // len(stamps.class_indices)))]
+    for i, label in enumerate(np.concatenate(rounds)[:n].tolist() if rounds else []):
+        own = np.random.default_rng([seed * 1_000_003 + i, label])
+        stamp = stamps.one_of(label, own)
+        yield compose_stamp(stamp, size, own, background=background, variety=variety), label
 
 
 def camera(canvas: Image.Image, variety: float, rng: np.random.Generator) -> np.ndarray:

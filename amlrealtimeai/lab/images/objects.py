@@ -1,4 +1,4 @@
-"""The object: an emoji drawn in another style, recoloured, warped, turned, tilted, partly hidden."""
+"""The object: an emoji drawn in another style or a cut-out in another light, warped, turned, tilted, partly hidden."""
 
 from typing import NamedTuple
 
@@ -7,6 +7,8 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from amlrealtimeai.lab.images.backgrounds import colour
 
+_ATTEMPTS = 5  # to find a part
+_COVERED = 0.55  # of a part's area
 _GRID = 5  # cells of the warp along a side
 _GREY = np.array([0.299, 0.587, 0.114])
 
@@ -23,9 +25,12 @@ class Placed(NamedTuple):
         canvas.paste(self.image, (self.left, self.top), self.image)
 
 
-def styled(sprite: Image.Image, variety: float, rng: np.random.Generator) -> Image.Image:
-    """RGBA: as it is, in flat colours, with outlines, or as a line drawing; recoloured and perhaps mirrored."""
-    chance = rng.random()
+def styled(sprite: Image.Image, variety: float, rng: np.random.Generator, redrawn: float = 1.0) -> Image.Image:
+    """RGBA: as it is, in flat colours, with outlines, or as a line drawing; recoloured and perhaps mirrored.
+
+    redrawn: how much more often than usual it is not as it is, up to 2.5.
+    """
+    chance = rng.random() / redrawn
     if chance < 0.12 * variety:
         sprite = _line_drawing(sprite, rng)
     elif chance < 0.3 * variety:
@@ -36,14 +41,45 @@ def styled(sprite: Image.Image, variety: float, rng: np.random.Generator) -> Ima
     return sprite.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else sprite
 
 
+def photographed(stamp: Image.Image, variety: float, rng: np.random.Generator) -> Image.Image:
+    """RGBA: a cut-out recoloured, lit from one side, its edge worn, perhaps mirrored."""
+    if rng.random() < 0.06 * variety:
+        stamp = _flat(stamp, rng)
+    stamp = _recoloured(stamp, variety, rng)
+    if rng.random() < 0.5 * variety:
+        stamp = _lit(stamp, rng)
+    if rng.random() < 0.5 * variety:  # no network shall know a cut-out by its edge
+        worn = stamp.getchannel("A").filter(ImageFilter.MinFilter(3)).filter(ImageFilter.BoxBlur(rng.uniform(0, 2)))
+        stamp.putalpha(worn)
+    return stamp.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else stamp
+
+
+def close_up(stamp: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """A part of a cut-out that it covers well, such as a head."""
+    alpha = np.asarray(stamp.getchannel("A"))
+    for _ in range(_ATTEMPTS):
+        width, height = (max(2, int(side * rng.uniform(0.4, 0.8))) for side in stamp.size)
+        left, top = int(rng.integers(0, stamp.width - width + 1)), int(rng.integers(0, stamp.height - height + 1))
+        if alpha[top : top + height, left : left + width].mean() > 255 * _COVERED:
+            return stamp.crop((left, top, left + width, top + height))
+    return stamp
+
+
+def shrunk(sprite: Image.Image, longer: float) -> Image.Image:
+    """Its longer side at most so many pixels."""
+    if longer >= max(sprite.size):
+        return sprite
+    width, height = (max(2, round(side * longer / max(sprite.size))) for side in sprite.size)
+    return sprite.resize((width, height), Image.Resampling.BOX)
+
+
 def placed(sprite: Image.Image, longer: float, size: int, variety: float, rng: np.random.Generator) -> Placed:
     """The sprite scaled, turned, tilted, warped and put somewhere on a canvas of `size` pixels.
 
     longer: its longer side in pixels, before it is turned.
     """
-    if longer < 0.6 * max(sprite.size):  # shrink by area first: the warp samples four pixels
-        width, height = (max(2, round(side * longer / max(sprite.size))) for side in sprite.size)
-        sprite = sprite.resize((width, height), Image.Resampling.BOX)
+    if longer < 0.6 * max(sprite.size):  # by area first: the warp samples four pixels
+        sprite = shrunk(sprite, longer)
     extent = np.array(sprite.size, float)
     scale = longer / extent.max() * np.exp(rng.uniform(-0.2, 0.2, 2) * variety)
     angle = np.radians(rng.uniform(-25, 25) * (0.4 + variety))
@@ -110,6 +146,14 @@ def _recoloured(sprite: Image.Image, variety: float, rng: np.random.Generator) -
     coloured = sprite.convert("RGB").convert("RGB", tuple(rows.ravel().tolist()))
     coloured.putalpha(sprite.getchannel("A"))
     return coloured
+
+
+def _lit(stamp: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Lighter and darker over its length."""
+    gains = Image.fromarray(rng.uniform(40, 255, (2, 2)).astype(np.uint8)).resize(stamp.size, Image.Resampling.BICUBIC)
+    shaded = ImageChops.multiply(stamp.convert("RGB"), Image.merge("RGB", [gains] * 3)).point(lambda value: value * 1.5)
+    shaded.putalpha(stamp.getchannel("A"))
+    return shaded
 
 
 def _flat(sprite: Image.Image, rng: np.random.Generator) -> Image.Image:

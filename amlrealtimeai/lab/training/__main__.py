@@ -6,8 +6,10 @@ from pathlib import Path
 
 from amlrealtimeai import command_line
 from amlrealtimeai.errors import AmlRealtimeAiError
+from amlrealtimeai.lab import images
+from amlrealtimeai.lab.images.photographs import add_options as add_photographs
 from amlrealtimeai.lab.training.detection import recipe as detection
-from amlrealtimeai.lab.training.recipe import RECIPES
+from amlrealtimeai.lab.training.recipe import RECIPES, Material
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,18 +54,19 @@ def _parser() -> command_line.Parser:
         choices=sorted({*RECIPES, *detection.RECIPES}),
         help=f"resnet50: {', '.join(RECIPES)}; ssdvgg: {', '.join(detection.RECIPES)}; default: the first",
     )
-    resnet = parser.add_argument_group("resnet50")
-    resnet.add_argument(
-        "--held-out", type=command_line.count, default=256, help="pictures of each watched design in a test"
-    )
-    resnet.add_argument("--held-out-every", type=command_line.some_seconds, default=8, help="minutes between tests")
-    ssd = parser.add_argument_group("ssdvgg")
-    ssd.add_argument(
+    parser.add_argument(
         "--minutes",
         type=command_line.some_seconds,
-        default=240,
-        help="of training in all, over which the learning rate falls; may be another one when a training continues",
+        help="of training in all, over which the learning rate falls; may be another one when a training continues; "
+        "default: as many pictures as resnet50's recipe says, 240 minutes for ssdvgg",
     )
+    resnet = parser.add_argument_group("resnet50")
+    resnet.add_argument(
+        "--held-out", type=command_line.count, default=256, help="pictures of each watched set in a test"
+    )
+    resnet.add_argument("--held-out-every", type=command_line.some_seconds, default=8, help="minutes between tests")
+    add_photographs(resnet)
+    ssd = parser.add_argument_group("ssdvgg")
     ssd.add_argument("--voc", type=Path, metavar="FOLDER", help="own pictures in PASCAL VOC's layout")
     return parser
 
@@ -72,7 +75,11 @@ def _train_resnet50(chosen: argparse.Namespace, archive: Path) -> str:
     from amlrealtimeai.lab.training.trainer import Trainer
 
     recipe = RECIPES[chosen.recipe or next(iter(RECIPES))]
-    trainer = Trainer(recipe, chosen.folder, chosen.seed, chosen.workers, chosen.start)
+    material, tests = Material(), None
+    if recipe.stamps or recipe.photographs:
+        photographs = images.Photographs.of_folders(chosen.backgrounds)
+        material, tests = Material(images.Stamps(chosen.stamps), photographs), images.Stamps(chosen.stamps, "test")
+    trainer = Trainer(recipe, chosen.folder, chosen.seed, chosen.workers, chosen.start, chosen.minutes, material, tests)
     trainer.run(chosen.held_out, 60 * chosen.held_out_every)
     return trainer.export(archive)
 
@@ -81,7 +88,8 @@ def _train_ssdvgg(chosen: argparse.Namespace, archive: Path) -> str:
     from amlrealtimeai.lab.training.detection.trainer import Trainer
 
     recipe = detection.RECIPES[chosen.recipe or next(iter(detection.RECIPES))]
-    trainer = Trainer(recipe, chosen.folder, chosen.minutes, chosen.seed, chosen.workers, chosen.start, chosen.voc)
+    minutes = chosen.minutes or 240
+    trainer = Trainer(recipe, chosen.folder, minutes, chosen.seed, chosen.workers, chosen.start, chosen.voc)
     trainer.run()
     return trainer.export(archive)
 

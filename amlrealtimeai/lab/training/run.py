@@ -1,4 +1,4 @@
-"""What every training has: its optimiser, and in its folder the last checkpoint and the curves."""
+"""What every training has: its optimiser, a progress bar, and in its folder the last checkpoint and the curves."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -10,6 +10,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from amlrealtimeai.errors import WeightsError
+from amlrealtimeai.lab.training.phases import Progress
 
 CHECKPOINT = "checkpoint.pt"
 CURVES = "curves.csv"
@@ -23,6 +24,18 @@ def optimizer(parameters: Iterable[nn.Parameter], weight_decay: float) -> torch.
         {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.99), fused=True)
+
+
+def bar(progress: Progress) -> tqdm:
+    """Of the pictures, or of the seconds where those are given; `progress` counts from now on."""
+    progress.start()
+    total, unit = (progress.pictures, "img") if progress.minutes is None else (round(60 * progress.minutes), "s")
+    return tqdm(total=total, initial=done(progress), unit=unit, mininterval=5)
+
+
+def done(progress: Progress) -> int:
+    """What the bar shows."""
+    return progress.images if progress.minutes is None else round(progress.seconds)
 
 
 def save(folder: Path, owner: str, state: dict[str, Any]) -> None:

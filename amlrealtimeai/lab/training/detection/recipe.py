@@ -41,15 +41,6 @@ class Recipe:
     warm_up: float = 0.02
     weight_decay: float = 0.02
 
-    def phase(self, share: float) -> Phase:
-        """The phase after `share` (0..1) of the time."""
-        end = 0.0
-        for phase in self.phases:
-            end += phase.share
-            if share < end:
-                return phase
-        return self.phases[-1]
-
     def rate_at(self, share: float) -> float:
         """Learning rate after `share` (0..1) of the time."""
         if share < self.warm_up:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm.auto import tqdm
 
 from amlrealtimeai.accel.models import codec
 from amlrealtimeai.lab.images import VocFolder
@@ -18,6 +17,7 @@ from amlrealtimeai.lab.training.detection import network as networks
 from amlrealtimeai.lab.training.detection.loss import multibox
 from amlrealtimeai.lab.training.detection.recipe import Phase, Recipe, own_scene, scene
 from amlrealtimeai.lab.training.detection.targets import targets
+from amlrealtimeai.lab.training.phases import Progress, phase_at
 
 _COLUMNS = ("images", "minutes", "size", "classes", "boxes", "rate")
 
@@ -64,7 +64,7 @@ class Trainer:
         start: Path | None = None,
         voc: Path | None = None,
     ) -> None:
-        self.recipe, self.folder, self.minutes, self.seed, self.workers = recipe, folder, minutes, seed, workers
+        self.recipe, self.folder, self.seed, self.workers = recipe, folder, seed, workers
         self.voc = VocFolder(voc) if voc else None
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(seed)
@@ -73,30 +73,24 @@ class Trainer:
             networks.from_arrays(self.network, codec.load(start, "ssdvgg"))
         self.network.to(self.device, memory_format=torch.channels_last)
         self.optimizer = runs.optimizer(self.network.parameters(), recipe.weight_decay)
-        self.images, self.seconds = 0, 0.0
+        self.progress = Progress(minutes=minutes)
         folder.mkdir(parents=True, exist_ok=True)
         if kept := runs.load(folder, self._owner, self.device):
             self._resume(kept)
-
-    @property
-    def share(self) -> float:
-        """How much of the time is over, 0..1."""
-        return self.seconds / (60 * self.minutes)
 
     def run(self, record_every: float = 60.0, save_every: float = 240.0) -> None:
         """Train to the end. record_every: seconds between two lines of the curves; save_every: between checkpoints."""
         loader = DataLoader(_Stream(self.seed, self.voc), None, sampler=self._places(), num_workers=self.workers)
         losses: list[tuple[float, float]] = []
-        clock = saved = recorded = time.monotonic()
-        with tqdm(total=round(60 * self.minutes), initial=round(self.seconds), unit="s", mininterval=5) as bar:
+        saved = recorded = time.monotonic()
+        with runs.bar(self.progress) as bar:
             for sample in loader:
                 losses.append(self._train(*sample))
-                self.images += len(sample[0])
+                self.progress.add(len(sample[0]))
                 now = time.monotonic()
-                self.seconds, clock = self.seconds + now - clock, now
-                bar.n = round(self.seconds)
-                bar.set_postfix_str(f"classes {losses[-1][0]:.2f}, boxes {losses[-1][1]:.2f}")
-                last = self.share >= 1
+                bar.set_postfix_str(f"classes {losses[-1][0]:.2f}, boxes {losses[-1][1]:.2f}", refresh=False)
+                bar.update(runs.done(self.progress) - bar.n)
+                last = self.progress.share >= 1
                 if now - recorded > record_every or last:
                     self._record(losses, sample[0].shape[1])
                     losses, recorded = [], now
@@ -107,16 +101,16 @@ class Trainer:
                     break
 
     def _places(self) -> Iterator[Place]:
-        first = self.images
-        while self.share < 1:
-            phase = self.recipe.phase(self.share)
+        first = self.progress.images
+        while self.progress.share < 1:
+            phase, _ = phase_at(self.recipe.phases, self.progress.share)
             yield first, phase
             first += phase.count
 
     def _train(self, pictures: Tensor, labels: Tensor, wanted: Tensor) -> tuple[float, float]:
         self.network.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.rate_at(self.share)
+            group["lr"] = self.recipe.rate_at(self.progress.share)
         with torch.autocast(self.device.type, torch.bfloat16):
             scores, offsets = self.network(pictures.to(self.device))
         classes, boxes = multibox(scores, offsets, labels.to(self.device), wanted.to(self.device))
@@ -129,8 +123,8 @@ class Trainer:
     def save(self) -> None:
         """Write the checkpoint: whole, or not at all."""
         state = {
-            "images": self.images,
-            "seconds": self.seconds,
+            "images": self.progress.images,
+            "seconds": self.progress.seconds,
             "weights": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -142,8 +136,8 @@ class Trainer:
 
     def _record(self, losses: list[tuple[float, float]], size: int) -> None:
         classes, boxes = np.mean(losses, axis=0)
-        minutes, rate = f"{self.seconds / 60:.1f}", f"{self.recipe.rate_at(self.share):.2e}"
-        row = [self.images, minutes, size, f"{classes:.4f}", f"{boxes:.4f}", rate]
+        minutes, rate = f"{self.progress.seconds / 60:.1f}", f"{self.recipe.rate_at(self.progress.share):.2e}"
+        row = [self.progress.images, minutes, size, f"{classes:.4f}", f"{boxes:.4f}", rate]
         runs.record(self.folder, _COLUMNS, row)
 
     @property
@@ -153,4 +147,4 @@ class Trainer:
     def _resume(self, kept: dict[str, Any]) -> None:
         self.network.load_state_dict(kept["weights"])
         self.optimizer.load_state_dict(kept["optimizer"])
-        self.images, self.seconds = kept["images"], kept["seconds"]
+        self.progress.images, self.progress.seconds = kept["images"], kept["seconds"]
