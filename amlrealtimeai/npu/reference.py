@@ -129,14 +129,21 @@ def _multiply_group(value: np.ndarray, matrix: Matrix, window: Window, fmt: Bloc
     rows, columns = window.output_size(*value.shape[:2])
     total = np.zeros((rows * columns, matrix.outputs), np.float32)
     steps_w = matrix.exponents - (fmt.mantissa_bits - 1)
-    mantissas, steps = (_image_blocks if matrix.blocking == "rows" else _channel_blocks)(value, matrix, fmt)
+    padded = _padded(value, window, 0)
+    mantissas, steps = (_image_blocks if matrix.blocking == "rows" else _channel_blocks)(padded, matrix, fmt)
     for tap in range(matrix.mantissas.shape[1]):
-        q, s = (_row_tap if matrix.blocking == "rows" else _pixel_tap)(mantissas, steps, matrix, window, tap)
+        tap_of = _row_tap if matrix.blocking == "rows" else _pixel_tap
+        q, s = tap_of(mantissas, steps, matrix, window, tap, value.shape[:2])
         for block in range(matrix.mantissas.shape[2]):
             # every partial sum is an integer below 2**24, so float32 holds it and the order inside does not matter
             dot = q[:, block].astype(np.float32) @ matrix.mantissas[:, tap, block].T.astype(np.float32)
-            total += np.ldexp(dot, s[:, block, None] + steps_w[None, :, tap, block])
+            # products of powers of two, none of them subnormal, are exact
+            total += dot * (_power_of_two(s[:, block, None]) * _power_of_two(steps_w[:, tap, block]))
     return total.reshape(rows, columns, matrix.outputs)
+
+
+def _power_of_two(exponents: np.ndarray) -> np.ndarray:
+    return np.ldexp(np.float32(1), exponents)
 
 
 def _channel_blocks(value: np.ndarray, matrix: Matrix, fmt: BlockFormat) -> tuple[np.ndarray, np.ndarray]:
@@ -154,21 +161,23 @@ def _image_blocks(value: np.ndarray, matrix: Matrix, fmt: BlockFormat) -> tuple[
 
 
 def _pixel_tap(
-    mantissas: np.ndarray, steps: np.ndarray, matrix: Matrix, window: Window, tap: int
+    mantissas: np.ndarray, steps: np.ndarray, matrix: Matrix, window: Window, tap: int, size: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What kernel position `tap` sees: mantissas [pixels, blocks, block], steps [pixels, blocks]; padding is zero."""
+    """What kernel position `tap` sees: mantissas [pixels, blocks, block], steps [pixels, blocks].
+
+    mantissas, steps: with the padding, which is zero, around an image of `size`.
+    """
     down, right = np.divmod(tap, matrix.kernel[1]) * np.array(window.dilations)
-    q = _strided(_padded(mantissas, window, 0), window, int(down), int(right), mantissas.shape[:2])
-    s = _strided(_padded(steps, window, 0), window, int(down), int(right), mantissas.shape[:2])
+    q = _strided(mantissas, window, int(down), int(right), size)
+    s = _strided(steps, window, int(down), int(right), size)
     return q.reshape(-1, *mantissas.shape[2:]), s.reshape(-1, steps.shape[2])
 
 
 def _row_tap(
-    mantissas: np.ndarray, steps: np.ndarray, matrix: Matrix, window: Window, tap: int
+    mantissas: np.ndarray, steps: np.ndarray, matrix: Matrix, window: Window, tap: int, size: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     """What kernel row `tap` sees: mantissas [pixels, 1, kernel width * channels, padded], steps [pixels, 1]."""
-    padded = _padded(mantissas, window, 0)
-    columns = [_strided(padded, window, tap, right, mantissas.shape[:2]) for right in range(matrix.kernel[1])]
+    columns = [_strided(mantissas, window, tap, right, size) for right in range(matrix.kernel[1])]
     row = pad_last(np.concatenate(columns, axis=-1), 4)
     row = row.reshape(-1, 1, row.shape[-1])
     return row, np.broadcast_to(steps, row.shape[:2])

@@ -13,7 +13,7 @@ from amlrealtimeai.npu.config import as_config
 from amlrealtimeai.npu.native.plan import PlanBuilder
 from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Port, Program, Shape, Window
 from tests.npu.graphs import model, node
-from tests.npu.random_programs import difference, random_image, random_program
+from tests.npu.random_programs import difference, random_case, random_program
 
 AVAILABLE = npu.kernel_info()["available"]
 
@@ -21,10 +21,9 @@ AVAILABLE = npu.kernel_info()["available"]
 @pytest.mark.parametrize("isa", AVAILABLE)
 def test_random_programs_have_the_bits_of_the_reference(isa):
     for seed in range(60):
-        rng = np.random.default_rng(seed)
-        program = random_program(rng)
-        found = difference(program, random_image(rng, program), isa, threads=1 + seed % 4)
-        assert found is None, f"seed {seed}: {found}\n{program.listing()}"
+        case = random_case(seed)
+        found = difference(*case, isa, threads=1 + seed % 4)
+        assert found is None, f"seed {seed}: {found}\n{case[0].listing()}"
 
 
 def program_of(

@@ -11,7 +11,7 @@ from amlrealtimeai.npu.compare import first_difference
 from benchmarks import resnet50
 from benchmarks.emulation import build_driver, qemu, run
 from tests.npu.graphs import model, node
-from tests.npu.random_programs import emulated_difference, random_image, random_program
+from tests.npu.random_programs import emulated_difference, random_case
 from tests.npu.test_native import small_network
 
 pytestmark = pytest.mark.skipif(
@@ -55,10 +55,9 @@ def test_every_layer_of_small_networks_has_the_bits_of_the_reference(driver, isa
 @pytest.mark.parametrize("isa", ["neon", "generic"])
 def test_random_programs_have_the_bits_of_the_reference(driver, isa):
     for seed in range(20):
-        rng = np.random.default_rng(seed)
-        program = random_program(rng)
-        found = emulated_difference(driver, program, random_image(rng, program), isa, threads=1 + seed % 4)
-        assert found is None, f"seed {seed}: {found}\n{program.listing()}"
+        case = random_case(seed)
+        found = emulated_difference(driver, *case, isa, threads=1 + seed % 4)
+        assert found is None, f"seed {seed}: {found}\n{case[0].listing()}"
 
 
 @pytest.mark.parametrize("relu", [True, False], ids=["unsigned", "signed"])
@@ -84,7 +83,6 @@ def test_every_layer_of_resnet50_has_the_bits_of_the_reference(driver):
 def test_a_cpu_that_nobody_thought_of_runs_plain_cpp(tmp_path):
     riscv = build_driver(tmp_path, "riscv64")
     for seed in range(10):
-        rng = np.random.default_rng(seed)
-        program = random_program(rng)
-        found = emulated_difference(riscv, program, random_image(rng, program), "generic", threads=2)
-        assert found is None, f"seed {seed}: {found}\n{program.listing()}"
+        case = random_case(seed)
+        found = emulated_difference(riscv, *case, "generic", threads=2)
+        assert found is None, f"seed {seed}: {found}\n{case[0].listing()}"
