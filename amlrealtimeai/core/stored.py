@@ -73,15 +73,7 @@ class Stored(Shown):
     @known_keywords
     def add_properties(self, properties: dict[str, str]) -> None:
         """Add properties; one that exists keeps its value, and it is an InvalidInputError if that would differ."""
-        added = check_strings("properties", properties)
-
-        def merged(row: Row) -> Row:
-            fixed = [key for key, value in added.items() if row["properties"].get(key, value) != value]
-            if fixed:
-                raise InvalidInputError(f"properties cannot be changed: {', '.join(fixed)}. Use tags for that.")
-            return {"properties": {**row["properties"], **added}}
-
-        self._change(merged)
+        self._change(describing(None, properties, None))
 
     @known_keywords
     def update_tags_properties(
@@ -91,24 +83,22 @@ class Stored(Shown):
         add_properties: dict[str, str] | None = None,
     ) -> None:
         """add_tags, remove_tags and add_properties in one call."""
-        if add_properties is not None:
-            self.add_properties(add_properties)
-        if add_tags is not None:
-            self.add_tags(add_tags)
-        if remove_tags is not None:
-            self.remove_tags(remove_tags)
+        describe = describing(None, add_properties, None)
+        added = {} if add_tags is None else check_strings("tags", add_tags)
+        names = [] if remove_tags is None else check_names("tags", remove_tags)
+
+        def changes(row: Row) -> Row:
+            tags = {key: value for key, value in {**row["tags"], **added}.items() if key not in names}
+            return {**describe(row), "tags": tags}
+
+        self._change(changes)
 
     def _describe(
         self, tags: dict[str, str] | None, properties: dict[str, str] | None, description: str | None
     ) -> None:
         """Replace tags and description, add properties; None leaves them."""
-        if properties is not None:
-            self.add_properties(properties)
-        changes: Row = {} if description is None else {"description": description}
-        if tags is not None:
-            changes["tags"] = check_strings("tags", tags)
-        if changes:
-            self._change(lambda row: changes)
+        if any(value is not None for value in (tags, properties, description)):
+            self._change(describing(tags, properties, description))
 
     @property
     def _key(self) -> dict[str, Any]:
@@ -123,6 +113,23 @@ class Stored(Shown):
             return function(row)
 
         self._row = self.workspace.store.change(self._table, self._key, checked)
+
+
+def describing(
+    tags: dict[str, str] | None, properties: dict[str, str] | None, description: str | None
+) -> Callable[[Row], Row]:
+    """What describing a row anew changes in it, all or nothing; None leaves what is there."""
+    fixed: Row = {} if tags is None else {"tags": check_strings("tags", tags)}
+    fixed |= {} if description is None else {"description": description}
+    added = {} if properties is None else check_strings("properties", properties)
+
+    def changes(row: Row) -> Row:
+        refused = [key for key, value in added.items() if row["properties"].get(key, value) != value]
+        if refused:
+            raise InvalidInputError(f"properties cannot be changed: {', '.join(refused)}. Use tags for that.")
+        return {**fixed, **({"properties": {**row["properties"], **added}} if added else {})}
+
+    return changes
 
 
 class Versioned(Stored):

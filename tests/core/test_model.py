@@ -84,6 +84,13 @@ def test_tags_properties_and_description_change(workspace: Workspace, saved_mode
     assert (fresh.tags, fresh.properties, fresh.description) == ({"b": "2"}, {"p": "1", "q": "2"}, "new")
     with pytest.raises(InvalidInputError, match="properties cannot be changed: p"):
         model.add_properties({"p": "2"})
+    with pytest.raises(InvalidInputError, match="tags"):
+        model.update(properties={"r": "3"}, tags=["c"])  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="tags"):
+        model.update_tags_properties(add_properties={"r": "3"}, add_tags=["c"])  # type: ignore[arg-type]
+    assert Model(workspace, "m").serialize() == fresh.serialize()
+    model.update_tags_properties({"c": "4", "d": "5"}, "b", {"r": "3"})
+    assert (model.tags, model.properties) == ({"c": "4", "d": "5"}, {"p": "1", "q": "2", "r": "3"})
     model.update(tags={})
     assert Model(workspace, "m").tags == {}
 

@@ -127,6 +127,26 @@ def test_replicas_are_fpgas(workspace: Workspace, model: Model, cluster: Compute
         AksWebservice.deploy_configuration(num_replicas=0)
 
 
+def test_failed_update_leaves_what_was_there(workspace: Workspace, model: Model, cluster: ComputeTarget) -> None:
+    service = deploy(workspace, model, cluster, tags={"v": "1"}, properties={"p": "1"}, description="first")
+    before = service.serialize()
+    fresh = {"tags": {"v": "2"}, "properties": {"q": "2"}, "description": "second"}
+    for refused in (
+        {**fresh, "num_replicas": 9},
+        {**fresh, "num_replicas": 0},
+        {**fresh, "models": []},
+        {**fresh, "num_replicas": 2, "properties": {"p": "2"}},
+        {**fresh, "num_replicas": 2, "tags": ["v"]},
+    ):
+        with pytest.raises(AmlRealtimeAiError):
+            service.update(**refused)
+        assert service.serialize() == Webservice(workspace, "means-svc").serialize() == before
+    service.update(num_replicas=2, **fresh)  # type: ignore[arg-type]
+    assert (service.tags, service.properties) == ({"v": "2"}, {"p": "1", "q": "2"})
+    assert (service.description, service.num_replicas) == ("second", 2)
+    assert Webservice(workspace, "means-svc").serialize() == service.serialize()
+
+
 def test_waiting_for_no_time_at_all(workspace: Workspace, model: Model, cluster: ComputeTarget) -> None:
     service = deploy(workspace, model, cluster)
     service.wait_for_deployment(timeout_sec=0)

@@ -11,7 +11,7 @@ from amlrealtimeai.core.compute import ComputeTarget, own
 from amlrealtimeai.core.image import Image, ImageConfiguration
 from amlrealtimeai.core.model import Model
 from amlrealtimeai.core.pem import self_signed
-from amlrealtimeai.core.stored import Stored, split_id
+from amlrealtimeai.core.stored import Stored, describing, split_id
 from amlrealtimeai.core.webservice import deployment
 from amlrealtimeai.core.webservice.asked import Asked
 from amlrealtimeai.core.webservice.keys import Keyed
@@ -150,7 +150,7 @@ class Webservice(Asked, Keyed, Stored):
 
         With a new image the old model serves until the new one is loaded and warm; wait_for_deployment waits for that.
         """
-        self._describe(tags, properties, description)
+        describe = describing(tags, properties, description)
         described = any(value is not None for value in (tags, properties, description))
         columns: Row = {}
         if image is not None or models is not None:
@@ -165,12 +165,13 @@ class Webservice(Asked, Keyed, Stored):
             before = row["settings"]
             asked = {**before.get("asked", {}), **(_asked or {})}
             revision = before["revision"] + (1 if columns else 0)
-            return {**columns, "settings": {**before, **given, "asked": asked, "revision": revision}}
+            settings = {**before, **given, "asked": asked, "revision": revision}
+            return {**columns, **describe(row), "settings": settings}
 
         row = deployment.same_service(self.workspace, self._row)
         stopped = self.state == STOPPED
         if not columns and changes(row)["settings"] == row["settings"] and (described or not stopped):
-            self._row = row
+            self._change(describe)
             return
         if stopped:
             print(f"The service {self.name!r} was stopped; it is deployed again.")
