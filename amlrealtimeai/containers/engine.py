@@ -97,9 +97,35 @@ class Engine:
         except ContainerError:
             return False
 
+    def has_died(self, container: str) -> bool:
+        """Whether its process has ended, be it that the engine has started it again, or it is gone."""
+        shown = "{{.State.Running}} {{.RestartCount}}"
+        try:
+            return self.call("inspect", "--type", "container", "--format", shown, container) != "true 0"
+        except ContainerError:
+            return True
+
     def exit_code(self, container: str) -> int:
-        """Exit code of a container that has ended; 137 after a kill, for example for too much memory."""
-        return int(self.call("inspect", "--type", "container", "--format", "{{.State.ExitCode}}", container))
+        """Exit code of its last end, also while the engine starts it again; 137 after a kill, as for too much memory.
+
+        0 where a container was started again and the engine keeps no events.
+        """
+        shown = "{{.State.ExitCode}} {{json .Created}}"
+        code, created = self.call("inspect", "--type", "container", "--format", shown, container).split()
+        return int(code) or self._last_exit(container, created.strip('"'))
+
+    def _last_exit(self, container: str, created: str) -> int:
+        """From the events: the state of a container that is started again forgets how it ended."""
+        past = ["--stream=false"] if self.name == "podman" else ["--until", "0s"]
+        wanted = [*past, "--since", created, "--filter", f"container={container}", "--format", "{{json .}}"]
+        code = 0
+        with contextlib.suppress(ContainerError):
+            for line in self.call("events", *wanted).splitlines():
+                event = json.loads(line)
+                if event.get("Status", event.get("status")) in ("died", "die"):  # podman's word, docker's
+                    ended = event.get("Actor", {}).get("Attributes", {}).get("exitCode", 0)
+                    code = int(event.get("ContainerExitCode", ended))
+        return code
 
     def published_port(self, container: str, port: int) -> int:
         """The port of this machine behind which the container's `port` is reached."""

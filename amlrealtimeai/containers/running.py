@@ -186,18 +186,20 @@ def _start(engine: Engine, command: list[str], name: str, image: str) -> Running
 def _wait_until_serving(service: Running, network: str, secure: bool, deadline: float, timeout: float) -> None:
     """Wait for the line that names the port, then for SERVING from the health service behind it."""
     while not (ready := _READY.search(service.logs())):
-        if not service.is_running:
-            code = service.engine.exit_code(service.id)
-            killed = " (killed: out of memory?)" if code == 137 else ""
-            raise ContainerError(
-                f"the container ended at start with exit code {code}{killed}. Its log:\n{_tail(service)}"
-            )
+        _check_alive(service)
         _sleep(service, deadline, timeout)
     service.port = int(ready.group(1)) if network == "host" else service.engine.published_port(service.id, PORT)
     while not answers(_LOOPBACK, service.port, secure, seconds=5.0):
-        if not service.is_running:
-            raise ContainerError(f"the container ended at start. Its log:\n{_tail(service)}")
+        _check_alive(service)
         _sleep(service, deadline, timeout)
+
+
+def _check_alive(service: Running) -> None:
+    """ContainerError if it has ended, with the engine starting it again or not: that would go on and on."""
+    if service.engine.has_died(service.id):
+        code = service.engine.exit_code(service.id)
+        killed = " (killed: out of memory?)" if code == 137 else ""
+        raise ContainerError(f"the container ended at start with exit code {code}{killed}. Its log:\n{_tail(service)}")
 
 
 def _sleep(service: Running, deadline: float, timeout: float) -> None:

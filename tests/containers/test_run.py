@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from amlrealtimeai.errors import ContainerError, DeploymentError, InvalidInputEr
 from amlrealtimeai.npu import native
 from amlrealtimeai.serving.protocol import protos
 from tests.containers.conftest import write_npu_model
+from tests.serving.processes import eventually
 
 pytestmark = pytest.mark.container
 ROOT = Path(__file__).resolve().parents[2]
@@ -182,9 +185,19 @@ def test_port_that_is_taken_at_the_last_moment(image: ImageInfo, monkeypatch: py
             run(image, port=port, network="bridge")
 
 
-def test_container_that_dies_at_start_shows_its_log(image: ImageInfo) -> None:
+@pytest.mark.parametrize("restart", [False, True])
+def test_container_that_dies_at_start_shows_its_code_and_its_log(image: ImageInfo, restart: bool) -> None:
     with pytest.raises(ContainerError, match=r"exit code 2. Its log:\n(.|\n)*unrecognized arguments: --nonsense"):
-        run(image, arguments=["--nonsense"])
+        run(image, arguments=["--nonsense"], restart=restart)
+
+
+def test_exit_code_of_a_container_that_is_started_again(image: ImageInfo) -> None:
+    with run(image, restart=True) as service:
+        pid = service.engine.call("inspect", "--format", "{{.State.Pid}}", service.id)
+        os.kill(int(pid), signal.SIGKILL)  # the engine's own kill would be an end that was wished for
+        eventually(lambda: service.engine.has_died(service.id))
+        eventually(lambda: service.is_running)
+        assert service.engine.exit_code(service.id) == 137
 
 
 def test_service_that_does_not_come_up_in_time_is_removed(image: ImageInfo) -> None:
