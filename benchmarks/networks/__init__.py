@@ -1,4 +1,4 @@
-"""The five networks (SSD-VGG300 in two parts) as ONNX featurizers, written node by node: no TensorFlow needed.
+"""The five networks (SSD-VGG300 in two parts) and two small ones as ONNX featurizers, written without TensorFlow.
 
 ResNet-50 has the workshop's trained weights, the others seeded random ones. `style` is "tensorflow" (NHWC image and a
 Transpose, as tf2onnx writes it) or "pytorch" (NCHW image).
@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 
-from benchmarks.networks import densenet, resnet, ssd, vgg
+from benchmarks.networks import densenet, efficientnet, mobilenet, resnet, ssd, vgg
 
 NETWORKS: dict[str, Callable[..., onnx.ModelProto]] = {
     "resnet50": resnet.resnet50,
@@ -19,6 +19,8 @@ NETWORKS: dict[str, Callable[..., onnx.ModelProto]] = {
     "vgg16": vgg.vgg16,
     "ssdvgg300": ssd.ssdvgg300,
     "ssdvgg300_block4": ssd.block4_heads,
+    "mobilenet_v2": mobilenet.mobilenet_v2,
+    "efficientnet_b0": efficientnet.efficientnet_b0,
 }
 SIZES = {"ssdvgg300": 300, "ssdvgg300_block4": 37}
 

@@ -55,12 +55,13 @@ class Builder:
         stride: int = 1,
         pad: int = 0,
         dilation: int = 1,
+        groups: int = 1,
         bias: bool = True,
         gain: float = 2.0,
         **attributes: object,
     ) -> str:
         """He's initialisation: weights of variance `gain` / inputs. attributes: auto_pad in the place of pads."""
-        inputs = self.channels[x]
+        inputs = self.channels[x] // groups
         shape = (outputs, inputs, kernel, kernel)
         if self.weights:
             values = self.weights[f"{name}/kernel"].astype(np.float32).transpose(3, 2, 0, 1)
@@ -70,7 +71,7 @@ class Builder:
         if bias:
             operands.append(self.constant(f"{name}/bias", self._normal((outputs,), 0.1)))
         place = attributes or {"pads": [pad] * 4}
-        window = {"strides": [stride] * 2, "dilations": [dilation] * 2, "kernel_shape": [kernel] * 2}
+        window = {"strides": [stride] * 2, "dilations": [dilation] * 2, "kernel_shape": [kernel] * 2, "group": groups}
         return self.add("Conv", operands, name, outputs, **window, **place)
 
     def batch_norm(self, x: str, name: str, epsilon: float = 1.001e-5, gain: float = 1.0, variance: float = 1.0) -> str:
@@ -90,6 +91,13 @@ class Builder:
 
     def relu(self, x: str, name: str) -> str:
         return self.add("Relu", [x], name)
+
+    def relu6(self, x: str, name: str) -> str:
+        ends = [self.constant(f"{name}/{end}", np.float32(value)) for end, value in (("low", 0), ("high", 6))]
+        return self.add("Clip", [x, *ends], name)
+
+    def silu(self, x: str, name: str) -> str:
+        return self.add("Mul", [x, self.add("Sigmoid", [x], f"{name}/sigmoid")], name)
 
     def result(self, x: str, name: str) -> str:
         """A named output, in NHWC or NCHW as `style` says."""

@@ -1,4 +1,4 @@
-"""The five networks whole: the native kernel against the reference's bits, both exporters' forms, and float results.
+"""The five networks and two small ones: the native kernel against the reference, both exporters, and float results.
 
 Every network in every format at full size is `python -m benchmarks.bits`.
 """
@@ -50,7 +50,15 @@ def test_every_network_at_its_own_size(name, size, chains):
 
 @pytest.mark.parametrize("fmt", ["msfp16", "ms_fp9"])
 @pytest.mark.parametrize(
-    ("name", "size"), [("resnet152", 64), ("densenet121", 64), ("vgg16", 32), ("ssdvgg300_block4", 37)]
+    ("name", "size"),
+    [
+        ("resnet152", 64),
+        ("densenet121", 64),
+        ("vgg16", 32),
+        ("ssdvgg300_block4", 37),
+        ("mobilenet_v2", 96),
+        ("efficientnet_b0", 64),
+    ],
 )
 @pytest.mark.filterwarnings("ignore:.*saturate")
 def test_every_network_in_other_formats(name, size, fmt):
@@ -59,7 +67,9 @@ def test_every_network_in_other_formats(name, size, fmt):
 
 @pytest.mark.parametrize("isa", AVAILABLE)
 @pytest.mark.parametrize("fmt", ["bw_cnn", "msfp12"])
-@pytest.mark.parametrize(("name", "size"), [("resnet152", 64), ("densenet121", 64), ("vgg16", 32)])
+@pytest.mark.parametrize(
+    ("name", "size"), [("resnet152", 64), ("densenet121", 64), ("vgg16", 32), ("efficientnet_b0", 96)]
+)
 def test_every_instruction_set(name, size, fmt, isa, monkeypatch):
     monkeypatch.setenv("AMLREALTIMEAI_ISA", isa)
     check_bits(name, size, fmt, threads=3)
@@ -74,6 +84,8 @@ def test_every_instruction_set(name, size, fmt, isa, monkeypatch):
         ("densenet121", 64, 0.03),
         ("vgg16", 64, 0.05),
         ("ssdvgg300", 300, 0.05),
+        ("mobilenet_v2", 96, 0.05),
+        ("efficientnet_b0", 96, 0.05),
     ],
 )
 def test_outputs_are_near_float32(name, size, most):

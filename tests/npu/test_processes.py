@@ -8,7 +8,7 @@ import textwrap
 import pytest
 
 SETUP = """
-import copy, gc, os, sys, threading, time
+import copy, gc, os, signal, sys, threading, time
 import numpy as np
 from amlrealtimeai import npu
 from tests.npu.random_programs import random_image, random_program
@@ -139,4 +139,37 @@ def test_more_threads_than_cpus():
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         assert right(npu.Native(program, 8).run(image))
+    """)
+
+
+def test_signals_are_left_to_the_programs_own_threads():
+    """A server may wait for the signal that ends it; delivered to one of the kernel's threads it would kill at once."""
+    python("""
+        native = npu.Native(program, 3)
+        native.run(image)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.sigwait({signal.SIGTERM}) == signal.SIGTERM
+    """)
+
+
+def test_a_long_batch_is_interrupted_and_the_engine_goes_on():
+    python("""
+        class Interrupted(Exception): pass
+        def interrupt(*_):
+            raise Interrupted
+        signal.signal(signal.SIGALRM, interrupt)
+        native = npu.Native(program, 2)
+        begin = time.monotonic()
+        native.run(many)
+        whole = time.monotonic() - begin
+        longer = np.repeat(many, 10, 0)
+        signal.setitimer(signal.ITIMER_REAL, whole / 10)
+        try:
+            native.run(longer)
+        except Interrupted:
+            pass
+        else:
+            assert False, "ran to its end"
+        assert right(native.run(image))
     """)

@@ -14,6 +14,8 @@ from amlrealtimeai.npu.native.plan import PlanBuilder
 from amlrealtimeai.npu.program import Program
 
 _MOST_THREADS = 64
+# Between calls of the library Python answers Ctrl-C and other signals, and another thread's run gets its turn.
+_IMAGES_PER_CALL = 16
 
 
 def _instruction_sets() -> list[str]:
@@ -48,6 +50,10 @@ def kernel_info() -> dict[str, object]:
     isa = _chosen_isa().decode() or available[0]
     version = layout.INTERFACE_VERSION
     return {"isa": isa, "threads": default_threads(), "version": version, "available": available}
+
+
+def _floats(array: np.ndarray) -> "ctypes._Pointer[c_float]":
+    return array.ctypes.data_as(POINTER(c_float))
 
 
 class Native:
@@ -99,8 +105,10 @@ class Native:
         images = self.program.check_input(x)
         names = [port.tensor for port in self.program.output_ports] + self._kept
         arrays = [np.empty((len(images), *self.program.tensors[name]), np.float32) for name in names]
-        pointers = (POINTER(c_float) * len(arrays))(*[a.ctypes.data_as(POINTER(c_float)) for a in arrays])
-        library().npu_run(self._handle, images.ctypes.data_as(POINTER(c_float)), pointers, len(images), nanoseconds)
+        for begin in range(0, len(images), _IMAGES_PER_CALL):
+            some = images[begin : begin + _IMAGES_PER_CALL]
+            pointers = (POINTER(c_float) * len(arrays))(*[_floats(array[begin:]) for array in arrays])
+            library().npu_run(self._handle, _floats(some), pointers, len(some), nanoseconds)
         ports = self.program.output_ports
         kept = dict(zip(self._kept, arrays[len(ports) :], strict=True))
         outputs = {port.name: self.program.to_port(port, a) for port, a in zip(ports, arrays, strict=False)}

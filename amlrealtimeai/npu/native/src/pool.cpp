@@ -1,6 +1,7 @@
 #include "pool.h"
 
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 
 #include "float_mode.h"
@@ -10,7 +11,7 @@ namespace {
 
 constexpr int kSpins = 300;
 
-inline void pause() {
+inline void relax() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -25,6 +26,28 @@ inline T read(const T& value) {
   return result;
 }
 
+#if defined(_WIN32)
+struct SignalsBlocked {};
+#else
+// Threads that start meanwhile leave signals to the program's own threads: one of those may wait for them (sigwait), and
+// others would be stopped by what it waits for. Faults of a thread still reach it.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    constexpr int kFaults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    for (const int fault : kFaults) sigdelset(&all, fault);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
+#endif
+
 }  // namespace
 
 Pool::Pool(int workers) : workers_(workers) {
@@ -36,6 +59,7 @@ Pool::Pool(int workers) : workers_(workers) {
 
 bool Pool::start() {
   if (!tried_) {
+    const SignalsBlocked blocked;
 #ifdef __linux__
     if (pthread_getaffinity_np(pthread_self(), sizeof cpus_, &cpus_)) CPU_ZERO(&cpus_);
 #endif
@@ -119,7 +143,7 @@ void Pool::run(int items, Work work, void* context) {
     pthread_mutex_unlock(&mutex_);
   }
   help(generation, 0);
-  for (int spins = 0; read(remaining_); ++spins) spins < kSpins ? pause() : void(sched_yield());
+  for (int spins = 0; read(remaining_); ++spins) spins < kSpins ? relax() : void(sched_yield());
 }
 
 void Pool::help(uint32_t generation, int worker) {
@@ -148,7 +172,7 @@ uint32_t Pool::wait_for_step(uint32_t seen) {
   for (int spins = 0; spins < kSpins; ++spins) {
     const uint32_t generation = read(generation_);
     if (generation != seen || read(stop_)) return generation;
-    pause();
+    relax();
   }
   pthread_mutex_lock(&mutex_);
   __atomic_add_fetch(&sleepers_, 1, __ATOMIC_SEQ_CST);
