@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from onnx import AttributeProto, helper
+from onnx import AttributeProto
 
 from amlrealtimeai import npu
 from amlrealtimeai.errors import InvalidInputError, UnsupportedError
@@ -35,6 +35,13 @@ def test_nearest_takes_the_pixel_that_float32_says(how, scales):
     resize = node("Resize", "c e k", "y", mode="nearest", coordinate_transformation_mode=how)
     document = behind_conv(resize, e=np.zeros(0, np.float32), k=np.float32([1, 1, *scales]), opset=19)
     check_exact(document, integers(3, 2, 4, 6, 6))
+
+
+def without_numbers(op, inputs, name):
+    """A node whose attribute is an empty list of numbers."""
+    odd = node(op, inputs, "y")
+    odd.attribute.append(AttributeProto(name=name, type=AttributeProto.INTS))
+    return odd
 
 
 REFUSED = {
@@ -74,7 +81,29 @@ REFUSED = {
     ),
     "Squeeze drops a batch of 1": (
         behind_conv(node("GlobalMaxPool", "c", "g"), node("Squeeze", "g", "y"), batch=1),
-        "it drops axes",
+        "without axes it drops the batch",
+    ),
+    "Squeeze drops a batch that is 1": (
+        behind_conv(node("GlobalMaxPool", "c", "g"), node("Squeeze", "g", "y")),
+        "without axes it drops the batch",
+    ),
+    "Squeeze with an empty list drops a batch that is 1": (
+        behind_conv(node("GlobalMaxPool", "c", "g"), without_numbers("Squeeze", "g", "axes"), opset=11),
+        "without axes it drops the batch",
+    ),
+    "sizes for one image": (
+        behind_conv(node("Resize", "c e e z", "y"), e=np.zeros(0, np.float32), z=[1, 4, 9, 9]),
+        "it resizes the batch",
+    ),
+    "parts of the batch": (behind_conv(node("Split", "c t", "y z", axis=0), t=[1, 1]), "it splits the batch"),
+    "even LRN": (behind_conv(node("LRN", "c", "y", size=4)), "its size is 4"),
+    "nothing in a window": (
+        behind_conv(node("MaxPool", "c", "y", kernel_shape=[1, 7])),
+        "nothing is left: its window 1x7 does not fit",
+    ),
+    "nothing to pad": (
+        behind_conv(node("Pad", "c p", "y", mode="reflect"), p=[0, 0, -6, 0, 0, 0, 1, 0]),
+        r"nothing is left of 6 positions with pads \(-6, 1\)",
     ),
     "nothing as a product": (
         behind_conv(node("Flatten", "c", "f"), node("MatMul", "f g", "y"), g=np.zeros((144, 0), np.float32)),
@@ -100,7 +129,7 @@ HUGE = {
     "Pad of channels": behind_conv(node("Pad", "c p", "y"), p=[0, 2**40, 0, 0, 0, 0, 0, 0]),
     "Pad with edges": behind_conv(node("Pad", "c p", "y", mode="edge"), p=[0, 0, 2**40, 0, 0, 0, 0, 0]),
     "scales": behind_conv(node("Resize", "c e k", "y"), e=NONE, k=SIZES),
-    "sizes": behind_conv(node("Resize", "c e e z", "y", mode="linear"), e=NONE, z=[1, 4, 2**40, 6]),
+    "sizes": behind_conv(node("Resize", "c e e z", "y", mode="linear"), e=NONE, z=[1, 4, 2**40, 6], batch=1),
     "AveragePool": behind_conv(node("AveragePool", "c", "y", kernel_shape=[2**30] * 2, pads=[2**30 - 1] * 4)),
     "MaxPool": behind_conv(node("MaxPool", "c", "y", kernel_shape=[2**30, 1], pads=[2**30 - 1, 0, 0, 0])),
     "strides": behind_conv(node("Conv", "c w", "y", strides=[40000, 1])),
@@ -166,6 +195,30 @@ NOT_ONNX = {
         node("Flatten", "c", "f"), node("Gemm", "f g", "y", alpha=float("nan")), g=integers(1, 144, 2)
     ),
     "two writers": behind_conv(node("Relu", "c", "y"), node("Neg", "c", "y")),
+    "newer operation": behind_conv(node("HardSwish", "c", "y"), opset=13),
+    "operation that is gone": behind_conv(node("Upsample", "c k", "y"), k=np.float32([1, 1, 2, 2])),
+    "newer attribute": behind_conv(node("AveragePool", "c", "y", kernel_shape=[2, 2], ceil_mode=1), opset=9),
+    "unknown attribute": behind_conv(node("Relu", "c", "y", alpha=0.5)),
+    "too many inputs": behind_conv(node("Relu", "c c", "y")),
+    "too few inputs": behind_conv(node("Conv", "c", "y")),
+    "bias of one": behind_conv(node("Conv", "c w b", "y"), b=np.ones(1, np.float32)),
+    "bias of another shape": behind_conv(node("Conv", "c w b", "y"), b=np.ones((1, 4), np.float32)),
+    "bias of ConvTranspose": behind_conv(node("ConvTranspose", "c w b", "y"), b=np.ones(3, np.float32)),
+    "output_padding": behind_conv(node("ConvTranspose", "c w", "y", output_padding=[1, 0], strides=[1, 2])),
+    "pads and auto_pad": behind_conv(node("Conv", "c w", "y", pads=[1, 1, 1, 1], auto_pad="SAME_UPPER")),
+    "reflections longer than the axis": behind_conv(
+        node("Pad", "c p", "y", mode="reflect"), p=[0, 0, 6, 0, 0, 0, 0, 0]
+    ),
+    "parts of another sum": behind_conv(node("Split", "c t", "y z", axis=1), t=[1, 2]),
+    "parts of another count": behind_conv(node("Split", "c t", "y z", axis=1), t=[1, 2, 1]),
+    "uneven parts": behind_conv(node("Slice", "c b e a", "s"), node("Split", "s", "y z", axis=1), b=[0], e=[3], a=[1]),
+    "a scale that shrinks": behind_conv(node("Upsample", "c k", "y"), k=np.float32([1, 1, 0.5, 1]), opset=9),
+    "step 0": behind_conv(node("Slice", "c b e a s", "y"), b=[0], e=[4], a=[1], s=[0]),
+    "steps for other axes": behind_conv(node("Slice", "c b e a s", "y"), b=[0], e=[4], a=[1], s=[1, 1]),
+    "blocks of 0": behind_conv(node("DepthToSpace", "c", "y", blocksize=0)),
+    "mode of DepthToSpace": behind_conv(node("DepthToSpace", "c", "y", blocksize=2, mode="XYZ")),
+    "blocks of two axes": behind_conv(node("Flatten", "c", "f"), node("SpaceToDepth", "f", "y", blocksize=2)),
+    "nearest_mode": behind_conv(node("Resize", "c e k", "y", nearest_mode="none"), e=NONE, k=np.float32([1, 1, 2, 2])),
 }
 
 
@@ -177,9 +230,35 @@ def test_what_onnx_does_not_allow_is_said_of_its_node(case):
         assert "malformed" not in str(caught.value)
 
 
-def test_an_empty_list_of_axes_drops_every_axis_of_size_1():
-    squeeze = helper.make_node("Squeeze", ["g"], ["y"], name="y_node")
-    squeeze.attribute.append(AttributeProto(name="axes", type=AttributeProto.INTS))
-    document = behind_conv(node("GlobalMaxPool", "c", "g"), squeeze, opset=11)
+@pytest.mark.parametrize("case", [case for case in NOT_ONNX if case not in ("NaN", "infinity", "NaN in Gemm")])
+def test_onnx_runtime_refuses_it_too(case):
+    with pytest.raises(Exception, match="ONNXRuntimeError"):
+        floats(NOT_ONNX[case], integers(3, 1, 4, 6, 6))
+
+
+# until opset 11 a Resize has no coordinates of its own
+@pytest.mark.parametrize("scales", [(2, 2), (1.5, 2), (0.7, 0.5), (3, 0.6)])
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_resize_of_opset_10_starts_at_the_corner(mode, scales):
+    document = behind_conv(node("Resize", "c k", "y", mode=mode), k=np.float32([1, 1, *scales]), opset=10)
     x = integers(3, 2, 4, 6, 6)
-    assert npu.reference.run(npu.compile(document, fmt=EXACT), x)["y"].shape == floats(document, x)["y"].shape == (2, 4)
+    found = npu.reference.run(npu.compile(document, fmt=EXACT), x)["y"]
+    np.testing.assert_allclose(found, floats(document, x)["y"], rtol=1e-5, atol=1e-5)
+
+
+def test_a_line_of_opset_10_is_doubled_from_its_first_pixel():
+    """0 2 4 becomes 0 1 2 3 4 4, where half pixels would give 0 0.5 1.5 2.5 3.5 4."""
+    nodes = [node("Conv", "x k", "c"), node("Resize", "c s", "y", mode="linear")]
+    constants = {"k": np.ones((1, 1, 1, 1), np.float32), "s": np.float32([1, 1, 1, 2])}
+    program = npu.compile(model(nodes, ["n", 1, 1, 3], constants, opset=10), fmt=EXACT)
+    found = npu.reference.run(program, np.float32([[[[0, 2, 4]]]]))["y"]
+    assert found.reshape(-1).tolist() == [0, 1, 2, 3, 4, 4]
+
+
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin", "Squeeze"])
+def test_an_axis_named_twice_counts_once(op):
+    document = behind_conv(
+        node("GlobalMaxPool", "c", "g"), node(op, "g" if op == "Squeeze" else "c", "y", axes=[2, -2])
+    )
+    document.opset_import[0].version = 11
+    check_exact(document, integers(3, 2, 4, 6, 6))

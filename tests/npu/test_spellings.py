@@ -13,8 +13,8 @@ CONV = node("Conv", "x w", "c", pads=[1, 1, 1, 1])
 PADS = [0, 0, 1, 2, 0, 0, 0, 1]
 
 
-def behind_conv(*nodes: onnx.NodeProto, opset: int = 15, **constants) -> onnx.ModelProto:
-    return model([CONV, *nodes], ["n", 4, 6, 6], {"w": W, **constants}, opset=opset)
+def behind_conv(*nodes: onnx.NodeProto, opset: int = 15, batch: int | str = "n", **constants) -> onnx.ModelProto:
+    return model([CONV, *nodes], [batch, 4, 6, 6], {"w": W, **constants}, opset=opset)
 
 
 def channels(*values: float) -> np.ndarray:
@@ -346,7 +346,7 @@ def test_average_pool_with_padding_and_ceil_mode(include, ceil, pads, size):
 def test_resize(mode, how, sizes):
     given = {"z": [1, 4, *sizes], "e": np.zeros(0, np.float32)}
     document = behind_conv(
-        node("Resize", "c e e z", "y", mode=mode, coordinate_transformation_mode=how), **given, opset=18
+        node("Resize", "c e e z", "y", mode=mode, coordinate_transformation_mode=how), **given, opset=18, batch=1
     )
     x = integers(3, 1, 4, 6, 6)
     program = npu.compile(document, fmt=EXACT)

@@ -28,7 +28,10 @@ def batch_norm(found: LayerList, node: NodeProto) -> None:
         raise InvalidInputError(f"node {label(node)} (BatchNormalization): expected {channels} values of each constant")
     divisor = variance + values.get("epsilon", 1e-5)
     if (divisor <= 0).any():
-        raise InvalidInputError(f"node {label(node)} (BatchNormalization): variance + epsilon is not positive")
+        raise InvalidInputError(
+            f"node {label(node)} (BatchNormalization): its variance + epsilon is {divisor.min()}, "
+            "expected a positive number: the result would be NaN or infinite"
+        )
     parts = [part.reshape(-1, *[1] * (len(view.axes) - 2)) for part in (gamma / np.sqrt(divisor), beta, mean)]
     view, (gain, bias, mean) = _per_channel(found, node, view, parts)
     _add_affine(found, node, view, gain, bias, mean)

@@ -44,25 +44,41 @@ def attributes(node: NodeProto) -> dict[str, Any]:
     return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
 
 
-def check_attributes(nodes: Sequence[NodeProto], opset: int) -> None:
-    """Raise InvalidInputError where an attribute has another type than ONNX gives it, or is missing."""
+def check_nodes(nodes: Sequence[NodeProto], opset: int) -> None:
+    """Raise InvalidInputError where a node is not what ONNX says of its operation in that opset."""
     for node in nodes:
-        if node.domain not in ("", "ai.onnx") or not onnx.defs.has(node.op_type, max_inclusive_version=opset):
-            continue
-        given = {attribute.name: attribute.type for attribute in node.attribute}
-        for name, known in onnx.defs.get_schema(node.op_type, opset).attributes.items():
-            wanted = known.type.name
-            number = next((a.f for a in node.attribute if a.name == name and wanted == "FLOAT"), 0.0)
-            if not np.isfinite(number) and (np.isnan(number) or node.op_type != "Clip"):
-                problem = f"its attribute {name} is {number}"
-            elif name in given and AttributeProto.AttributeType.Name(given[name]) != wanted:
-                found = AttributeProto.AttributeType.Name(given[name])
-                problem = f"its attribute {name} is {found}, expected {wanted}"
-            elif known.required and name not in given:
-                problem = f"its attribute {name} is missing"
-            else:
-                continue
+        problem = _contradiction(node, opset) if node.domain in ("", "ai.onnx") and onnx.defs.has(node.op_type) else ""
+        if problem:
             raise InvalidInputError(f"node {label(node)} ({node.op_type}): {problem}")
+
+
+def _contradiction(node: NodeProto, opset: int) -> str:
+    """What ONNX's definition of the operation in that opset does not allow of the node; empty where it allows all."""
+    if not onnx.defs.has(node.op_type, max_inclusive_version=opset):
+        return f"its operation is newer than the model's opset {opset}"
+    schema = onnx.defs.get_schema(node.op_type, opset)
+    if schema.deprecated:
+        return f"its operation is gone since opset {schema.since_version}, the model's is {opset}"
+    for what, count, least, most in (
+        ("inputs", len(node.input), schema.min_input, schema.max_input),
+        ("outputs", len(node.output), schema.min_output, schema.max_output),
+    ):
+        if not least <= count <= most:
+            return f"it has {count} {what}, expected {least if count < least else f'at most {most}'} in opset {opset}"
+    given = {attribute.name: attribute for attribute in node.attribute}
+    for name, known in schema.attributes.items():
+        if known.required and name not in given:
+            return f"its attribute {name} is missing"
+    for name, attribute in given.items():
+        if name not in schema.attributes and not name.startswith("__"):
+            return f"opset {opset} knows no attribute {name}, expected {', '.join(sorted(schema.attributes)) or 'none'}"
+        found = AttributeProto.AttributeType.Name(attribute.type)
+        wanted = schema.attributes[name].type.name if name in schema.attributes else found
+        if found != wanted:
+            return f"its attribute {name} is {found}, expected {wanted}"
+        if not np.isfinite(attribute.f) and (np.isnan(attribute.f) or node.op_type != "Clip"):
+            return f"its attribute {name} is {attribute.f}"
+    return ""
 
 
 def label(node: NodeProto) -> str:
@@ -70,10 +86,13 @@ def label(node: NodeProto) -> str:
     return node.name or next((name for name in node.output if name), "without a name")
 
 
-def places(node: NodeProto, axes: Sequence[int], rank: int) -> list[int]:
-    """Axes counted from 0 where some are counted from the end; each may occur once. Raises InvalidInputError."""
+def places(node: NodeProto, axes: Sequence[int], rank: int, repeated: bool = False) -> list[int]:
+    """Axes counted from 0 where some are counted from the end; each may occur once, or be `repeated`.
+
+    Raises InvalidInputError.
+    """
     found = [axis + rank if axis < 0 else axis for axis in axes]
-    if len(set(found)) != len(found) or any(not 0 <= axis < rank for axis in found):
+    if (len(set(found)) != len(found) and not repeated) or any(not 0 <= axis < rank for axis in found):
         raise InvalidInputError(f"node {label(node)} ({node.op_type}): it names the axes {list(axes)} of {rank}")
     return found
 
@@ -106,7 +125,7 @@ class Graph:
             raise InvalidInputError(f"expected a graph with nodes and outputs, got an empty one ({graph.name!r})")
         self.outputs = _outputs(graph, outputs)
         self.opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
-        check_attributes(graph.node, self.opset)
+        check_nodes(graph.node, self.opset)
         nodes, needed = _needed([_with_captured(node) for node in graph.node], self.outputs)
         # copies, because any part of a protobuf message keeps all of it in memory
         self.nodes = [_copied(node) for node in nodes]
@@ -182,7 +201,7 @@ class Graph:
             return None
         chosen = "then_branch" if condition.reshape(-1)[0] else "else_branch"
         (body,) = (attribute.g for attribute in node.attribute if attribute.name == chosen)
-        check_attributes(body.node, self.opset)
+        check_nodes(body.node, self.opset)
         self._initializers |= {tensor.name: tensor for tensor in body.initializer}
         results = zip(node.output, body.output, strict=True)
         passed = [helper.make_node("Identity", [r.name], [name], label(node)) for name, r in results if name]

@@ -1,6 +1,5 @@
 """Nodes that move values: most only change how a tensor is seen, the others pick rows, columns and channels."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from math import prod
 
@@ -10,7 +9,7 @@ from onnx import NodeProto, TensorProto
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.npu.instructions import Shape
 from amlrealtimeai.npu.lowering.graph import attributes, label, places, unsupported
-from amlrealtimeai.npu.lowering.layers import Layer, LayerList, Step, check_positions
+from amlrealtimeai.npu.lowering.layers import Layer, LayerList, check_positions
 from amlrealtimeai.npu.lowering.views import (
     BATCH,
     Axes,
@@ -99,10 +98,10 @@ def squeeze(found: LayerList, node: NodeProto) -> None:
     """Drop axes of size 1."""
     view = found.plain_view(node)
     axes = found.integers(node, "axes", 1)
-    single = {i for i, axis in enumerate(view.axes) if not axis}
-    # without a list ONNX drops every axis of size 1, the batch too where it is always 1
-    fixed = {i for i, axis in enumerate(view.axes) if axis == BATCH and found.graph.input_sizes[0] == 1}
-    chosen = set(places(node, axes, len(view.axes))) if axes else single | fixed
+    if not axes:
+        # every axis of size 1, and so what comes out for one image has other axes than for two
+        raise unsupported(node, "without axes it drops the batch, too, where that is 1", "a list of axes")
+    chosen = set(places(node, axes, len(view.axes), repeated=True))
     if any(view.axes[i] for i in chosen):
         raise unsupported(
             node, f"it drops axes {sorted(chosen)} of {described(view.axes)}", "axes of size 1 after the batch"
@@ -151,17 +150,20 @@ def pad(found: LayerList, node: NodeProto) -> None:
         found.views[node.output[0]] = replace(view, pads=pads)
         return
     view = found.padded(node, view)
-    lists = {place: _around(extents(view.axes)[place], pair, mode) for place, pair in around.items()}
-    if any(len(positions) == 0 for positions in lists.values()):
-        raise unsupported(node, f"nothing is left of {extents(view.axes)} with pads {amounts}", "smaller crops")
+    lists = {place: _around(node, extents(view.axes)[place], pair, mode) for place, pair in around.items()}
     found.views[node.output[0]] = found.selected(node, view, lists, filler)
 
 
-def _around(size: int, pair: tuple[int, int], mode: str) -> np.ndarray:
+def _around(node: NodeProto, size: int, pair: tuple[int, int], mode: str) -> np.ndarray:
     """The positions of an axis after padding (negative: cropping) its two ends; -1 where the filler stands."""
     check_positions(size + pair[0] + pair[1])
     kept = np.arange(size)[max(0, -pair[0]) : size - max(0, -pair[1])]
     added = (max(0, pair[0]), max(0, pair[1]))
+    if not len(kept):
+        raise unsupported(node, f"nothing is left of {size} positions with pads {pair}", "smaller crops")
+    if mode == "reflect" and max(added) >= len(kept):
+        problem = f"it reflects {max(added)} of {len(kept)} positions, expected at most {len(kept) - 1}"
+        raise InvalidInputError(f"node {label(node)} (Pad): {problem}")
     if mode == "constant":
         return np.pad(kept, added, constant_values=-1)
     return np.pad(kept, added, mode=_PAD_MODES[mode])  # type: ignore[call-overload]
@@ -176,6 +178,11 @@ def cut(found: LayerList, node: NodeProto) -> None:
     axes = found.integers(node, "axes", 3)
     axes = places(node, list(range(len(starts))) if axes is None else axes, len(view.axes))
     steps = found.integers(node, "steps", 4) or [1] * len(starts)
+    lengths = {len(starts), len(ends), len(axes), len(steps)}
+    if len(lengths) > 1 or 0 in steps:
+        given = f"starts {starts}, ends {ends}, axes {axes}, steps {steps}"
+        expected = "lists of one length, no step of 0"
+        raise InvalidInputError(f"node {label(node)} (Slice): it has {given}, expected {expected}")
     lists = {}
     for start, end, place, step in zip(starts, ends, axes, steps, strict=True):
         if (
@@ -222,11 +229,19 @@ def divide(found: LayerList, node: NodeProto) -> None:
     view = found.plain_view(node)
     (axis,) = places(node, [attributes(node).get("axis", 0)], len(view.axes))
     size, count = extents(view.axes)[axis], len(node.output)
+    if view.axes[axis] == BATCH and count > 1:
+        raise unsupported(node, f"it splits the batch among {count} outputs", "axes behind the batch")
     parts = found.integers(node, "split", 1)
     if parts is None:
         each = -(-size // count)
         parts = [each] * (count - 1) + [size - each * (count - 1)]
-    if sum(parts) != size or len(parts) != count or min(parts) < 1:
+        if size > count and size % count and found.graph.opset < 18:
+            problem = f"it splits {size} positions into {count} equal parts, which opset 18 allows"
+            raise InvalidInputError(f"node {label(node)} (Split): {problem}")
+    if sum(parts) != size or len(parts) != count:
+        problem = f"its parts are {parts}, expected {count} that add up to {size}"
+        raise InvalidInputError(f"node {label(node)} (Split): {problem}")
+    if min(parts) < 1:
         raise unsupported(
             node, f"it splits {size} positions into {parts}", "parts that are not empty, behind the batch"
         )
@@ -260,12 +275,17 @@ def expand(found: LayerList, node: NodeProto) -> None:
 def depth_and_space(found: LayerList, node: NodeProto) -> None:
     """DepthToSpace and SpaceToDepth: other groups of parts of the letters."""
     view, size = found.plain_view(node), attributes(node)["blocksize"]
+    mode = attributes(node).get("mode", "DCR")
+    if size < 1 or mode not in ("DCR", "CRD") or len(view.axes) != 4:
+        given = f"blocksize {size}, mode {mode}, {len(view.axes)} axes"
+        expected = "a blocksize of 1 or more, DCR or CRD, 4 axes"
+        raise InvalidInputError(f"node {label(node)} ({node.op_type}): it has {given}, expected {expected}")
     _, channels, rows, columns = extents(view.axes)
     less, more = channels // size**2, channels * size**2
     if node.op_type == "SpaceToDepth":
         sizes, order = [channels, rows // size, size, columns // size, size], [2, 4, 0, 1, 3]
         last = [more, rows // size, columns // size]
-    elif attributes(node).get("mode", "DCR") == "DCR":
+    elif mode == "DCR":
         sizes, order, last = [size, size, less, rows, columns], [2, 3, 0, 4, 1], [less, rows * size, columns * size]
     else:
         sizes, order, last = [less, size, size, rows, columns], [0, 3, 1, 4, 2], [less, rows * size, columns * size]
@@ -338,83 +358,3 @@ def _concat_flat(found: LayerList, node: NodeProto, views: list[View], axis: int
 def _add_concat(found: LayerList, node: NodeProto, views: list[View], shape: Shape, axes: Axes) -> None:
     tensors = tuple(view.tensor for view in views)
     found.add_layer(Layer("concat", label(node), tensors, node.output[0], shape), axes)
-
-
-def resize(found: LayerList, node: NodeProto) -> None:
-    """Resize and Upsample: nearest picks rows and columns, linear blends two of each."""
-    view, values = found.plain_view(node), attributes(node)
-    mode, sizes = values.get("mode", "nearest"), extents(view.axes)
-    how = "asymmetric" if node.op_type == "Upsample" else values.get("coordinate_transformation_mode", "half_pixel")
-    known = mode in ("nearest", "linear", "bilinear") and not values.get("antialias")
-    stretched = values.get("keep_aspect_ratio_policy", "stretch") == "stretch"
-    if not known or not stretched or how not in _COORDINATES:
-        raise unsupported(node, f"it has mode {mode} with {how}", "nearest and linear, stretched, not antialiased")
-    rounding = "floor" if node.op_type == "Upsample" else values.get("nearest_mode", "round_prefer_floor")
-    for axis, (target, scale) in _resized(found, node, sizes).items():
-        # in float32, as runtimes compute it: the nearest of two that are equally far depends on it
-        at = _COORDINATES[how](np.arange(target, dtype=np.float32), target, sizes[axis], np.float32(scale))
-        if mode == "nearest":
-            wanted = np.clip(_ROUNDINGS[rounding](at), 0, sizes[axis] - 1).astype(np.int64)
-            view = found.selected(node, view, {axis: wanted})
-        else:
-            view = _blend(found, node, view, axis, np.clip(at, 0, sizes[axis] - 1))
-    found.views[node.output[0]] = view
-
-
-def _resized(found: LayerList, node: NodeProto, sizes: list[int]) -> dict[int, tuple[int, float]]:
-    """For every axis that changes: its new size and its scale."""
-    axes = places(node, attributes(node).get("axes") or list(range(len(sizes))), len(sizes))
-    upsample = node.op_type == "Upsample"
-    targets = None if upsample else found.integers(node, "sizes", 3)
-    given = attributes(node).get("scales")
-    if not targets and given is None:
-        place = 1 if upsample or len(node.input) == 2 else 2
-        constant = found.weights(node, place, "scales")
-        given = [] if constant is None else [float(v) for v in constant.reshape(-1)]
-    if len(targets or given or []) != len(axes):
-        raise InvalidInputError(f"node {label(node)} ({node.op_type}): it has no size or scale for each axis")
-    changed = {}
-    for i, axis in enumerate(axes):
-        size = sizes[axis]
-        target = targets[i] if targets else int(np.floor(np.float32(size) * np.float32(given[i])))  # type: ignore[index]
-        if axis == 0 and target != 1:
-            raise unsupported(node, "it resizes the batch", "height and width, and the batch as it is")
-        check_positions(target)
-        if axis != 0 and target < 1:
-            raise unsupported(node, f"it leaves {target} of {size} positions", "sizes of 1 and more")
-        if axis != 0 and (target != size or (not targets and given[i] != 1)):  # type: ignore[index]
-            changed[axis] = (target, target / size if targets else given[i])  # type: ignore[index]
-    return changed
-
-
-def _blend(found: LayerList, node: NodeProto, view: View, axis: int, at: np.ndarray) -> View:
-    shape = found.shapes[view.tensor]
-    letters, sizes = letters_of(view.axes, shape), dict(zip("hwc", shape, strict=True))
-    letter = str(letters[axis])
-    if letter not in "hw" or view.axes[axis] != joined([(letter, sizes[letter], 1)]):
-        raise unsupported(node, f"it blends axis {axis} of {described(view.axes)}", "height and width")
-    low = np.floor(at).astype(np.int32)
-    high = np.minimum(low + 1, sizes[letter] - 1).astype(np.int32)
-    sizes[letter] = len(at)
-    step = Step("v_blend", (float("hw".index(letter)),), (at - low).astype(np.float32), (low, high))
-    tensor = found.add_steps(node, view, [step], (sizes["h"], sizes["w"], sizes["c"]), "blended")
-    axes = tuple(joined([(letter, len(at), 1)]) if i == axis else a for i, a in enumerate(view.axes))
-    found.views[tensor] = View(tensor, axes)
-    return found.views[tensor]
-
-
-_COORDINATES = {
-    "half_pixel": lambda x, target, size, scale: (x + 0.5) / scale - 0.5,
-    "pytorch_half_pixel": lambda x, target, size, scale: (x + 0.5) / scale - 0.5 if target > 1 else x * 0,
-    "align_corners": lambda x, target, size, scale: x * (size - 1) / max(1, target - 1),
-    "asymmetric": lambda x, target, size, scale: x / scale,
-    "half_pixel_symmetric": lambda x, target, size, scale: (
-        size / 2 * (1 - target / (scale * size)) + (x + 0.5) / scale - 0.5
-    ),
-}
-_ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "round_prefer_floor": lambda at: np.ceil(at - 0.5),
-    "round_prefer_ceil": lambda at: np.floor(at + 0.5),
-    "floor": np.floor,
-    "ceil": np.ceil,
-}

@@ -7,7 +7,7 @@ from onnx import NodeProto
 
 from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError
 from amlrealtimeai.npu.instructions import Port, Shape
-from amlrealtimeai.npu.lowering import arithmetic, layout, windows
+from amlrealtimeai.npu.lowering import arithmetic, layout, resizing, windows
 from amlrealtimeai.npu.lowering.graph import Graph, Refusal, UnknownValueError, attributes, label, unsupported
 from amlrealtimeai.npu.lowering.layers import Entry, LayerList
 from amlrealtimeai.npu.lowering.views import BATCH, axes_of, split
@@ -27,7 +27,7 @@ _HANDLERS: dict[str, Callable[[LayerList, NodeProto], None]] = {
     **dict.fromkeys(("Identity", "Cast", "Dropout"), layout.pass_on),
     **dict.fromkeys(("Expand", "Tile"), layout.expand),
     **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), layout.depth_and_space),
-    **dict.fromkeys(("Resize", "Upsample"), layout.resize),
+    **dict.fromkeys(("Resize", "Upsample"), resizing.resize),
     "Concat": layout.concat,
     "Flatten": layout.flatten,
     "Gather": layout.gather,

@@ -55,7 +55,10 @@ def _pair(found: LayerList, node: NodeProto, name: str, default: int = 1) -> tup
 
 
 def _own_pads(found: LayerList, node: NodeProto) -> Pads:
-    directions = _directions(found, node)
+    directions, automatic = _directions(found, node), attributes(node).get("auto_pad", "NOTSET")
+    if "Conv" in node.op_type and automatic != "NOTSET" and attributes(node).get("pads"):
+        problem = f"it has pads and auto_pad {automatic}, expected one of the two"
+        raise InvalidInputError(f"node {label(node)} ({node.op_type}): {problem}")
     pads = _numbers(node, "pads", 2 * directions, 0)
     return (pads[0], pads[1], pads[2], pads[3]) if directions == 2 else (0, pads[0], 0, pads[1])
 
@@ -97,7 +100,7 @@ def _window(found: LayerList, node: NodeProto, view: View, kernel: tuple[int, in
         elif automatic != "NOTSET":
             raise InvalidInputError(f"node {label(node)} ({node.op_type}): its auto_pad is {automatic!r}")
         added = 0
-        if values.get("ceil_mode"):
+        if values.get("ceil_mode") == 1:
             positions = -(-(size + begin + end - reach) // strides[axis]) + 1
             # a window that would start behind the data does not count
             positions -= (positions - 1) * strides[axis] >= size + begin
@@ -107,6 +110,8 @@ def _window(found: LayerList, node: NodeProto, view: View, kernel: tuple[int, in
         extra.append(added)
     window = Window(kernel, strides, dilations, _sum(_sum(view.pads, (*begins, *ends)), (0, 0, *extra)))
     if min(window.output_size(*shape[:2])) < 1:
+        if node.op_type != "Conv":
+            raise unsupported(node, f"nothing is left: its window {window} does not fit its input", "windows that fit")
         raise InvalidInputError(f"node {label(node)} ({node.op_type}): its window {window} does not fit its input")
     top, left, bottom, right = (*begins, *ends)
     return window, (top, left, bottom, right)
@@ -125,7 +130,17 @@ def conv(found: LayerList, node: NodeProto) -> None:
     kernel = (weights.shape[2], weights.shape[3])
     _check_kernel(found, node, kernel)
     window, _ = _window(found, node, view, kernel)
-    _add_product(found, node, view, weights.transpose(0, 2, 3, 1), window, groups, found.weights(node, 2, "bias"))
+    bias = _bias(found, node, len(weights))
+    _add_product(found, node, view, weights.transpose(0, 2, 3, 1), window, groups, bias)
+
+
+def _bias(found: LayerList, node: NodeProto, outputs: int) -> np.ndarray | None:
+    """A convolution's bias: one number per output."""
+    bias = found.weights(node, 2, "bias")
+    if bias is not None and bias.shape != (outputs,):
+        problem = f"its bias has the shape {list(bias.shape)}, expected [{outputs}], one number per output"
+        raise InvalidInputError(f"node {label(node)} ({node.op_type}): {problem}")
+    return bias
 
 
 def _check_kernel(found: LayerList, node: NodeProto, kernel: tuple[int, int]) -> None:
@@ -165,7 +180,6 @@ def conv_transposed(found: LayerList, node: NodeProto) -> None:
     """ConvTranspose: zeros between the pixels, then the convolution with turned kernels."""
     view, values = found.image_view(node, keep_pads=False), attributes(node)
     weights = _two_dimensional(found, node, found.required(node, 1, "weights"))
-    bias = found.weights(node, 2, "bias")
     automatic, groups = values.get("auto_pad", "NOTSET"), values.get("group", 1)
     if automatic not in ("NOTSET", "VALID") or values.get("output_shape"):
         raise unsupported(node, "it names its output's size, or has auto_pad", "pads instead")
@@ -176,6 +190,11 @@ def conv_transposed(found: LayerList, node: NodeProto) -> None:
     kernel = (weights.shape[2], weights.shape[3])
     _check_kernel(found, node, kernel)
     own, added = _own_pads(found, node), _pair(found, node, "output_padding", 0)
+    if min(*strides, *dilations, *kernel) < 1:
+        raise unsupported(node, f"it has strides {strides}, dilations {dilations}, kernel {kernel}", "1 and more")
+    if any(more >= max(pair) for more, *pair in zip(added, strides, dilations, strict=True)):
+        problem = f"its output_padding is {added}, expected less than strides {strides} or dilations {dilations}"
+        raise InvalidInputError(f"node {label(node)} (ConvTranspose): {problem}")
     lists, pads = {}, [0] * 4
     for axis in range(2):
         size, stride = found.shapes[view.tensor][axis], strides[axis]
@@ -186,7 +205,7 @@ def conv_transposed(found: LayerList, node: NodeProto) -> None:
             lists[axis + 2] = spread.reshape(-1)[: (size - 1) * stride + 1]
         reach = dilations[axis] * (kernel[axis] - 1)
         pads[axis], pads[axis + 2] = reach - own[axis], reach - own[axis + 2] + added[axis]
-    if min(pads) < 0 or min(*strides, *dilations) < 1:
+    if min(pads) < 0:
         raise unsupported(node, f"its pads {own} cut more than the kernel {kernel} adds", "smaller pads")
     if lists:
         view = found.selected(node, view, lists)
@@ -195,7 +214,7 @@ def conv_transposed(found: LayerList, node: NodeProto) -> None:
     window = Window(kernel, (1, 1), dilations, (pads[0], pads[1], pads[2], pads[3]))
     if min(window.output_size(*found.shapes[view.tensor][:2])) < 1:
         raise InvalidInputError(f"node {label(node)} (ConvTranspose): nothing is left of its result")
-    _add_product(found, node, view, turned, window, groups, bias)
+    _add_product(found, node, view, turned, window, groups, _bias(found, node, len(turned)))
 
 
 def dense(found: LayerList, node: NodeProto) -> None:
@@ -298,7 +317,7 @@ def reduce(found: LayerList, node: NodeProto) -> None:
             found.views[node.output[0]] = view
             return
         axes = list(range(len(view.axes)))
-    reduced = set(places(node, axes, len(view.axes)))
+    reduced = set(places(node, axes, len(view.axes), repeated=True))
     view = _whole_letters(found, node, view, reduced)
     for axis in reduced:
         if [letter for letter, _, _ in view.axes[axis]] == ["c"]:
@@ -373,6 +392,8 @@ def lrn(found: LayerList, node: NodeProto) -> None:
         values.get("beta", 0.75),
         values.get("bias", 1.0),
     )
+    if size % 2 == 0:
+        raise unsupported(node, f"its size is {size}", "an odd size: runtimes refuse the others")
     if beta not in LRN_EXPONENTS or bias <= 0 or alpha <= 0 or size < 1:
         given = f"size {size}, alpha {alpha}, beta {beta}, bias {bias}"
         raise unsupported(node, f"it has {given}", f"beta {', '.join(map(str, LRN_EXPONENTS))}, the others positive")
