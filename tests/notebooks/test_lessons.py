@@ -3,6 +3,7 @@
 import ast
 import html
 import re
+import symtable
 from pathlib import Path
 
 import nbformat
@@ -42,6 +43,14 @@ def test_it_begins_with_its_card_and_ends_with_cleaning_up(lesson):
     assert "lab.start(" in "".join(cell.source for cell in cells(lesson, "code"))
 
 
+def test_its_card_says_what_the_list_of_lessons_says(lesson):
+    card = nbformat.read(lesson, as_version=4).cells[0].source
+    row = re.search(rf"^\|[^|]*{lesson.stem}.*", (ROOT / "docs" / "lessons.md").read_text(), re.M)
+    *_, minutes, _, memory, _ = (column.strip() for column in row[0].split("|"))
+    assert f"| Time | {minutes.replace('min', 'minutes')} to read" in card
+    assert f"the kernel takes {memory} of memory" in card
+
+
 def test_code_fits_the_page(lesson):
     for cell in cells(lesson, "code"):
         lines = cell.source.splitlines()
@@ -56,6 +65,27 @@ def test_every_assert_says_what_it_expected(lesson):
 
 def test_no_cell_changes_how_later_errors_are_shown(lesson):
     assert all("xmode" not in cell.source for cell in cells(lesson, "code"))
+
+
+def made_and_read(cell):
+    """The names that a cell assigns, and those that it takes from the cells before it."""
+    source = "\n".join("" if line.startswith("%") else line for line in cell.source.splitlines())
+    top = symtable.symtable(source, "cell", "exec")
+    made = {name.get_name() for name in top.get_symbols() if name.is_assigned() or name.is_imported()}
+    read, tables = {name.get_name() for name in top.get_symbols() if name.is_referenced()}, top.get_children()
+    while tables:
+        table = tables.pop()
+        read |= {name.get_name() for name in table.get_symbols() if name.is_global()}
+        tables += table.get_children()
+    return made, read - made
+
+
+def test_who_goes_back_finds_every_name_as_it_was(lesson):
+    """No two cells make what a third one reads: run after both, it would find another thing than the first time."""
+    found = [made_and_read(cell) for cell in cells(lesson, "code")]
+    for _, read in found:
+        for name in read:
+            assert sum(name in made for made, _ in found) <= 1, name
 
 
 def test_nothing_of_this_machine_is_stored(lesson):
