@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageOps
 from amlrealtimeai import resources
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
 from amlrealtimeai.lab.images import labels
+from amlrealtimeai.lab.style import HOST
 
 
 @dataclass(frozen=True, repr=False)
@@ -119,7 +120,7 @@ class Top:
     def _repr_html_(self) -> str:
         cells = "".join(
             f"<tr><td style='text-align:right'>{100 * p:.1f} %</td><td style='width:200px'>"
-            f"<div style='background:#4c78a8;height:0.9em;width:{max(1, round(200 * p))}px'></div></td>"
+            f"<div style='background:{HOST};height:0.9em;width:{max(1, round(200 * p))}px'></div></td>"
             f"<td style='text-align:left'>{escape(name)}</td><td>{index}</td></tr>"
             for p, index, name in self.rows
         )

@@ -9,6 +9,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.lab.style import HOST
 
 BATCH = 16
 
@@ -93,11 +94,11 @@ class Confusion:
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(name)}</th>" for name in self.names)
-        rows = ""
+        colour, rows = ",".join(map(str, bytes.fromhex(HOST[1:]))), ""
         for name, row in zip(self.names, self.counts, strict=True):
             share = row / max(1, row.sum())
             cells = "".join(
-                f"<td style='background:rgba(76,120,168,{0.7 * s:.2f});text-align:right'>{count}</td>"
+                f"<td style='background:rgba({colour},{0.7 * s:.2f});text-align:right'>{count}</td>"
                 for count, s in zip(row, share, strict=True)
             )
             rows += f"<tr><th style='text-align:left'>{escape(name)}</th>{cells}</tr>"

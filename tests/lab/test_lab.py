@@ -26,6 +26,7 @@ def test_top_names_classes_and_refuses_other_vectors():
     best = lab.top(values)
     assert (best.label, best.probability) == ("red fox", 0.75)
     assert str(best).splitlines()[0].split() == ["75.0", "%", "#" * 22, "red", "fox", "(277)"]
+    assert "background:#0072B2;height:0.9em;width:150px" in best._repr_html_()
     with pytest.raises(InvalidInputError, match="1000 probabilities"):
         lab.top(np.zeros(10))
 

@@ -19,6 +19,7 @@ def test_a_table_of_mistakes_is_read_by_rows():
         "80.0 % of 5 recognised",
     ]
     assert ">80.0 % of 5 recognised</caption>" in table._repr_html_()
+    assert "background:rgba(0,114,178,0.70);text-align:right'>3<" in table._repr_html_()
 
 
 def test_a_table_wants_a_column_for_each_name():
