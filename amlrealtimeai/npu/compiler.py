@@ -18,7 +18,7 @@ from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError
 from amlrealtimeai.npu import magnitudes
 from amlrealtimeai.npu.config import NpuConfig, as_config
 from amlrealtimeai.npu.formats import BlockFormat, block_exponents
-from amlrealtimeai.npu.lowering.blockers import BlockedError, Blocker, cut_before
+from amlrealtimeai.npu.lowering.blockers import BlockedError, Blocker, Dominators
 from amlrealtimeai.npu.lowering.fusion import PRODUCTS, fold, is_activation, swished
 from amlrealtimeai.npu.lowering.graph import Graph, Refusal, UnknownValueError, label, load_model
 from amlrealtimeai.npu.lowering.layers import Layer, LayerList, Step
@@ -102,20 +102,24 @@ def _analyse_whole(document: ModelProto, outputs: Sequence[str] | None) -> tuple
         raise InvalidInputError("expected a model with at least one Conv, Gemm or MatMul, got none")
     if not refused:
         check_constants(fold(found.layers, {port.tensor for port in ports}))
-    return found, ports, [_blocker(found, node, refusal) for node, refusal in refused]
+    return found, ports, _blockers(found, refused) if refused else []
 
 
-def _blocker(found: LayerList, node: NodeProto, refusal: Refusal) -> Blocker:
-    cut = cut_before(node, found.nodes, found.graph.input, lambda name: _is_port(name, found))
-    return Blocker(label(node), node.op_type, refusal.problem, refusal.nearest, cut)
+def _blockers(found: LayerList, refused: Sequence[tuple[NodeProto, Refusal]]) -> list[Blocker]:
+    dominators = Dominators(found.nodes, found.graph.input)
+    outside = {name for node in found.graph.nodes for name in node.output}
 
+    def is_port(name: str) -> bool:
+        """Whether a program can end with that value, which inside a branch has no name that `outputs` could give."""
+        if name not in outside or not found.is_runnable(name):
+            return False
+        axes = found.views[name].axes
+        return len(axes) > 1 and axes[0] == BATCH
 
-def _is_port(name: str, found: LayerList) -> bool:
-    """Whether a program can end with that value, which inside a branch has no name that `outputs` could give."""
-    outside = any(name in node.output for node in found.graph.nodes)
-    return (
-        outside and found.is_runnable(name) and len(found.views[name].axes) > 1 and found.views[name].axes[0] == BATCH
-    )
+    return [
+        Blocker(label(node), node.op_type, refusal.problem, refusal.nearest, dominators.cut_before(node, is_port))
+        for node, refusal in refused
+    ]
 
 
 class _Compilation:

@@ -118,3 +118,14 @@ def test_outputs_that_are_not_there(outputs, message):
     for function in (npu.compile, npu.blockers):
         with pytest.raises(InvalidInputError, match=message):
             function(document, outputs=outputs)
+
+
+def test_many_blockers_in_a_row_each_have_their_cut():
+    """A network of 6,000 nodes did not end: each blocker asked for the meeting points of the whole graph."""
+    nodes, ends = [node("Conv", "x w", "v0")], []
+    for i in range(500):
+        nodes += [node("Erf", f"v{i}", f"e{i}"), node("Relu", f"v{i}", f"r{i}"), node("Erf", f"r{i}", f"f{i}")]
+        nodes.append(node("Add", f"r{i} v{i}", f"v{i + 1}"))
+        ends += [f"e{i}", f"f{i}"]
+    found = npu.blockers(model(nodes, [1, 3, 8, 8], {"w": np.ones((3, 3, 1, 1), np.float32)}, outputs=ends))
+    assert [(blocker.node, blocker.cut) for blocker in found[-2:]] == [("e499_node", "v499"), ("f499_node", "r499")]

@@ -1,6 +1,6 @@
 """What keeps a model from running whole on the NPU: each node that stops it, why, and where the model can be cut."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from onnx import NodeProto
@@ -46,44 +46,39 @@ class BlockedError(UnsupportedError):
         super().__init__("\n".join(lines))
 
 
-def cut_before(
-    node: NodeProto,
-    nodes: Sequence[NodeProto],
-    source: str,
-    is_possible: Callable[[str], bool],
-) -> str | None:
-    """The nearest value that every path from `source` to `node` passes and that `is_possible`; None without one."""
-    dominators = _dominators(nodes, source)
-    value = _meeting([name for name in node.input if name in dominators], dominators)
-    while value is not None and value != source:
-        if is_possible(value):
-            return value
-        value = dominators[value]
-    return None
+class Dominators:
+    """Where a graph's paths from `source` meet: for every value, the nearest other one that all of them pass."""
 
+    def __init__(self, nodes: Sequence[NodeProto], source: str) -> None:
+        self._above: dict[str, str] = {}
+        self._depth = {source: 0}
+        for node in nodes:
+            meeting = self._meeting(node.input)
+            if meeting is not None:
+                for name in filter(None, node.output):
+                    self._above[name], self._depth[name] = meeting, self._depth[meeting] + 1
 
-def _dominators(nodes: Sequence[NodeProto], source: str) -> dict[str, str | None]:
-    """For every value that depends on `source`, the nearest other one that all paths to it pass."""
-    found: dict[str, str | None] = {source: None}
-    for node in nodes:
-        varying = [name for name in node.input if name in found]
-        if varying:
-            found.update(dict.fromkeys(node.output, _meeting(varying, found)))
-    return found
-
-
-def _meeting(values: Sequence[str], dominators: Mapping[str, str | None]) -> str | None:
-    """The nearest value that all paths to all of `values` pass."""
-    if not values:
+    def cut_before(self, node: NodeProto, is_possible: Callable[[str], bool]) -> str | None:
+        """The nearest value that every path to `node` passes and that `is_possible`; None without one."""
+        value = self._meeting(node.input)
+        while value in self._above:
+            if is_possible(value):
+                return value
+            value = self._above[value]
         return None
-    chains = [_chain(value, dominators) for value in values]
-    others = [set(chain) for chain in chains[1:]]
-    return next((name for name in chains[0] if all(name in other for other in others)), None)
 
+    def _meeting(self, values: Sequence[str]) -> str | None:
+        """The nearest value that all paths to all of `values` pass; None where none of them depends on the source."""
+        found = None
+        for value in values:
+            if value in self._depth:
+                found = value if found is None else self._nearest(found, value)
+        return found
 
-def _chain(value: str | None, dominators: Mapping[str, str | None]) -> list[str]:
-    chain = []
-    while value is not None:
-        chain.append(value)
-        value = dominators[value]
-    return chain
+    def _nearest(self, first: str, second: str) -> str:
+        while first != second:
+            if self._depth[first] < self._depth[second]:
+                second = self._above[second]
+            else:
+                first = self._above[first]
+        return first
