@@ -142,6 +142,7 @@ def test_failed_update_leaves_what_was_there(workspace: Workspace, model: Model,
             service.update(**refused)
         assert service.serialize() == Webservice(workspace, "means-svc").serialize() == before
     service.update(num_replicas=2, **fresh)  # type: ignore[arg-type]
+    service.wait_for_deployment()
     assert (service.tags, service.properties) == ({"v": "2"}, {"p": "1", "q": "2"})
     assert (service.description, service.num_replicas) == ("second", 2)
     assert Webservice(workspace, "means-svc").serialize() == service.serialize()
