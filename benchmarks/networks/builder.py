@@ -89,6 +89,25 @@ class Builder:
         constants = [self.constant(f"{name}/{part}", parts[part].astype(np.float32)) for part in _STATISTICS]
         return self.add("BatchNormalization", [x, *constants], name, epsilon=epsilon)
 
+    def conv_bn(
+        self,
+        x: str,
+        name: str,
+        outputs: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        pad: int = 0,
+        groups: int = 1,
+        weight_gain: float = 2.0,
+        gain: float = 1.0,
+        variance: float = 1.0,
+    ) -> str:
+        """A convolution without bias and its batch normalisation; weight_gain: conv's gain, the others batch_norm's."""
+        window = {"stride": stride, "pad": pad, "groups": groups}
+        y = self.conv(x, f"{name}_conv", outputs, kernel, bias=False, gain=weight_gain, **window)
+        return self.batch_norm(y, f"{name}_bn", gain=gain, variance=variance)
+
     def relu(self, x: str, name: str) -> str:
         return self.add("Relu", [x], name)
 

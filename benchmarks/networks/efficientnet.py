@@ -23,11 +23,11 @@ _BRANCH = 0.2
 def efficientnet_b0(size: int = 224, style: str = "tensorflow") -> onnx.ModelProto:
     """With random weights. Output: features [1, 1, 1, 1280]."""
     b = Builder("efficientnet_b0", style, seed=0)
-    x = b.silu(_conv_bn(b, b.image(size), "stem", 32, 3, stride=2, variance=2 * IMAGE_VARIANCE), "stem/silu")
+    x = b.silu(b.conv_bn(b.image(size), "stem", 32, 3, stride=2, pad=1, variance=2 * IMAGE_VARIANCE), "stem/silu")
     for stage, (expansion, kernel, channels, blocks, stride) in enumerate(_STAGES, start=1):
         for block in range(1, blocks + 1):
             x = _block(b, x, f"stage{stage}_{block}", expansion, kernel, channels, stride if block == 1 else 1)
-    x = b.silu(_conv_bn(b, x, "head", 1280, 1), "head/silu")
+    x = b.silu(b.conv_bn(x, "head", 1280, 1), "head/silu")
     b.result(b.add("GlobalAveragePool", [x], "features_nchw"), "features")
     return b.model()
 
@@ -36,11 +36,11 @@ def _block(b: Builder, x: str, name: str, expansion: int, kernel: int, channels:
     inside = expansion * b.channels[x]
     y = x
     if expansion > 1:
-        y = b.silu(_conv_bn(b, y, f"{name}_expand", inside, 1), f"{name}_expand/silu")
-    y = _conv_bn(b, y, f"{name}_depthwise", inside, kernel, stride=stride, groups=inside)
+        y = b.silu(b.conv_bn(y, f"{name}_expand", inside, 1), f"{name}_expand/silu")
+    y = b.conv_bn(y, f"{name}_depthwise", inside, kernel, stride=stride, pad=kernel // 2, groups=inside)
     y = _gated(b, b.silu(y, f"{name}_depthwise/silu"), name, b.channels[x] // 4)
     same = stride == 1 and b.channels[x] == channels
-    y = _conv_bn(b, y, f"{name}_project", channels, 1, gain=_GATED_GAIN, scale=_BRANCH if same else 1.0)
+    y = b.conv_bn(y, f"{name}_project", channels, 1, weight_gain=_GATED_GAIN, gain=_BRANCH if same else 1.0)
     return b.add("Add", [x, y], f"{name}_add") if same else y
 
 
@@ -49,20 +49,3 @@ def _gated(b: Builder, x: str, name: str, squeezed: int) -> str:
     y = b.silu(b.conv(mean, f"{name}_squeeze", squeezed, 1), f"{name}_squeeze/silu")
     gate = b.add("Sigmoid", [b.conv(y, f"{name}_excite", b.channels[x], 1)], f"{name}_gate")
     return b.add("Mul", [x, gate], f"{name}_gated")
-
-
-def _conv_bn(
-    b: Builder,
-    x: str,
-    name: str,
-    outputs: int,
-    kernel: int,
-    stride: int = 1,
-    groups: int = 1,
-    gain: float = 2.0,
-    variance: float = 1.0,
-    scale: float = 1.0,
-) -> str:
-    pad = kernel // 2
-    y = b.conv(x, f"{name}_conv", outputs, kernel, stride=stride, pad=pad, groups=groups, bias=False, gain=gain)
-    return b.batch_norm(y, f"{name}_bn", gain=scale, variance=variance)

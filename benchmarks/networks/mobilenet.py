@@ -22,11 +22,11 @@ _BRANCH = 0.2
 def mobilenet_v2(size: int = 224, style: str = "tensorflow") -> onnx.ModelProto:
     """With random weights. Output: features [1, 1, 1, 1280]."""
     b = Builder("mobilenet_v2", style, seed=2)
-    x = b.relu6(_conv_bn(b, b.image(size), "stem", 32, 3, stride=2, variance=2 * IMAGE_VARIANCE), "stem/relu6")
+    x = b.relu6(b.conv_bn(b.image(size), "stem", 32, 3, stride=2, pad=1, variance=2 * IMAGE_VARIANCE), "stem/relu6")
     for stage, (expansion, channels, blocks, stride) in enumerate(_STAGES, start=1):
         for block in range(1, blocks + 1):
             x = _block(b, x, f"stage{stage}_{block}", expansion, channels, stride if block == 1 else 1)
-    x = b.relu6(_conv_bn(b, x, "head", 1280, 1), "head/relu6")
+    x = b.relu6(b.conv_bn(x, "head", 1280, 1), "head/relu6")
     b.result(b.add("GlobalAveragePool", [x], "features_nchw"), "features")
     return b.model()
 
@@ -35,24 +35,9 @@ def _block(b: Builder, x: str, name: str, expansion: int, channels: int, stride:
     inside = expansion * b.channels[x]
     y = x
     if expansion > 1:
-        y = b.relu6(_conv_bn(b, y, f"{name}_expand", inside, 1), f"{name}_expand/relu6")
-    y = _conv_bn(b, y, f"{name}_depthwise", inside, 3, stride=stride, groups=inside)
+        y = b.relu6(b.conv_bn(y, f"{name}_expand", inside, 1), f"{name}_expand/relu6")
+    y = b.conv_bn(y, f"{name}_depthwise", inside, 3, stride=stride, pad=1, groups=inside)
     same = stride == 1 and b.channels[x] == channels
     y = b.relu6(y, f"{name}_depthwise/relu6")
-    y = _conv_bn(b, y, f"{name}_project", channels, 1, scale=_BRANCH if same else 1.0)
+    y = b.conv_bn(y, f"{name}_project", channels, 1, gain=_BRANCH if same else 1.0)
     return b.add("Add", [x, y], f"{name}_add") if same else y
-
-
-def _conv_bn(
-    b: Builder,
-    x: str,
-    name: str,
-    outputs: int,
-    kernel: int,
-    stride: int = 1,
-    groups: int = 1,
-    variance: float = 1.0,
-    scale: float = 1.0,
-) -> str:
-    y = b.conv(x, f"{name}_conv", outputs, kernel, stride=stride, pad=kernel // 2, groups=groups, bias=False)
-    return b.batch_norm(y, f"{name}_bn", gain=scale, variance=variance)

@@ -19,7 +19,7 @@ def resnet152(size: int = 224, style: str = "tensorflow") -> onnx.ModelProto:
 
 
 def _resnet(b: Builder, units: tuple[int, ...], size: int) -> onnx.ModelProto:
-    x = _conv_bn(b, b.image(size), "conv1", 64, 7, stride=2, pad=3, variance=2 * IMAGE_VARIANCE)
+    x = b.conv_bn(b.image(size), "conv1", 64, 7, stride=2, pad=3, variance=2 * IMAGE_VARIANCE)
     x = b.add("MaxPool", [b.relu(x, "conv1_relu")], "pool1", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
     for stage, blocks in enumerate(units, start=2):
         for number in range(1, blocks + 1):
@@ -31,23 +31,8 @@ def _resnet(b: Builder, units: tuple[int, ...], size: int) -> onnx.ModelProto:
 
 
 def _block(b: Builder, x: str, name: str, filters: int, stride: int, project: bool) -> str:
-    side = _conv_bn(b, x, f"{name}_0", 4 * filters, 1, stride=stride) if project else x
-    y = b.relu(_conv_bn(b, x, f"{name}_1", filters, 1, stride=stride), f"{name}_1_relu")
-    y = b.relu(_conv_bn(b, y, f"{name}_2", filters, 3, pad=1), f"{name}_2_relu")
-    y = _conv_bn(b, y, f"{name}_3", 4 * filters, 1, gain=0.25)
+    side = b.conv_bn(x, f"{name}_0", 4 * filters, 1, stride=stride) if project else x
+    y = b.relu(b.conv_bn(x, f"{name}_1", filters, 1, stride=stride), f"{name}_1_relu")
+    y = b.relu(b.conv_bn(y, f"{name}_2", filters, 3, pad=1), f"{name}_2_relu")
+    y = b.conv_bn(y, f"{name}_3", 4 * filters, 1, gain=0.25)
     return b.relu(b.add("Add", [side, y], f"{name}_add"), f"{name}_out")
-
-
-def _conv_bn(
-    b: Builder,
-    x: str,
-    name: str,
-    outputs: int,
-    kernel: int,
-    stride: int = 1,
-    pad: int = 0,
-    gain: float = 1.0,
-    variance: float = 1.0,
-) -> str:
-    y = b.conv(x, f"{name}_conv", outputs, kernel, stride=stride, pad=pad, bias=False)
-    return b.batch_norm(y, f"{name}_bn", gain=gain, variance=variance)
