@@ -279,3 +279,17 @@ def test_a_library_with_other_structures_is_refused_when_it_is_opened(monkeypatc
         layout.library()
     monkeypatch.undo()
     layout.library()
+
+
+@pytest.mark.parametrize("images", [16, 17, 37])
+def test_images_of_a_long_batch_have_the_answers_that_they_have_alone(images):
+    """The library is called for some of them at a time."""
+    program = npu.compile(
+        small_network(np.random.default_rng(3), 128, 36, (7, 13), 1, 1, 0, 1, True, False), fmt="msfp16"
+    )
+    batch = np.random.default_rng(4).normal(0, 50, (images, *program.inputs[0][1][1:])).astype(np.float32)
+    native = npu.Native(program, 2)
+    together = native.run(batch)
+    for number in range(images):
+        for name, alone in native.run(batch[number : number + 1]).items():
+            assert together[name][number].tobytes() == alone[0].tobytes(), (name, number)
