@@ -68,7 +68,7 @@ soak: .venv/ready-dev  ## 200,000 hostile requests against a server, or N=200000
 	$(BIN)/python -m tests.hardening.soak --requests $(N)
 
 lock: .venv/ready  ## write requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile -q pyproject.toml --extra author --extra lab --extra cluster --extra dev --extra docs --extra bench --universal --python-version 3.11 --no-header -o requirements.lock
+	$(BIN)/uv pip compile -q pyproject.toml --extra author --extra lab --extra class --extra cluster --extra dev --extra docs --extra bench --universal --python-version 3.11 --no-header -o requirements.lock
 
 wheels: .venv/bin/uv  ## build wheels with the kernel in them, for Linux on x86-64 and on 64 bit ARM, and one for all systems
 	AMLREALTIMEAI_WHEEL_FOR=x86_64 $(BIN)/uv build --quiet --wheel
@@ -82,7 +82,7 @@ wheelhouse: .venv/ready  ## every wheel that a class needs, in build/wheelhouse:
 	AMLREALTIMEAI_WHEEL_FOR=$(if $(filter Linux,$(SYSTEM)),$(filter x86_64 aarch64,$(SYSTEM))) \
 	  $(BIN)/uv build --quiet --wheel --out-dir build/wheelhouse
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --only-binary :all: --dest build/wheelhouse \
-	  --constraint requirements.lock "$$(ls build/wheelhouse/amlrealtimeai-*.whl)[author,lab]" hatchling editables $(UV)
+	  --constraint requirements.lock "$$(ls build/wheelhouse/amlrealtimeai-*.whl)[author,lab,class]" hatchling editables $(UV)
 	cp requirements.lock build/wheelhouse/
 
 clean:  ## remove what setup made

@@ -182,16 +182,20 @@ def _grey() -> bytes:
 
 
 def test_keras_classifier_with_dropout(tmp_path: Path, picture: bytes) -> None:
+    layers = tf.keras.layers
+    # Small enough that no probability is 0 or 1: float32's rounding of a logit of 100 is worth 1e-5 of a probability.
+    kernel = tf.keras.initializers.RandomNormal(stddev=0.03, seed=1)
     with networks.session() as session:
         tf.keras.backend.set_session(session)
         encoded, x = networks.images()
-        flat = tf.keras.layers.Flatten()(networks.featurizer(x))
-        hidden = tf.keras.layers.Dropout(0.5)(tf.keras.layers.Dense(16, activation="relu")(flat))
-        result = tf.keras.layers.Dense(10, activation="softmax", name="top")(hidden)
+        flat = layers.Flatten()(networks.featurizer(x))
+        hidden = layers.Dropout(0.5)(layers.Dense(16, activation="relu", kernel_initializer=kernel)(flat))
+        result = layers.Dense(10, activation="softmax", kernel_initializer=kernel, name="top")(hidden)
         model = networks.export(session, tmp_path / "model", {"images": encoded}, {"output_alias": result})
         expected = session.run(result, {encoded: [picture], tf.keras.backend.learning_phase(): 0})
         report = convert(model, tmp_path / "out", result.name)
         assert tf.keras.backend.get_session() is session
+    assert expected.min() > 0.01 and expected.max() < 0.5
     assert kinds(report) == [("preprocess", "preprocess"), ("npu", "featurizer"), ("onnx", "classifier")]
     answer = ConvertedModel.load(tmp_path / "out").predict({"images": np.array([picture], dtype=object)})
     np.testing.assert_allclose(answer.outputs["output_alias"], expected, atol=1e-5)

@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
@@ -56,8 +57,6 @@ def test_what_is_installed_is_what_environment_yml_pins(package):
 
 
 def test_environment_and_pyproject_agree():
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *extras["author"], *extras["lab"]]
@@ -76,3 +75,15 @@ def test_the_lock_pins_everything_that_is_installed():
     ).stdout.split()
     ours = {"amlrealtimeai", "pip", "uv", "setuptools"}
     assert [pin for pin in freeze if pin.split("==")[0] not in ours and normal(pin) not in lock] == []
+
+
+def test_the_wheelhouse_has_what_the_teaching_page_installs():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    brought = {entry.partition("==")[0] for entry in extras["class"]}
+    page = (ROOT / "docs/teaching.md").read_text().replace("\\\n", " ")
+    lines = re.findall(r"pip install .*", page)
+    asked = {word for line in lines for word in line.split()[2:] if re.fullmatch(r"[a-z]\w+", word)} - {"wheelhouse"}
+    assert asked == brought == {"jupyterhub", "nbgrader"}
+    assert "[author,lab,class]" in (ROOT / "Makefile").read_text()
+    said = re.search(r"The folder has JupyterHub (\d[\d.]*\d)", page)
+    assert said and f"jupyterhub=={said[1]}" in extras["class"]
