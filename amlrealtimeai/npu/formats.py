@@ -4,6 +4,7 @@ Element i of a block with exponent E is `q_i * 2**(E - (m - 1))`; q_i is an inte
 """
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 
@@ -30,6 +31,13 @@ class BlockFormat:
     name: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("block", "mantissa_bits", "exponent_bits"):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or isinstance(value, bool):
+                raise InvalidInputError(f"{name} must be a whole number, got {value!r:.40}")
+            object.__setattr__(self, name, int(value))  # NumPy's integers cannot be written to files
+        if not isinstance(self.name, str):
+            raise InvalidInputError(f"name must be a text, got {self.name!r:.40}")
         if not (4 <= self.block <= _MAX_BLOCK and self.block % 4 == 0):
             raise InvalidInputError(f"block must be a multiple of 4 from 4 to {_MAX_BLOCK}, got {self.block}")
         if not 1 <= self.mantissa_bits <= _MAX_MANTISSA_BITS:

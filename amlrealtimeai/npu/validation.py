@@ -8,6 +8,7 @@ import numpy as np
 
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.npu import magnitudes
+from amlrealtimeai.npu.config import NpuConfig
 from amlrealtimeai.npu.instructions import Chain, Instruction, Matrix, Port, Shape, Window
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ LARGEST_TENSOR = 2**28
 LARGEST_SIDE = 2**15
 LARGEST_CHANNELS = 2**24
 LONGEST_NAME = 1000
+_LARGEST_SIZE = 1e15  # of the machine's parts, and of its clock in Hz
 LRN_EXPONENTS = (0.5, 0.75, 1.0)
 LAYOUTS = ("nc", *("n" + "".join(letters) for letters in permutations("hwc")))
 
@@ -50,6 +52,8 @@ def _require(condition: bool, message: str) -> None:
 
 def check_name(name: str) -> None:
     """Raise InvalidInputError for a name that a program file cannot hold."""
+    if not isinstance(name, str):
+        raise InvalidInputError(f"expected a name that is a text, got {name!r:.40}")
     if "\0" in name or len(name) > LONGEST_NAME:
         what = "a NUL character" if "\0" in name else f"{len(name)} characters"
         raise InvalidInputError(
@@ -59,6 +63,8 @@ def check_name(name: str) -> None:
 
 def check(program: "Program") -> None:
     """Raise InvalidInputError, naming the place, unless every name, shape and value of the program fits."""
+    _check_names(program)
+    _check_config(program.config)
     for name, shape in program.tensors.items():
         _require(_fits(shape), f"tensor {name} has shape {shape}")
     _require(len(program.input_ports) == 1, f"expected one input, got {len(program.input_ports)}")
@@ -79,13 +85,37 @@ def check(program: "Program") -> None:
         written.add(chain.writes)
     for port in (*program.input_ports, *program.output_ports):
         _check_port(program, port, written)
-    for name in (*program.tensors, *program.matrices, *program.vectors, *program.indices):
-        check_name(name)
     magnitudes.check(program)
 
 
+def _check_names(program: "Program") -> None:
+    for name in (program.name, *program.tensors, *program.matrices, *program.vectors, *program.indices):
+        check_name(name)
+    for port in (*program.input_ports, *program.output_ports):
+        for name in (port.name, port.tensor, port.layout):
+            check_name(name)
+    for chain in program.chains:
+        for name in (chain.name, *(n for step in chain.instructions for n in (step.op, *step.operands))):
+            check_name(name)
+    outputs = [port.name for port in program.output_ports]
+    _require(len(set(outputs)) == len(outputs), f"expected outputs of different names, got {outputs}")
+
+
+def _check_config(config: NpuConfig) -> None:
+    check_name(config.name)
+    sizes = {name: getattr(config, name) for name in ("native_dimension", "tiles", "lanes", "clock_hz")}
+    for name, size in sizes.items():
+        kinds = int | float if name == "clock_hz" else int
+        fits = isinstance(size, kinds) and not isinstance(size, bool) and 0 < size <= _LARGEST_SIZE
+        _require(fits, f"the configuration's {name} is {size!r:.40}")
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
 def _fits(shape: Shape) -> bool:
-    sides = len(shape) == 3 and all(isinstance(n, int) and n >= 1 for n in shape)
+    sides = len(shape) == 3 and all(map(_is_size, shape))
     return sides and max(shape[:2]) <= LARGEST_SIDE and shape[2] <= LARGEST_CHANNELS and prod(shape) <= LARGEST_TENSOR
 
 
@@ -94,7 +124,7 @@ def _check_port(program: "Program", port: Port, written: set[str]) -> None:
     _require(port.tensor in written and port.tensor in program.tensors, f"port {port.name} has no tensor")
     tensor = program.tensors[port.tensor]
     if port.shape:
-        fits = all(isinstance(n, int) and n >= 1 for n in port.shape) and prod(port.shape) == prod(tensor)
+        fits = all(map(_is_size, port.shape)) and prod(port.shape) == prod(tensor)
         _require(fits, f"port {port.name} has shape {port.shape}, its tensor {port.tensor} {tensor}")
     else:
         flat = tensor[:2] == (1, 1)
@@ -104,13 +134,13 @@ def _check_port(program: "Program", port: Port, written: set[str]) -> None:
 def _check_matrix(program: "Program", name: str, matrix: Matrix) -> None:
     fmt = program.config.number_format
     _require(matrix.blocking in ("channels", "rows"), f"matrix {name} has blocking {matrix.blocking!r}")
-    _require(len(matrix.kernel) == 2 and min(matrix.kernel) >= 1 and matrix.channels >= 1, f"matrix {name} is empty")
+    sizes = (*matrix.kernel, matrix.channels, matrix.groups)
+    _require(len(matrix.kernel) == 2 and all(map(_is_size, sizes)), f"matrix {name} has the sizes {sizes}")
     expected = matrix.expected_shape(fmt)
     _require(expected[2] <= 400, f"matrix {name} has blocks of {expected[2]}, at most 400 are possible")
     shapes_fit = matrix.mantissas.ndim == 4 and matrix.mantissas.shape[1:] == expected and matrix.outputs >= 1
     _require(shapes_fit, f"matrix {name}: expected [outputs, *{expected}], got {matrix.mantissas.shape}")
-    grouped = isinstance(matrix.groups, int) and matrix.groups >= 1 and matrix.outputs % matrix.groups == 0
-    _require(grouped, f"matrix {name}: {matrix.outputs} outputs in {matrix.groups} groups")
+    _require(matrix.outputs % matrix.groups == 0, f"matrix {name}: {matrix.outputs} outputs in {matrix.groups} groups")
     _require(matrix.groups == 1 or matrix.blocking == "channels", f"matrix {name}: rows cannot be grouped")
     _require(matrix.exponents.shape == matrix.mantissas.shape[:3], f"matrix {name}: exponents do not fit mantissas")
     _require(matrix.mantissas.dtype == np.int8 and matrix.exponents.dtype == np.int32, f"matrix {name} has wrong types")

@@ -202,14 +202,22 @@ def test_names_that_no_program_file_can_hold_are_refused(name, said):
             npu.compile(document)
 
 
-def test_a_text_that_is_no_text_is_a_malformed_model():
+def test_a_name_that_is_no_text():
     document = small([CONV], outputs=("c",))
     damaged = document.SerializeToString().replace(b"c_node", b"c_nod\xff")
     assert b"c_nod\xff" in damaged
     document.ParseFromString(damaged)
     for function in (npu.compile, npu.blockers):
-        with pytest.raises(InvalidInputError, match=r"malformed .*onnx\.checker"):
+        with pytest.raises(InvalidInputError, match=r"expected a name that is a text, got b'c_nod\\xff'"):
             function(document)
+
+
+@pytest.mark.parametrize("opset", [-(2**63), -1, 0, 2**31, 2**62])
+def test_an_opset_that_cannot_be(opset):
+    document = small([CONV], outputs=("c",))
+    document.opset_import[0].version = opset
+    with pytest.raises(InvalidInputError, match=f"expected an opset of ONNX, 1 or more, got {opset} in"):
+        npu.compile(document)
 
 
 def test_several_inputs_are_named():

@@ -84,3 +84,18 @@ def test_nan_infinity_and_unknown_names_are_refused():
         npu.quantize(np.float32([1, np.nan, 2, 3]), "msfp16")
     with pytest.raises(InvalidInputError, match="msfp12"):
         npu.quantize(np.zeros(4), "msfp99")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [((16.0, 7, 8), "block must be a whole number, got 16.0"), ((16, 2.5, 8), "mantissa_bits .* got 2.5"),
+     ((16, True, 8), "mantissa_bits .* got True"), ((16, 7, "8"), "exponent_bits .* got '8'")],
+)  # fmt: skip
+def test_halves_and_texts_are_no_numbers_of_bits(numbers, said):
+    with pytest.raises(InvalidInputError, match=said):
+        npu.BlockFormat(*numbers)
+
+
+def test_numpy_integers_are_numbers_of_bits():
+    assert npu.BlockFormat(np.int64(16), np.int8(7), np.int32(8)) == npu.BlockFormat(16, 7, 8)
+    assert type(npu.BlockFormat(np.int64(16), 7, 8).block) is int

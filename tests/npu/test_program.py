@@ -242,6 +242,10 @@ BROKEN = {
         {"chains": chain(RD, Instruction("v_avg", (), Window((2, 2), pads=(2, 0, 0, 0))), WR)},
         "an average over nothing",
     ),
+    "name of a port": ({"output_ports": (dataclasses.replace(PROGRAM.output_ports[0], name=["y"]),)}, r"got \['y'\]"),
+    "equal outputs": ({"output_ports": (PROGRAM.output_ports[0],) * 2}, "outputs of different names"),
+    "no tiles": ({"config": dataclasses.replace(PROGRAM.config, tiles=0)}, "the configuration's tiles is 0"),
+    "half a lane": ({"config": dataclasses.replace(PROGRAM.config, lanes=0.5)}, "the configuration's lanes is 0.5"),
     "sizes": ({"chains": (*PROGRAM.chains, Chain("n", (Instruction("v_rd", ("r", "p")), END)))}, "different sizes"),
 }
 
@@ -255,7 +259,7 @@ def test_an_inconsistent_program_is_refused(case):
 
 MATRICES = {
     "blocking": ({"blocking": "columns"}, "has blocking 'columns'"),
-    "kernel": ({"kernel": (0, 3)}, "a_node is empty"),
+    "kernel": ({"kernel": (0, 3)}, "a_node has the sizes"),
     "shape": ({"mantissas": A.mantissas[:, :2]}, "expected"),
     "exponents": ({"exponents": A.exponents[:4]}, "exponents do not fit mantissas"),
     "types": ({"exponents": A.exponents.astype(np.int64)}, "wrong types"),

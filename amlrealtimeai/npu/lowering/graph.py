@@ -17,6 +17,7 @@ from amlrealtimeai.errors import InvalidInputError, NotFoundError, UnsupportedEr
 from amlrealtimeai.npu.validation import LARGEST_TENSOR, check_name
 
 _SMALL_CONSTANT = 64  # elements; larger ones are no shapes
+_LARGEST_OPSET = 2**31 - 1  # onnx's own functions take an int
 _LARGEST_CONSTANT = 2**27  # elements of a constant that is computed here
 _UNREPEATABLE = ("RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout")
 
@@ -125,6 +126,10 @@ class Graph:
             raise InvalidInputError(f"expected a graph with nodes and outputs, got an empty one ({graph.name!r})")
         self.outputs = _outputs(graph, outputs)
         self.opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
+        if not 1 <= self.opset <= _LARGEST_OPSET:
+            raise InvalidInputError(
+                f"expected an opset of ONNX, 1 or more, got {self.opset} in the model's opset_import"
+            )
         check_nodes(graph.node, self.opset)
         nodes, needed = _needed([_with_captured(node) for node in graph.node], self.outputs)
         # copies, because any part of a protobuf message keeps all of it in memory

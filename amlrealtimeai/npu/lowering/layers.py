@@ -286,6 +286,8 @@ class LayerList:
         shape = (sizes["h"], sizes["w"], sizes["c"])
         if view.axes == axes_of(layout, old) and view.pads == NO_PADS:
             return view
+        if prod(shape) > LARGEST_TENSOR:
+            raise Refusal(f"it rearranges {prod(shape)} values", f"at most {LARGEST_TENSOR}")
         steps = self._moves(view.axes, layout, old, shape)
         tensor = self.add_steps(node, view, steps, shape, "arranged")
         self.views[tensor] = View(tensor, axes_of(layout, shape))
@@ -298,12 +300,12 @@ class LayerList:
             lists = {layout[i]: positions(axis).astype(np.int32) for i, axis in enumerate(axes) if i and axis}
             moved = {letter: v for letter, v in lists.items() if (v != np.arange(len(v))).any()}
             return [Step("v_pick", (0,), lists=tuple(moved.get(letter) for letter in "hwc"))]
+        total = prod(shape)
+        if total > LARGEST_CHANNELS:
+            raise Refusal(f"it rearranges {total} values", f"at most {LARGEST_CHANNELS}")
         where = dict.fromkeys("hwc", np.zeros(1, np.int64))
         where |= {layout[i]: offsets(axis, old) for i, axis in enumerate(axes) if i}
         flat = (where["h"][:, None, None] + where["w"][:, None] + where["c"]).reshape(-1).astype(np.int32)
-        total = len(flat)
-        if total > LARGEST_CHANNELS:
-            raise Refusal(f"it rearranges {total} values", f"at most {LARGEST_CHANNELS}")
         steps = [Step("v_shape", (1, 1, total))]
         if (flat != np.arange(total)).any():
             steps.append(Step("v_pick", (0,), lists=(None, None, flat)))
