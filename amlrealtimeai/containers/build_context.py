@@ -7,7 +7,16 @@ from importlib import metadata
 from pathlib import Path
 
 from amlrealtimeai.containers import app, base, packages
-from amlrealtimeai.containers.image import PORT, check_model, check_reference, command, environment, labels
+from amlrealtimeai.containers.image import (
+    HEALTH_SECONDS,
+    PORT,
+    check_model,
+    check_reference,
+    command,
+    environment,
+    health_check,
+    labels,
+)
 
 _TEMPLATE = """\
 FROM python:{python}-slim AS kernel
@@ -26,6 +35,7 @@ USER {user}:{user}
 WORKDIR /tmp
 EXPOSE {port}/tcp
 STOPSIGNAL SIGTERM
+HEALTHCHECK --interval={interval}s --start-period={start_period}s --timeout={timeout}s CMD {health_check}
 ENTRYPOINT {command}
 """
 _TOOLS = ("numpy", "ziglang")
@@ -64,6 +74,10 @@ def dockerfile(model: str | Path, folder: str | Path, *, name: str, tag: str) ->
         labels=" ".join(f"{key}={json.dumps(value)}" for key, value in labels(checked, name, tag).items()),
         user=base.USER,
         port=PORT,
+        interval=HEALTH_SECONDS["Interval"],
+        start_period=HEALTH_SECONDS["StartPeriod"],
+        timeout=HEALTH_SECONDS["Timeout"],
+        health_check=json.dumps(health_check()),
         command=json.dumps(command(checked, name)),
     )
     path = folder / "Dockerfile"

@@ -69,11 +69,17 @@ class Engine:
         """
         image = image or verify_image(path)
         if not self.succeeds("image", "inspect", image.id):
-            printed = self.call("load", "--quiet", "--input", str(path), timeout=5 * _SECONDS)
+            printed = self.call(*self._loading(path), timeout=5 * _SECONDS)
             if not self.succeeds("image", "inspect", image.id):
                 # Docker's containerd store knows an image by its manifest, not by its configuration.
                 return printed.splitlines()[-1].split(": ", 1)[-1]
         return image.id
+
+    def _loading(self, path: Path) -> list[str]:
+        # `podman load` would read the OCI half of the file, and in that format podman knows no health checks.
+        if self.name == "podman" and ":" not in str(path):
+            return ["pull", "--quiet", f"docker-archive:{path}"]
+        return ["load", "--quiet", "--input", str(path)]
 
     def logs(self, container: str, tail: int | None = None) -> str:
         """What the container has printed, both streams together."""

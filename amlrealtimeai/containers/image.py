@@ -26,8 +26,10 @@ from amlrealtimeai.containers.cache import LayerCache, default_folder
 from amlrealtimeai.containers.files import replacing
 from amlrealtimeai.containers.layer import CHUNK, Entry, Packed, file_digest, fingerprint, pack
 from amlrealtimeai.errors import ContainerError, InvalidInputError, MissingFileError
+from amlrealtimeai.serving import health
 
 PORT = 50051
+HEALTH_SECONDS = {"Interval": 30, "StartPeriod": 10, "Timeout": 5}
 LABEL_MODEL = "amlrealtimeai.model.name"
 LABEL_MODEL_DIGEST = "amlrealtimeai.model.digest"
 
@@ -196,9 +198,15 @@ def command(model: ModelFile, name: str) -> list[str]:
     return [*serve, "--name", name.rsplit("/", 1)[-1], "--host", "0.0.0.0", "--port", str(PORT)]
 
 
+def health_check() -> list[str]:
+    """The command by which an engine asks the running server, wherever it listens."""
+    return [f"/{base.PYTHON}", "-m", "amlrealtimeai.serving.health"]
+
+
 def environment() -> dict[str, str]:
     """Environment of the serving process."""
     return {
+        health.PORTS: "/dev/shm/amlrealtimeai-ports.json",  # also writable when the root is not
         "HOME": "/tmp",
         "LD_LIBRARY_PATH": f"/{base.LIBRARIES}",
         "ORT_DISABLE_TELEMETRY": "1",
@@ -236,6 +244,11 @@ def configuration(model: ModelFile, name: str, tag: str, architecture: str) -> d
             "Entrypoint": command(model, name),
             "Env": [f"{key}={value}" for key, value in sorted(environment().items())],
             "ExposedPorts": {f"{PORT}/tcp": {}},
+            # Docker's, reserved in the OCI specification; nanoseconds.
+            "Healthcheck": {
+                "Test": ["CMD", *health_check()],
+                **{key: seconds * 10**9 for key, seconds in HEALTH_SECONDS.items()},
+            },
             "Labels": labels(model, name, tag),
             "StopSignal": "SIGTERM",
             "User": f"{base.USER}:{base.USER}",

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from amlrealtimeai.client.probe import answers
 from amlrealtimeai.containers.archive import verify_image
 from amlrealtimeai.containers.engine import LABEL, Engine, container_name, find_engine
 from amlrealtimeai.containers.image import PORT, ImageInfo
 from amlrealtimeai.containers.mounts import Mount, SecretFolder
 from amlrealtimeai.errors import ContainerError
+from amlrealtimeai.serving.health import answers
 
 _LOOPBACK = "127.0.0.1"
 _READY = re.compile(r"^ready on \S+:(\d+)\s*$", re.MULTILINE)

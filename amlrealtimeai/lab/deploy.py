@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from amlrealtimeai.client import ServiceClient, ServiceError
-from amlrealtimeai.client.probe import answers
 from amlrealtimeai.containers import ImageInfo, find_engine, run
 from amlrealtimeai.errors import ContainerError, DeploymentError
 from amlrealtimeai.lab.pictures import sample
+from amlrealtimeai.serving.health import answers
 
 _SIDE, _CHANNELS, _CLASSES = 224, (3, 32, 64, 128, 512), 10
 _START_SECONDS = 60.0

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from amlrealtimeai.client.probe import answers
 from amlrealtimeai.containers import Engine, SecretFolder, find_engine, run
 from amlrealtimeai.containers.mounts import SECRETS
 from amlrealtimeai.errors import ContainerError, DeploymentError, UnsupportedError
+from amlrealtimeai.serving.health import answers
 from amlrealtimeai.serving.ports.address import address_of
 from amlrealtimeai.store import Store
 from amlrealtimeai.store.locks import LifeLock, if_free

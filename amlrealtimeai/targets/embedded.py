@@ -12,8 +12,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from amlrealtimeai.client.probe import answers
 from amlrealtimeai.errors import DeploymentError
+from amlrealtimeai.serving.health import answers
 from amlrealtimeai.serving.ports.address import address_of
 from amlrealtimeai.store import Store
 from amlrealtimeai.store.locks import LifeLock

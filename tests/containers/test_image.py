@@ -105,6 +105,12 @@ def test_configuration_says_how_to_serve(image: ImageInfo, tiny_model: Path) -> 
     assert config["User"] == "10001:10001"
     assert config["ExposedPorts"] == {"50051/tcp": {}}
     assert config["StopSignal"] == "SIGTERM"
+    assert config["Healthcheck"] == {
+        "Test": ["CMD", "/usr/local/bin/python3", "-m", "amlrealtimeai.serving.health"],
+        "Interval": 30_000_000_000,
+        "StartPeriod": 10_000_000_000,
+        "Timeout": 5_000_000_000,
+    }
     assert "ORT_DISABLE_TELEMETRY=1" in config["Env"]
     assert config["Labels"]["amlrealtimeai.model.name"] == "tiny"
     digest = "sha256:" + hashlib.sha256(tiny_model.read_bytes()).hexdigest()

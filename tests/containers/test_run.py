@@ -221,6 +221,31 @@ def test_container_ends_with_the_process_that_started_it(image: ImageInfo) -> No
     assert not find_engine().succeeds("inspect", "--type", "container", container)
 
 
+@pytest.mark.parametrize("how", ["plain", "admin port", "TLS"])
+def test_health_check_asks_the_running_server(image: ImageInfo, tmp_path: Path, how: str) -> None:
+    arguments, secrets = {"plain": [], "admin port": ["--admin-port", "0"]}.get(how, []), None
+    if how == "TLS":
+        tls = development_certificate(["localhost"])
+        secrets = SecretFolder(tmp_path / "secrets")
+        secrets.write({"tls.crt": tls.certificate, "tls.key": tls.key})
+        arguments = ["--ssl-cert", "/run/secrets/tls.crt", "--ssl-key", "/run/secrets/tls.key"]
+    with run(image, arguments=arguments, secrets=secrets) as service:
+
+        def is_healthy() -> bool:
+            return service.engine.succeeds("healthcheck", "run", service.id)
+
+        eventually(is_healthy)
+        log = service.engine.call("inspect", "--format", "{{json .State.Health.Log}}", service.id)
+        asked = {"plain": f"gRPC health on port {service.port}", "TLS": f"TLS handshake on port {service.port}"}
+        assert f"healthy: {asked.get(how, '/readyz on port ')}" in log
+        service.engine.call("kill", "--signal", "STOP", service.id)
+        assert not is_healthy()
+        service.engine.call("kill", "--signal", "CONT", service.id)
+        eventually(is_healthy)
+    if secrets:
+        secrets.remove()
+
+
 def test_stop_reaches_the_server_which_ends_by_itself(image: ImageInfo) -> None:
     with run(image) as service:
         assert predict(service.address, COLOUR) == EXPECTED

@@ -12,6 +12,7 @@ from types import FrameType
 from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.command_line import stop_printing
 from amlrealtimeai.errors import ConfigError, MissingFileError
+from amlrealtimeai.serving import health
 from amlrealtimeai.serving.ports.tls import Tls, check_private
 from amlrealtimeai.serving.process import allocator
 from amlrealtimeai.serving.process.heartbeat import Heart
@@ -94,6 +95,10 @@ def _serve(options: argparse.Namespace) -> None:
     try:
         if options.port_file:
             _write_ports(options.port_file, server)
+        health.write_ports({
+            "host": server.host, "port": server.port, "secure": server.secure,
+            "admin_host": options.admin_host, "admin_port": server.admin_port,
+        })  # fmt: skip
         gc.collect()
         gc.freeze()  # what is here now stays; collections need not walk through it
         _say_ready(server)

@@ -1,0 +1,68 @@
+"""`python -m amlrealtimeai.serving.health` beside a running server."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from amlrealtimeai.serving import health
+from tests.serving.models import image_model
+from tests.serving.processes import service
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return image_model(tmp_path_factory.mktemp("model") / "means.accelonnx")
+
+
+def check(ports: Path, *options: str) -> tuple[int, str]:
+    command = [sys.executable, *options, "-m", "amlrealtimeai.serving.health"]
+    environment = {**os.environ, health.PORTS: str(ports)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_asks_the_admin_port_without_loading_libraries(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = tmp_path / "ports.json"
+    monkeypatch.setenv(health.PORTS, str(ports))
+    with service(model, "--port", "0", "--admin-port", "0") as running:
+        status, text = check(ports, "-X", "importtime")
+        assert status == 0 and "\nhealthy: /readyz on port " in f"\n{text}"
+        loaded = {line.rpartition("|")[2].strip() for line in text.splitlines()}
+        assert not loaded & {"grpc", "numpy", "h11", "prometheus_client"}
+        running.terminate()
+    status, text = check(ports)
+    assert status == 1 and text.startswith("unhealthy: /readyz on port ")
+
+
+def test_asks_the_port_of_a_server_that_listens_everywhere(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = tmp_path / "ports.json"
+    monkeypatch.setenv(health.PORTS, str(ports))
+    with service(model, "--host", "0.0.0.0", "--port", "0") as running:
+        assert check(ports) == (0, f"healthy: gRPC health on port {running.port}\n")
+        running.process.kill()
+        running.process.wait()
+        assert check(ports) == (1, f"unhealthy: gRPC health on port {running.port}\n")
+
+
+def test_server_without_a_place_for_its_ports_serves(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = tmp_path / "absent" / "ports.json"
+    monkeypatch.setenv(health.PORTS, str(ports))
+    with service(model, "--port", "0") as running:
+        assert health.answers("127.0.0.1", running.port, secure=False, seconds=10)
+        status, text = check(ports)
+    assert status == 1 and text.startswith("unhealthy: no server has written its ports")
+    ports.parent.mkdir()
+    for unusable in ("", "[]", "{}", '{"admin_port": "x", "admin_host": 1}'):
+        ports.write_text(unusable)
+        assert check(ports)[0] == 1
