@@ -18,6 +18,7 @@ _NO_ENGINE = (
     "no container engine is installed. Debian and Ubuntu: apt install podman runc; Fedora: dnf install podman; "
     "macOS and Windows: install Podman Desktop or Docker Desktop and start it. Then run this again."
 )
+_LOGGED = re.compile(r'time="[^"]*" level=\w+ msg=')  # for one, that health checks have no systemd to time them
 _SECONDS = 120.0
 _DAEMON_SECONDS = 10.0
 
@@ -37,7 +38,7 @@ class Engine:
         """Run one command and return what it printed. Raises ContainerError with the engine's own words."""
         done = self._run(arguments, timeout or self.patience)
         if done.returncode:
-            raise ContainerError(f"{self.name} {arguments[0]} failed: {done.stderr.strip()[-1000:]}")
+            raise ContainerError(f"{self.name} {arguments[0]} failed: {_cause(done.stderr)[-1000:]}")
         return done.stdout.strip()
 
     def succeeds(self, *arguments: str) -> bool:
@@ -163,6 +164,12 @@ def find_engine(name: str | None = None) -> Engine:
             "(or start Docker Desktop); or install podman, which needs no daemon: apt install podman runc"
         )
     raise ContainerError(f"{name} is not installed: apt install {name}" if name and (podman or docker) else _NO_ENGINE)
+
+
+def _cause(stderr: str) -> str:
+    """What an engine says of a failure, without its log of what else went on, unless that is all there is."""
+    lines = stderr.strip().splitlines()
+    return "\n".join([line for line in lines if not _LOGGED.match(line)] or lines)
 
 
 def _podman_options() -> Sequence[str]:

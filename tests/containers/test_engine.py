@@ -31,3 +31,23 @@ def test_an_engine_that_hangs_is_explained(hanging: Engine) -> None:
 def test_an_engine_that_was_removed_is_explained() -> None:
     with pytest.raises(ContainerError, match=r"/nowhere/docker cannot be run: No such file.*Install docker again"):
         Engine("docker", ("/nowhere/docker",)).succeeds("info")
+
+
+LOGGED = 'time="2026-11-25T13:58:49Z" level=error msg="Removing timer: unable to get systemd connection"'
+
+
+@pytest.mark.parametrize(
+    ("printed", "said"),
+    [
+        (f"{LOGGED}\nError: no such image\n{LOGGED}\n", "podman run failed: Error: no such image"),
+        (f"{LOGGED}\n", f"podman run failed: {LOGGED}"),
+        ("Error: one\nError: two\n", "podman run failed: Error: one\nError: two"),
+        ("", "podman run failed: "),
+    ],
+)
+def test_a_failure_is_the_cause_without_what_was_logged_beside_it(tmp_path: Path, printed: str, said: str) -> None:
+    (tmp_path / "stderr").write_text(printed)
+    command = ("sh", "-c", f"cat {tmp_path}/stderr >&2; exit 125")
+    with pytest.raises(ContainerError) as caught:
+        Engine("podman", command).call("run")
+    assert str(caught.value) == said
