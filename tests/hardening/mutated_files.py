@@ -1,4 +1,4 @@
-"""Model, program and converted files that somebody damaged, by chance or on purpose: a clear error, or the reference's bits.
+"""Model, program and converted files that somebody damaged by chance or on purpose: a clear error or the right bits.
 
     python -m tests.hardening.mutated_files [--count 20000] [--seed 0]
 
