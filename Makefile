@@ -7,7 +7,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # make setup WHEELHOUSE=folder installs from that folder and asks no network.
 FROM_FOLDER := $(if $(WHEELHOUSE),--no-index --find-links $(abspath $(WHEELHOUSE)))
 
-.PHONY: help setup quickstart lab release test test-authoring test-serving test-clients test-cluster check docs bench soak lock wheels wheelhouse clean
+.PHONY: help setup quickstart lab release test test-authoring test-serving test-browser test-clients test-cluster check docs bench soak lock wheels wheelhouse clean
 
 help:  ## what can be done here
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -30,7 +30,10 @@ test-authoring: .venv/ready-dev
 	$(BIN)/python -m pytest -p tests.notebooks.twice --nbval --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
 
 test-serving: .venv/ready-dev
-	$(BIN)/python -m pytest tests $(addprefix --ignore ,$(WITH_TENSORFLOW) tests/sample_clients tests/cluster)
+	$(BIN)/python -m pytest tests $(addprefix --ignore ,$(WITH_TENSORFLOW) tests/browser tests/sample_clients tests/cluster)
+
+test-browser: .venv/ready-dev  ## the lessons' widgets in headless Chromium; screenshots in build/screenshots
+	AMLREALTIMEAI_REQUIRE_CHROMIUM=1 $(BIN)/python -m pytest tests/browser
 
 test-clients: .venv/ready-dev  ## build the clients in Go, JavaScript and C#, and test them against running services
 	sample-clients/go/build.sh

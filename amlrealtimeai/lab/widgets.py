@@ -17,6 +17,7 @@ from amlrealtimeai.npu.program import Program
 _EXPONENT_BITS = 8
 _MOST_BITS = 7
 _CLIENTS = (1, 2, 4, 8, 16)
+_boxes: dict[str, tuple[Any, ...]] = {}  # by the cell that shows them
 
 
 def mantissas(values: Sequence[float]) -> str:
@@ -42,7 +43,7 @@ def mantissa_slider(values: Sequence[float]) -> Any:
 
     slider.observe(redraw, "value")
     redraw()
-    return ipywidgets.VBox([slider, shown])
+    return _in_this_cell(ipywidgets.VBox([slider, shown]))
 
 
 def threshold_slider(picture: Any, outputs: Sequence[np.ndarray]) -> Any:
@@ -61,12 +62,13 @@ def threshold_slider(picture: Any, outputs: Sequence[np.ndarray]) -> Any:
 
     def redraw(_: Any = None) -> None:
         found = ssdvgg.postprocess(outputs, select_threshold=select.value, nms_threshold=nms.value)
-        shown.value = f"{detection.draw(picture, *found)._repr_html_()}<br>{len(found[0])} boxes"
+        count = len(found[0])
+        shown.value = f"{detection.draw(picture, *found)._repr_html_()}<br>{count} box{'es' if count != 1 else ''}"
 
     for slider in (select, nms):
         slider.observe(redraw, "value")
     redraw()
-    return ipywidgets.VBox([select, nms, shown])
+    return _in_this_cell(ipywidgets.VBox([select, nms, shown]))
 
 
 def upload_and_score(client: Any) -> Any:
@@ -77,7 +79,9 @@ def upload_and_score(client: Any) -> Any:
     with extras_named():
         import ipywidgets
 
-    button = ipywidgets.FileUpload(accept="image/*", multiple=False, description="a picture of yours")
+    button = ipywidgets.FileUpload(
+        accept="image/*", multiple=False, description="a picture of yours", layout={"width": "auto"}
+    )
     shown = ipywidgets.HTML("It stays on this computer.")
 
     def score(change: dict[str, Any]) -> None:
@@ -89,9 +93,11 @@ def upload_and_score(client: Any) -> Any:
             shown.value = top(np.asarray(answer))._repr_html_()
         except Exception as error:  # whatever it is, the learner sees it below the button
             shown.value = _pre(error)
+        finally:
+            button.value = ()  # nothing is kept, and the same picture may be sent again
 
     button.observe(score, "value")
-    return ipywidgets.VBox([button, shown])
+    return _in_this_cell(ipywidgets.VBox([button, shown]))
 
 
 def chain(program: Program, number: int) -> str:
@@ -123,7 +129,7 @@ def program_explorer(program: Program) -> Any:
 
     slider.observe(redraw, "value")
     redraw()
-    return ipywidgets.VBox([slider, shown])
+    return _in_this_cell(ipywidgets.VBox([slider, shown]))
 
 
 def latency_against_clients(service: Any) -> Any:
@@ -153,7 +159,22 @@ def latency_against_clients(service: Any) -> Any:
             ask.disabled = False
 
     ask.on_click(measure)
-    return ipywidgets.VBox([clients, ask, shown])
+    return _in_this_cell(ipywidgets.VBox([clients, ask, shown]))
+
+
+def _in_this_cell(box: Any) -> Any:
+    """`box`, in place of the one that an earlier run of this cell made: ipywidgets would keep each until the end."""
+    from IPython import get_ipython
+
+    kernel = getattr(get_ipython(), "kernel", None)
+    cell = kernel.get_parent("shell").get("metadata", {}).get("cellId") if kernel else None
+    if cell:
+        for old in _boxes.pop(cell, ()):
+            for part in (old.layout, getattr(old, "style", None), old):
+                if part is not None:
+                    part.close()
+        _boxes[cell] = (box, *box.children)
+    return box
 
 
 def _pre(said: Any) -> str:

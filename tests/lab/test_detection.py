@@ -152,7 +152,7 @@ def test_thresholds_and_the_slider_say_the_same():
         ("0.50", "1", "1", "1", "0", "0"),
     ]
     select, nms, shown = lab.widgets.threshold_slider(GREY, outputs(*SEEN)).children
-    assert "1 boxes" in shown.value and "cat 90 %" in shown.value
+    assert shown.value.endswith("<br>1 box") and "cat 90 %" in shown.value
     select.value = 0.2
     assert "3 boxes" in shown.value and "dog 25 %" in shown.value
     nms.value = 0.9
