@@ -191,7 +191,7 @@ WHOLE = [
 ]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.data())
 def test_altered_files_are_decoded_or_refused(data: st.DataObject) -> None:
     altered = bytearray(data.draw(st.sampled_from(WHOLE)))

@@ -87,7 +87,7 @@ def small_network(rng, channels, outputs, size, kernel, stride, pad, dilation, s
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_small_network_in_any_format_has_the_bits_of_the_reference(data):
     draw = data.draw

@@ -82,7 +82,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, data):
             npu.load(path)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(choice=st.data())
 def test_a_changed_file_is_refused_or_means_the_same(tmp_path_factory, data, choice):
     """Some bytes of a zip say nothing (dates, attributes): a change there may load, as the very same program."""

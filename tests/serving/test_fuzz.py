@@ -18,7 +18,7 @@ JPEG = encode(picture(60, 40), "JPEG")
 PNG = encode(picture(30, 20), "PNG")
 GOOD = request_of("means", images=np.array([JPEG], object)).SerializeToString()
 EXPECTED_CODES = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"}
-FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

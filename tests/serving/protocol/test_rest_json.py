@@ -48,7 +48,7 @@ numbers = st.sampled_from([*INTEGERS, *FLOATS, "bool"]).flatmap(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(numbers, st.sampled_from([None, 0, 3]))
 def test_what_json_writes_comes_back(array: np.ndarray, indent: int | None) -> None:
     wanted = {"x": (array.dtype.name, array.ndim)}
@@ -65,7 +65,7 @@ plain = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(plain, st.sampled_from(["uint8", "float32", "bool"]))
 def test_only_regular_lists_of_the_right_values_are_read(value: Any, dtype: str) -> None:
     """Against a reference that is slow and obvious: NumPy's own array of the parsed JSON."""
@@ -83,7 +83,7 @@ def test_only_regular_lists_of_the_right_values_are_read(value: Any, dtype: str)
         refused({"inputs": {"x": value}}, x=(dtype, 2))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.text(alphabet='[],1-.eE"{}: \nNaInfitytrue', max_size=14))
 def test_what_is_no_json_is_no_array(text: str) -> None:
     body = b'{"inputs":' + text.encode() + b"}"
@@ -209,7 +209,7 @@ def test_requests_that_do_not_fit(body: bytes, said: str) -> None:
 # --- strings ---------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     hnp.arrays(object, hnp.array_shapes(max_dims=3, max_side=3), elements=st.text(max_size=8) | st.binary(max_size=8))
 )

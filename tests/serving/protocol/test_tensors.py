@@ -22,14 +22,14 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(arrays)
 def test_numbers_come_back_as_they_went(array: np.ndarray) -> None:
     wire = to_proto(array).SerializeToString()
     assert same(from_proto(TensorProto.FromString(wire)), array)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(arrays)
 def test_tensor_content_means_the_same(array: np.ndarray) -> None:
     proto = to_proto(array)
@@ -37,7 +37,7 @@ def test_tensor_content_means_the_same(array: np.ndarray) -> None:
     assert same(from_proto(bare), array)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.binary(max_size=20), max_size=6))
 def test_strings_come_back_as_they_went(strings: list[bytes]) -> None:
     array = np.empty(len(strings), object)
