@@ -59,6 +59,21 @@ def score(options: argparse.Namespace) -> None:
     print(f"{elapsed:.1f} ms ({parts})")
 
 
+def convert(options: argparse.Namespace) -> None:
+    """Convert an ONNX file for the NPU, with what the NPU cannot run left to the host; `serve` takes the result."""
+    from amlrealtimeai.convert import convert_onnx
+
+    report = convert_onnx(
+        options.model,
+        options.result,
+        name=Path(options.result).stem,
+        outputs_nodes=options.outputs,
+        fmt=options.format,
+        require_fpga=not options.host,
+    )
+    print(report)
+
+
 def inspect(options: argparse.Namespace) -> None:
     """Print an NPU program, or the program inside a converted model, chain by chain."""
     from amlrealtimeai import npu
@@ -104,6 +119,12 @@ def _parser() -> argparse.ArgumentParser:
     add(doctor)
     commands.add_parser("serve", help="Serve a converted model over gRPC (serve --help: its options).", add_help=False)
     _describe_score(add(score))
+    command = add(convert)
+    command.add_argument("model", help="an .onnx file, or a folder with one and its external data")
+    command.add_argument("result", help="the .accelonnx file to write")
+    command.add_argument("--outputs", metavar="NAME,...", help="values to end with instead of the model's outputs")
+    command.add_argument("--format", metavar="NAME", help="the NPU's number format, such as msfp16 (default: bw_cnn)")
+    command.add_argument("--host", action="store_true", help="also take a model of which the NPU can run nothing")
     command = add(inspect)
     command.add_argument("program", help="a .npu program or an .accelonnx model")
     command.add_argument("--timing", action="store_true", help="the modelled FPGA's cycles instead of the listing")

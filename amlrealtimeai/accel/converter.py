@@ -1,6 +1,8 @@
-"""AccelOnnxConverter: from a registered SavedModel to a converted model, in the background."""
+"""AccelOnnxConverter: from a registered SavedModel or ONNX model to a converted model, in the background."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from amlrealtimeai.core.arguments import known_keywords
 from amlrealtimeai.core.model import Model
@@ -49,7 +51,7 @@ class ConversionRequest:
 
 
 class AccelOnnxConverter:
-    """Converts registered TensorFlow models."""
+    """Converts registered models of TensorFlow and ONNX."""
 
     @staticmethod
     @known_keywords
@@ -67,39 +69,80 @@ class AccelOnnxConverter:
         outputs_nodes: a name, a comma-separated text, or a list. require_fpga_conversion=False lets a network that the
         NPU cannot run be served by the host. number_format (ours): name of an npu format, default the one of the graph.
         """
-        if isinstance(source_model, str):
-            which = {"id" if ":" in source_model else "name": source_model}
-            source_model = Model(workspace, **which)  # type: ignore[arg-type]
-        if source_model.is_converted:
-            raise InvalidInputError(f"the model {source_model.id!r} is a converted one already. Deploy it as it is.")
-        if not source_model.is_folder:
+        source = _to_convert(workspace, source_model)
+        if not source.is_folder:
             raise InvalidInputError(
-                f"the model {source_model.id!r} is the file {source_model.filename!r}; expected a SavedModel folder. "
-                "Register the folder: Model.register(workspace, model_path=folder, model_name=...)."
+                f"the model {source.id!r} is the file {source.filename!r}; expected a SavedModel folder. "
+                "Register the folder: Model.register(workspace, model_path=folder, model_name=...). "
+                "An ONNX file is converted by AccelOnnxConverter.convert_onnx_model(workspace, model)."
             )
 
-        def convert(progress: Progress) -> Model:
+        def convert(model: Path, path: Path, **options: Any) -> Any:
             from amlrealtimeai.convert import convert_saved_model
 
-            with workspace.store.blobs.temporary_folder() as folder:
-                path = folder / f"{source_model.name}.accelonnx"
-                report = convert_saved_model(
-                    source_model.kept_path(),
-                    input_node,
-                    outputs_nodes,
-                    path,
-                    name=source_model.name,
-                    fmt=number_format,
-                    require_fpga=require_fpga_conversion,
-                    progress=progress,
-                )
-                return Model.register(
-                    workspace,
-                    path,
-                    f"{source_model.name}.{source_model.version}.accelonnx",
-                    description=str(report),
-                    model_framework="AccelOnnx",
-                    parent_id=source_model.id,
-                )
+            return convert_saved_model(model, input_node, outputs_nodes, path, **options)
 
-        return ConversionRequest(Operation(f"convert {source_model.id}", convert), source_model)
+        return _request(workspace, source, convert, require_fpga_conversion, number_format)
+
+    @staticmethod
+    @known_keywords
+    def convert_onnx_model(
+        workspace: Workspace,
+        source_model: Model | str,
+        outputs_nodes: str | Sequence[str] | None = None,
+        require_fpga_conversion: bool = True,
+        number_format: str | None = None,
+    ) -> ConversionRequest:
+        """Convert a registered ONNX file, or a folder of one .onnx file and its external data (ours).
+
+        Inputs and outputs keep their names. What the NPU cannot run is left to the host, and the model's description
+        says what and why. outputs_nodes: names of values to end with instead of the model's outputs.
+        require_fpga_conversion=False lets a model of which the NPU can run nothing be served by the host.
+        number_format: name of an npu format, default "bw_cnn". Otherwise as convert_tf_model.
+        """
+        source = _to_convert(workspace, source_model)
+
+        def convert(model: Path, path: Path, **options: Any) -> Any:
+            from amlrealtimeai.convert import convert_onnx
+
+            return convert_onnx(model, path, outputs_nodes=outputs_nodes, **options)
+
+        return _request(workspace, source, convert, require_fpga_conversion, number_format)
+
+
+def _to_convert(workspace: Workspace, model: Model | str) -> Model:
+    """The registered model, which must not be a converted one."""
+    if isinstance(model, str):
+        which = {"id" if ":" in model else "name": model}
+        model = Model(workspace, **which)  # type: ignore[arg-type]
+    if model.is_converted:
+        raise InvalidInputError(f"the model {model.id!r} is a converted one already. Deploy it as it is.")
+    return model
+
+
+def _request(
+    workspace: Workspace, source: Model, convert: Callable[..., Any], require_fpga: bool, number_format: str | None
+) -> ConversionRequest:
+    """Begin `convert` and register what it writes."""
+
+    def run(progress: Progress) -> Model:
+        with workspace.store.blobs.temporary_folder() as folder:
+            path = folder / f"{source.name}.accelonnx"
+            report = convert(
+                source.kept_path(),
+                path,
+                name=source.name,
+                fmt=number_format,
+                require_fpga=require_fpga,
+                progress=progress,
+            )
+            return Model.register(
+                workspace,
+                path,
+                f"{source.name}.{source.version}.accelonnx",
+                description=str(report),
+                model_framework="AccelOnnx",
+                parent_id=source.id,
+            )
+
+    return ConversionRequest(Operation(f"convert {source.id}", run), source)

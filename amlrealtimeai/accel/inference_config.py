@@ -7,7 +7,10 @@ from amlrealtimeai.errors import InvalidInputError
 
 
 class AccelInferenceConfig:
-    """input_tensor and output_tensor are needed for a model that is not converted yet: those of the SavedModel."""
+    """input_tensor and output_tensor are needed for a SavedModel that is not converted yet; an ONNX model needs none.
+
+    output_tensor: for an ONNX model, the value to end with instead of its outputs.
+    """
 
     @known_keywords
     def __init__(
@@ -21,13 +24,17 @@ class AccelInferenceConfig:
         """`model` itself if it is a converted one, else its conversion (which takes a while)."""
         if model.is_converted:
             return model
-        if self.input_tensor is None or self.output_tensor is None:
-            raise InvalidInputError(
-                f"the model {model.id!r} has to be converted first. Name its tensors: "
-                "AccelInferenceConfig(input_tensor='Placeholder:0', output_tensor='classifier/...:0')."
-            )
         from amlrealtimeai.accel.converter import AccelOnnxConverter
 
-        request = AccelOnnxConverter.convert_tf_model(workspace, model, self.input_tensor, self.output_tensor)
+        if model.filename.endswith(".onnx"):
+            request = AccelOnnxConverter.convert_onnx_model(workspace, model, self.output_tensor)
+        elif self.input_tensor is None or self.output_tensor is None:
+            raise InvalidInputError(
+                f"the model {model.id!r} has to be converted first. Name its tensors: "
+                "AccelInferenceConfig(input_tensor='Placeholder:0', output_tensor='classifier/...:0'). "
+                "For a folder with an ONNX model: AccelOnnxConverter.convert_onnx_model(workspace, model)."
+            )
+        else:
+            request = AccelOnnxConverter.convert_tf_model(workspace, model, self.input_tensor, self.output_tensor)
         request.wait_for_completion()
         return request.result

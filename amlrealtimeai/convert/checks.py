@@ -1,8 +1,9 @@
-"""The comparison that ends every conversion: each stage on TensorFlow's own values, then the whole, end to end."""
+"""The comparison that ends every conversion: each stage on the framework's own values, then the whole, end to end."""
 
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,16 @@ from amlrealtimeai import npu
 from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.artifact.stages import Stage
 from amlrealtimeai.convert import to_onnx
-from amlrealtimeai.convert.graph import Graph
 from amlrealtimeai.convert.partition import Cut
-from amlrealtimeai.convert.quiet import tensorflow
 from amlrealtimeai.convert.report import Check
 from amlrealtimeai.convert.saved_model import SavedModel
+from amlrealtimeai.convert.source import Source
 from amlrealtimeai.errors import AmlRealtimeAiError, ConversionError
 
 _ADVICE = {
     "preprocess": "Images have to be decoded with dct_method='INTEGER_ACCURATE'; build the graph with "
     "amlrealtimeai.accel.models.utils.preprocess_array.",
     "npu": "Check that all weights were restored, and that the graph was quantised with the format in its note.",
-    "onnx": "Rewrite the stage with simpler TensorFlow ops.",
 }
 FINEST = "msfp16"
 HOST_BOUND = 1e-4
@@ -42,19 +41,15 @@ def sample_inputs(model: SavedModel, scale: float = 1.0) -> dict[str, np.ndarray
     return {tensor: _sample(model.graph, tensor, random, scale) for tensor in model.inputs}
 
 
-def _sample(graph: Graph, tensor: str, random: np.random.Generator, scale: float) -> np.ndarray:
-    dtype = graph.tensor(tensor).dtype.base_dtype
-    if dtype.name == "string":
+def _sample(graph: Source, tensor: str, random: np.random.Generator, scale: float) -> np.ndarray:
+    if graph.dtype(tensor) == "string":
         return np.array([_image(random, 320, 240, "JPEG"), _image(random, 250, 301, "PNG")], dtype=object)
-    known = graph.shape(tensor) or [2]
-    shape = [size or (64 if len(known) == 4 and axis in (1, 2) else 2) for axis, size in enumerate(known)]
+    shape = graph.sample_shape(tensor)
     if len(shape) == 4:
         values = np.stack([_pixels(random, shape[2], shape[1], shape[3]) for _ in range(shape[0])])
     else:
         values = random.uniform(0, 255, shape)
-    if not dtype.is_unsigned:
-        values = (values - 117.0) * scale
-    return values.astype(dtype.as_numpy_dtype)
+    return graph.sample(tensor, values, scale)
 
 
 def _pixels(random: np.random.Generator, width: int, height: int, channels: int = 3) -> np.ndarray:
@@ -73,116 +68,128 @@ def _image(random: np.random.Generator, width: int, height: int, kind: str) -> b
     return buffer.getvalue()
 
 
-def run_tensorflow(graph: Graph, feed: dict[str, np.ndarray], tensors: Sequence[str]) -> dict[str, np.ndarray]:
-    """TensorFlow's values of `tensors`; `feed` overrides tensors by name."""
-    fetch = [tensor for tensor in dict.fromkeys(tensors) if tensor not in feed]
-    try:
-        values = graph.run(fetch, feed)
-    except tensorflow().errors.OpError as error:
-        raise ConversionError(
-            f"TensorFlow itself cannot run the model on a sample input: {' '.join(str(error).split())[:400]}. "
-            "Expected a string input that holds an image, or numbers like pixels."
-        ) from error
-    return {**feed, **dict(zip(fetch, values, strict=True))}
-
-
 class _DecisionError(ConversionError):
     """Indices or other whole numbers differ: it may be a defect, or a draw that two libraries decide differently."""
 
 
 def check_converted(
-    model: SavedModel, reference: Graph, cuts: Sequence[Cut], converted: ConvertedModel, quantised: bool
+    model: SavedModel, reference: Source, cuts: Sequence[Cut], converted: ConvertedModel, quantised: bool
 ) -> list[Check]:
-    """Compare every stage and the whole with TensorFlow; ConversionError at the first that differs.
+    """Compare every stage and the whole with the framework; ConversionError at the first that differs.
 
     `reference` is the graph to equal; `quantised` tells that it rounds as the NPU does.
     """
+    comparison = _Comparison(reference, cuts, converted, quantised)
     try:
-        return _compare(sample_inputs(model), model, reference, cuts, converted, quantised)
+        return comparison.checks(sample_inputs(model), model)
     except _DecisionError:  # large numbers saturate a softmax, and what is 0 or nearly so is a draw
-        return _compare(sample_inputs(model, 1 / 64), model, reference, cuts, converted, quantised)
+        return comparison.checks(sample_inputs(model, 1 / 64), model)
 
 
-def _compare(
-    feed: dict[str, np.ndarray],
-    model: SavedModel,
-    reference: Graph,
-    cuts: Sequence[Cut],
-    converted: ConvertedModel,
-    quantised: bool,
-) -> list[Check]:
-    edges = [tensor for cut in cuts for tensor in (*cut.inputs, *cut.outputs)]
-    values = run_tensorflow(reference, feed, [*edges, *model.outputs])
-    checks: list[Check] = []
-    for cut, stage in zip(cuts, converted.stages, strict=True):
-        wires = stage.definition
-        answers = _run(cut, stage, {name: values[tensor] for name, tensor in wires.inputs.items()})
-        results = {tensor: answers[name] for name, tensor in wires.outputs.items()}
-        for tensor, result in results.items():
-            _require_like(cut, tensor, values[tensor], result)
-        if cut.kind == "npu" and not quantised:
-            checks += _check_unquantised(cut, values, results)
-        else:
-            checks += [_check_stage(cut, tensor, values[tensor], result) for tensor, result in results.items()]
-    answer = converted.predict(feed, list(converted.signature.outputs))
-    for alias, spec in converted.signature.outputs.items():
-        checks.append(_end_to_end(alias, values[spec.tensor], answer.outputs[alias]))
-    return checks
+@dataclass
+class _Comparison:
+    reference: Source
+    cuts: Sequence[Cut]
+    converted: ConvertedModel
+    quantised: bool
 
+    def checks(self, feed: dict[str, np.ndarray], model: SavedModel) -> list[Check]:
+        edges = [tensor for cut in self.cuts for tensor in (*cut.inputs, *cut.outputs)]
+        values = self.reference.values(feed, [*edges, *model.outputs])
+        checks: list[Check] = []
+        for cut, stage in zip(self.cuts, self.converted.stages, strict=True):
+            wires = stage.definition
+            answers = self._run(cut, stage, {name: values[tensor] for name, tensor in wires.inputs.items()})
+            results = {tensor: answers[name] for name, tensor in wires.outputs.items()}
+            for tensor, result in results.items():
+                self._require_like(cut, tensor, values[tensor], result)
+            if cut.kind == "npu" and not self.quantised:
+                checks += self._unquantised(cut, values, results)
+            else:
+                checks += [self._stage(cut, tensor, values[tensor], result) for tensor, result in results.items()]
+        answer = self.converted.predict(feed, list(self.converted.signature.outputs))
+        for alias, spec in self.converted.signature.outputs.items():
+            checks.append(self._end_to_end(alias, values[spec.tensor], answer.outputs[alias]))
+        return checks
 
-def _run(cut: Cut, stage: Stage, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    try:
-        return stage.run(inputs, list(stage.definition.outputs))
-    except AmlRealtimeAiError as error:
-        raise ConversionError(
-            f"the converted stage {cut.name!r} does not run where TensorFlow does: {error}. {_ADVICE[cut.kind]}"
-        ) from error
+    def _run(self, cut: Cut, stage: Stage, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        try:
+            return stage.run(inputs, list(stage.definition.outputs))
+        except AmlRealtimeAiError as error:
+            raise ConversionError(
+                f"the converted stage {cut.name!r} does not run where {self.reference.framework} does: {error}. "
+                f"{self._advice(cut)}"
+            ) from error
 
+    def _stage(self, cut: Cut, tensor: str, expected: np.ndarray, got: np.ndarray) -> Check:
+        bound = {"preprocess": 0.0, "npu": QUANTISED_BOUND, "onnx": HOST_BOUND}[cut.kind]
+        against = "the quantised graph" if cut.kind == "npu" else self.reference.framework
+        error = relative_error(expected, got)
+        if cut.kind == "onnx" and error > bound:
+            error = saturated_error(expected, got)
+        check = Check(_label(cut, tensor), against, error, bound, _LARGEST)
+        return self._require(check, cut, tensor, expected, got)
 
-def _check_stage(cut: Cut, tensor: str, expected: np.ndarray, got: np.ndarray) -> Check:
-    label = f"{cut.name} {tensor}" if len(cut.outputs) > 1 else cut.name
-    bound = {"preprocess": 0.0, "npu": QUANTISED_BOUND, "onnx": HOST_BOUND}[cut.kind]
-    against = "the quantised graph" if cut.kind == "npu" else "TensorFlow"
-    error = relative_error(expected, got)
-    if cut.kind == "onnx" and error > bound:
-        error = saturated_error(expected, got)
-    return _require(Check(label, against, error, bound, _LARGEST), cut, tensor, expected, got)
+    def _unquantised(self, cut: Cut, values: dict[str, np.ndarray], results: dict[str, np.ndarray]) -> list[Check]:
+        """Checks for an NPU stage that the framework computes in float only, so that no bits can be compared.
 
+        What the chosen format costs is for information: it is the user's choice. What has to hold: the ONNX that the
+        program was made from equals the framework, and the same program in the finest format is close (see
+        signal_bound).
+        """
+        feed = {tensor: values[tensor] for tensor in cut.inputs}
+        onnx_results = to_onnx.run(cut.details["onnx"], list(feed.values()), cut.outputs)
+        program = npu.compile(cut.details["onnx"], config=cut.details["config"], fmt=npu.formats[FINEST])
+        fine = npu.Native(program).run(next(iter(feed.values())))
+        checks = []
+        for tensor in cut.outputs:
+            label, expected = _label(cut, tensor), values[tensor]
+            error = relative_error(expected[:1], onnx_results[tensor])
+            float_check = Check(f"{label} before quantising", self.reference.framework, error, HOST_BOUND, _LARGEST)
+            checks.append(self._require(float_check, cut, tensor, expected[:1], onnx_results[tensor]))
+            fine_check = Check(
+                f"{label} in {FINEST}",
+                _FLOAT,
+                signal_to_noise(expected, fine[tensor]),
+                signal_bound(cut.details["depth"]),
+                "dB",
+            )
+            checks.append(self._require(fine_check, cut, tensor, expected, fine[tensor]))
+            name = cut.details["format"].name or "its format"
+            checks.append(Check(f"{label} in {name}", _FLOAT, signal_to_noise(expected, results[tensor]), None, "dB"))
+        return checks
 
-def _check_unquantised(cut: Cut, values: dict[str, np.ndarray], results: dict[str, np.ndarray]) -> list[Check]:
-    """Checks for an NPU stage that TensorFlow computes in float only, so that no bits can be compared.
+    def _end_to_end(self, alias: str, expected: np.ndarray, got: np.ndarray) -> Check:
+        framework = self.reference.framework
+        if got.shape != expected.shape:
+            raise ConversionError(
+                f"output {alias!r}: expected the shape {expected.shape} of {framework}, got {got.shape}"
+            )
+        return Check(f"output {alias}", f"{framework}, end to end", relative_error(expected, got), None, _LARGEST)
 
-    What the chosen format costs is for information: it is the user's choice. What has to hold: the ONNX that the
-    program was made from equals TensorFlow, and the same program in the finest format is close (see signal_bound).
-    """
-    feed = {tensor: values[tensor] for tensor in cut.inputs}
-    onnx_results = to_onnx.run(cut.details["onnx"], list(feed.values()), cut.outputs)
-    program = npu.compile(cut.details["onnx"], config=cut.details["config"], fmt=npu.formats[FINEST])
-    fine = npu.Native(program).run(next(iter(feed.values())))
-    checks = []
-    for tensor in cut.outputs:
-        label = f"{cut.name} {tensor}" if len(cut.outputs) > 1 else cut.name
-        expected = values[tensor]
-        error = relative_error(expected[:1], onnx_results[tensor])
-        float_check = Check(f"{label} before quantising", "TensorFlow", error, HOST_BOUND, _LARGEST)
-        checks.append(_require(float_check, cut, tensor, expected[:1], onnx_results[tensor]))
-        fine_check = Check(
-            f"{label} in {FINEST}",
-            _FLOAT,
-            signal_to_noise(expected, fine[tensor]),
-            signal_bound(cut.details["depth"]),
-            "dB",
+    def _require_like(self, cut: Cut, tensor: str, expected: np.ndarray, got: np.ndarray) -> None:
+        if got.shape != expected.shape or got.dtype.kind != expected.dtype.kind:
+            raise ConversionError(
+                f"the converted stage {cut.name!r} differs from {self.reference.framework} at {tensor}: expected "
+                f"{expected.dtype} {list(expected.shape)}, got {got.dtype} {list(got.shape)}. "
+                "This is a defect of the converter; please report it with the model."
+            )
+
+    def _require(self, check: Check, cut: Cut, tensor: str, expected: np.ndarray, got: np.ndarray) -> Check:
+        if check.passed:
+            return check
+        kind = ConversionError if expected.dtype.kind == "f" else _DecisionError
+        raise kind(
+            f"the converted stage {cut.name!r} differs from {self.reference.framework} at {tensor}: {check}. "
+            f"{_worst(expected, got)} No file was written. {self._advice(cut)}"
         )
-        checks.append(_require(fine_check, cut, tensor, expected, fine[tensor]))
-        name = cut.details["format"].name or "its format"
-        checks.append(Check(f"{label} in {name}", _FLOAT, signal_to_noise(expected, results[tensor]), None, "dB"))
-    return checks
+
+    def _advice(self, cut: Cut) -> str:
+        return _ADVICE.get(cut.kind, self.reference.advice)
 
 
-def _end_to_end(alias: str, expected: np.ndarray, got: np.ndarray) -> Check:
-    if got.shape != expected.shape:
-        raise ConversionError(f"output {alias!r}: expected the shape {expected.shape} of TensorFlow, got {got.shape}")
-    return Check(f"output {alias}", "TensorFlow, end to end", relative_error(expected, got), None, _LARGEST)
+def _label(cut: Cut, tensor: str) -> str:
+    return f"{cut.name} {tensor}" if len(cut.outputs) > 1 else cut.name
 
 
 def relative_error(expected: np.ndarray, got: np.ndarray) -> float:
@@ -224,25 +231,6 @@ def signal_bound(depth: int) -> float:
     lies between; noise of deeper networks adds up in energy.
     """
     return 26.0 - 10 * math.log10(max(depth, 53) / 53)
-
-
-def _require_like(cut: Cut, tensor: str, expected: np.ndarray, got: np.ndarray) -> None:
-    if got.shape != expected.shape or got.dtype.kind != expected.dtype.kind:
-        raise ConversionError(
-            f"the converted stage {cut.name!r} differs from TensorFlow at {tensor}: expected {expected.dtype} "
-            f"{list(expected.shape)}, got {got.dtype} {list(got.shape)}. "
-            "This is a defect of the converter; please report it with the SavedModel."
-        )
-
-
-def _require(check: Check, cut: Cut, tensor: str, expected: np.ndarray, got: np.ndarray) -> Check:
-    if check.passed:
-        return check
-    kind = ConversionError if expected.dtype.kind == "f" else _DecisionError
-    raise kind(
-        f"the converted stage {cut.name!r} differs from TensorFlow at {tensor}: {check}. {_worst(expected, got)} "
-        f"No file was written. {_ADVICE[cut.kind]}"
-    )
 
 
 def _worst(expected: np.ndarray, got: np.ndarray) -> str:

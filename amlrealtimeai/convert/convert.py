@@ -1,4 +1,4 @@
-"""SavedModel -> converted model: load, cut, convert every stage, write, compare with TensorFlow."""
+"""SavedModel -> converted model: load, cut, convert every stage, write, compare with the framework."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,15 +10,16 @@ import amlrealtimeai
 from amlrealtimeai import npu
 from amlrealtimeai.artifact.converted import ConvertedModel, write_converted
 from amlrealtimeai.artifact.definition import FORMAT, FORMAT_VERSION
-from amlrealtimeai.convert import partition, to_onnx
+from amlrealtimeai.convert import partition
 from amlrealtimeai.convert.checks import check_converted
 from amlrealtimeai.convert.failures import own_errors
 from amlrealtimeai.convert.folders import work_folder
-from amlrealtimeai.convert.graph import Graph, drop_quantisers, is_quantiser
+from amlrealtimeai.convert.graph import is_quantiser
 from amlrealtimeai.convert.partition import Cut
 from amlrealtimeai.convert.quiet import quiet
 from amlrealtimeai.convert.report import Check, ConversionReport, StageReport
 from amlrealtimeai.convert.saved_model import SavedModel, load
+from amlrealtimeai.convert.source import Source
 from amlrealtimeai.errors import AmlRealtimeAiError, ConversionError, InvalidInputError
 from amlrealtimeai.npu.formats import BlockFormat, as_format
 from amlrealtimeai.store.failures import disk
@@ -39,7 +40,7 @@ _Made = tuple[dict[str, Any], bytes | Path | None, str]  # a stage's definition,
 
 
 @dataclass
-class _Steps:
+class Steps:
     """Tells `progress` where the conversion is, and keeps the time of every step."""
 
     progress: Progress | None
@@ -91,12 +92,14 @@ def convert_saved_model(
     InvalidInputError (arguments) or ConversionError (an op that cannot be converted, a result that differs).
     The caller's default graph, sessions and Keras state are not touched.
     """
-    steps = _Steps(progress)
+    steps = Steps(progress)
     chosen = None if fmt is None else as_format(fmt)
-    target = _checked_target(out_path)
+    target = checked_target(out_path)
     with quiet(), own_errors(steps.current):
         steps.begin("load", 0.0)
-        return _convert(load(model_dir, input_node, outputs_nodes), target, name, config, chosen, require_fpga, steps)
+        return convert_model(
+            load(model_dir, input_node, outputs_nodes), target, name, config, chosen, require_fpga, steps
+        )
 
 
 def convert_frozen(model: SavedModel, out_path: str | Path, *, name: str, on_npu: bool) -> ConversionReport:
@@ -104,24 +107,25 @@ def convert_frozen(model: SavedModel, out_path: str | Path, *, name: str, on_npu
 
     on_npu: True for a featurizer, which has to run on the NPU; False for what is to run on the host whatever it is.
     """
-    steps = _Steps(None)
+    steps = Steps(None)
     with quiet(), own_errors(steps.current):
-        return _convert(model, _checked_target(out_path), name, "bw_a10", None, on_npu, steps, host_only=not on_npu)
+        return convert_model(model, checked_target(out_path), name, "bw_a10", None, on_npu, steps, host_only=not on_npu)
 
 
-def _convert(
+def convert_model(
     model: SavedModel,
     target: Path,
     name: str,
     config: str,
     chosen: BlockFormat | None,
     require_fpga: bool,
-    steps: _Steps,
+    steps: Steps,
     host_only: bool = False,
 ) -> ConversionReport:
+    """Cut, convert, write and compare a model that is loaded."""
     if config not in npu.configs:
         raise InvalidInputError(f"unknown NPU configuration {config!r}; presets: {', '.join(npu.configs)}")
-    float_graph, _ = drop_quantisers(model.graph, model.outputs)
+    float_graph = model.graph.float_graph(model.outputs)
     with disk(target.parent), work_folder(target) as folder:
         job = _Job(model, float_graph, name, config, chosen, steps, folder / target.name)
         steps.begin("plan", 0.1)
@@ -147,6 +151,7 @@ def _convert(
         listing_head=next((cut.details["listing"] for cut in plan.cuts if cut.kind == "npu"), ""),
         steps=times,
         blocked=tuple(plan.blocked),
+        framework=model.graph.framework,
     )
 
 
@@ -155,15 +160,15 @@ class _Job:
     """One model on its way into the file `path`; other files are made beside it."""
 
     model: SavedModel
-    float_graph: Graph
+    float_graph: Source
     name: str
     config: str
     chosen: BlockFormat | None
-    steps: _Steps
+    steps: Steps
     path: Path
 
     def make(self, cuts: list[Cut]) -> tuple[list[_Stage], list[Check]]:
-        """Convert every stage, write the file, and compare it with TensorFlow."""
+        """Convert every stage, write the file, and compare it with the framework."""
         quantised = _choose_formats(cuts, self.config, self.chosen) and not _rounds_on_host(self.model.graph, cuts)
         stages = [self._convert(index, cuts) for index in range(len(cuts))]
         for cut in cuts if quantised else ():
@@ -191,7 +196,7 @@ class _Job:
         return {**wires, "parameters": dict(cut.details)}, None, "decode, resize, centre"
 
     def _host_stage(self, cut: Cut) -> _Made:
-        data, inputs = to_onnx.convert_host(self.float_graph, cut.name, cut.inputs, cut.outputs)
+        data, inputs = self.float_graph.host_part(cut.name, cut.inputs, cut.outputs)
         outputs = {tensor: tensor for tensor in cut.outputs}
         return {"file": f"{cut.name}.onnx", "inputs": inputs, "outputs": outputs}, data, "ONNX, float32"
 
@@ -218,10 +223,13 @@ class _Job:
         return definition, path, f"{len(program.chains)} chains, {fmt.name or fmt}"
 
 
-def _checked_target(out_path: str | Path) -> Path:
+def checked_target(out_path: str | Path) -> Path:
+    """The path of the file to be, whose folder has to exist."""
     target = Path(out_path)
     if not target.parent.is_dir():
         raise InvalidInputError(f"expected an existing folder for {target.name}, got {target.parent}; make it first")
+    if target.is_dir():
+        raise InvalidInputError(f"expected the path of a file to write, but {target} is a folder")
     return target
 
 
@@ -247,7 +255,7 @@ def _preset(fmt: BlockFormat) -> BlockFormat:
     return next((preset for preset in npu.formats.values() if _numbers(preset) == _numbers(fmt)), fmt)
 
 
-def _rounds_on_host(graph: Graph, cuts: list[Cut]) -> bool:
+def _rounds_on_host(graph: Source, cuts: list[Cut]) -> bool:
     """Whether a part of the quantised graph that the host runs, in float32, holds quantisers."""
     return any(
         is_quantiser(name)
@@ -257,7 +265,7 @@ def _rounds_on_host(graph: Graph, cuts: list[Cut]) -> bool:
     )
 
 
-def _static(graph: Graph, tensor: str) -> tuple[int | None, ...] | None:
+def _static(graph: Source, tensor: str) -> tuple[int | None, ...] | None:
     shape = graph.shape(tensor)
     return None if shape is None else tuple(shape)
 
@@ -283,9 +291,9 @@ def _output_alias(model: SavedModel, tensor: str) -> str:
     return model.output_aliases.get(tensor) or ("output_alias" if len(model.outputs) == 1 else tensor)
 
 
-def _spec(graph: Graph, tensor: str) -> dict[str, Any]:
+def _spec(graph: Source, tensor: str) -> dict[str, Any]:
     shape = graph.shape(tensor)
-    dtype = graph.tensor(tensor).dtype.base_dtype.name
+    dtype = graph.dtype(tensor)
     if shape is None and dtype == "string":
         shape = [None]  # tf.placeholder(tf.string), as the original notebooks write it: a batch of images
     if shape is None:

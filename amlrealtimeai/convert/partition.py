@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from amlrealtimeai.convert import to_onnx
-from amlrealtimeai.convert.graph import Graph, node_name
-from amlrealtimeai.convert.parts import Part, blocked_nodes, find_parts, refuse_training
+from amlrealtimeai.convert.parts import Part, blocked_nodes, find_parts
 from amlrealtimeai.convert.report import Blocked
 from amlrealtimeai.convert.saved_model import SavedModel
+from amlrealtimeai.convert.source import Source
 from amlrealtimeai.errors import ConversionError
 
 _SHOWN = 20
@@ -34,14 +33,14 @@ class Plan:
     blocked: list[Blocked]
 
 
-def plan_stages(model: SavedModel, float_graph: Graph, require_fpga: bool) -> Plan:
+def plan_stages(model: SavedModel, float_graph: Source, require_fpga: bool) -> Plan:
     """Cut the path from the model's inputs to its outputs into stages.
 
     `float_graph` is the model's graph without quantisers. What its author noted as a featurizer is for the NPU; where
     nothing is noted, what parts.find_parts finds. Raises ConversionError, if `require_fpga` is set, when a featurizer
     cannot run whole on the NPU, or nothing can.
     """
-    needed = {*model.graph.ancestors(model.outputs, stop=model.inputs), *map(node_name, model.inputs)}
+    needed = {*model.graph.ancestors(model.outputs, stop=model.inputs), *map(model.graph.maker, model.inputs)}
     special = _preprocess_cuts(model, needed)
     given = [*model.inputs, *(tensor for cut in special for tensor in cut.outputs)]
     noted = _noted(model, needed)
@@ -60,7 +59,7 @@ def plan_stages(model: SavedModel, float_graph: Graph, require_fpga: bool) -> Pl
 
 def plan_host(model: SavedModel, reason: str = "") -> Plan:
     """The same with everything behind the preprocessing on the host, for that reason if there is one."""
-    needed = {*model.graph.ancestors(model.outputs, stop=model.inputs), *map(node_name, model.inputs)}
+    needed = {*model.graph.ancestors(model.outputs, stop=model.inputs), *map(model.graph.maker, model.inputs)}
     return Plan(_join(model, _preprocess_cuts(model, needed)), [Blocked("", "", reason, "")] if reason else [])
 
 
@@ -68,7 +67,7 @@ def _preprocess_cuts(model: SavedModel, needed: set[str]) -> list[Cut]:
     cuts: dict[str, Cut] = {}
     for note in model.preprocess:
         source, target = note["input"], note["output"]
-        if node_name(target) in needed and node_name(source) in needed:
+        if model.graph.maker(target) in needed and model.graph.maker(source) in needed:
             parameters = {k: v for k, v in note.items() if k not in ("input", "output")}
             cuts[target] = Cut("preprocess", "preprocess", [source], [target], parameters)
     return list(cuts.values())
@@ -78,13 +77,13 @@ def _noted(model: SavedModel, needed: set[str]) -> list[dict[str, Any]]:
     """The notes of the featurizers that the outputs need, with those of their outputs that are needed."""
     notes: dict[tuple[str, ...], dict[str, Any]] = {}
     for note in model.featurizers:
-        outputs = [tensor for tensor in note["outputs"] if node_name(tensor) in needed]
-        if outputs and all(node_name(tensor) in needed for tensor in note["inputs"]):
+        outputs = [tensor for tensor in note["outputs"] if model.graph.maker(tensor) in needed]
+        if outputs and all(model.graph.maker(tensor) in needed for tensor in note["inputs"]):
             notes[tuple(outputs)] = {**note, "outputs": outputs}
     return list(notes.values())
 
 
-def _featurizer_cuts(graph: Graph, note: dict[str, Any], require_fpga: bool) -> tuple[list[Cut], list[Blocked]]:
+def _featurizer_cuts(graph: Source, note: dict[str, Any], require_fpga: bool) -> tuple[list[Cut], list[Blocked]]:
     """One cut for a featurizer that the NPU can run whole; the parts of one that it cannot, if they will do."""
     inputs, outputs = list(note["inputs"]), note["outputs"]
     names = graph.ancestors(outputs, stop=inputs)
@@ -105,18 +104,18 @@ def _featurizer_cuts(graph: Graph, note: dict[str, Any], require_fpga: bool) -> 
     ], reasons or blocked
 
 
-def _ask(graph: Graph, names: Sequence[str], inputs: list[str], outputs: list[str]) -> tuple[Any, list[Blocked]]:
+def _ask(graph: Source, names: Sequence[str], inputs: list[str], outputs: list[str]) -> tuple[Any, list[Blocked]]:
     """The featurizer's ONNX, and what the compiler refuses of it."""
     constant = graph.constants(names)
     varying = [name for name in names if name not in constant]
     for name in varying:
-        if reason := refuse_training(graph, name):
+        if reason := graph.refusal(name):
             raise ConversionError(f"the batch normalisation {name!r} ({graph.nodes[name].op}) {reason}")
-    model = to_onnx.convert_featurizer(graph, inputs, outputs)
+    model = graph.npu_part(inputs, outputs)
     return model, blocked_nodes(graph, varying, inputs[0], model)
 
 
-def _require_own_input(graph: Graph, names: Sequence[str], inputs: list[str], outputs: list[str]) -> None:
+def _require_own_input(graph: Source, names: Sequence[str], inputs: list[str], outputs: list[str]) -> None:
     for name in names:
         if graph.nodes[name].op.startswith("Placeholder"):
             raise ConversionError(
@@ -156,7 +155,7 @@ def _listed(blocked: Sequence[Blocked]) -> str:
     return lines[0] if len(lines) == 1 else "\n  ".join((f"{len(blocked)} nodes.", *lines))
 
 
-def _ordered(graph: Graph, cuts: list[Cut]) -> list[Cut]:
+def _ordered(graph: Source, cuts: list[Cut]) -> list[Cut]:
     """Cuts so that one which feeds another comes first."""
     # of the inputs: a cut's other outputs may lie deeper than all of the cut that it feeds
     depth = {id(cut): len(graph.ancestors(cut.inputs)) for cut in cuts}
@@ -178,13 +177,13 @@ def _join(model: SavedModel, special: list[Cut]) -> list[Cut]:
     return stages
 
 
-def _bridge(graph: Graph, stages: list[Cut], available: list[str], needed: list[str], name: str) -> None:
+def _bridge(graph: Source, stages: list[Cut], available: list[str], needed: list[str], name: str) -> None:
     missing = [tensor for tensor in needed if tensor not in available]
     if not missing:
         return
     names = set(graph.ancestors(missing, stop=available))
     readers = graph.consumers(names)
-    sources = [t for t in available if t in readers]
+    sources = [t for t in available if t in readers] or available[:1]  # of constants alone: a stage has an input
     stages.append(Cut("onnx", _unused(name, stages), sources, missing, {}))
     available.extend(missing)
 

@@ -4,35 +4,27 @@ The compiler alone says what the NPU can run. A part
 - starts at one float image tensor of fixed size and holds all that the compiler takes of what depends on it alone;
 - contains a convolution, and ends behind the last one where data is only moved (Reshape, Squeeze, ...) or a dense layer
   begins: classifiers stay in float32 on the host;
-- is cut at tensors of TensorFlow, so that its results can be compared with TensorFlow's;
+- is cut at tensors of the source, so that its results can be compared with the framework's own;
 - does at least a twentieth of the network's multiplications, or is the largest: handing data over costs as well.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from amlrealtimeai import npu
-from amlrealtimeai.convert import to_onnx
-from amlrealtimeai.convert.graph import LOOP_OPS, Graph, node_name
+from amlrealtimeai.convert.graph import LOOP_OPS
 from amlrealtimeai.convert.report import Blocked
+from amlrealtimeai.convert.source import Source
 from amlrealtimeai.errors import ConversionError
 
 _SHARE = 0.05
-_CONVOLUTION = re.compile(r"(DepthwiseConv2dNative|Conv2D\w*)")
-# behind the last convolution, these begin the classifier
-_CLASSIFIER = re.compile(
-    r"Reshape|Squeeze|ExpandDims|Transpose|Shape|StridedSlice|Slice|Pack|Unpack|Gather\w*|(Batch)?MatMul(V2)?|Cast"
-)
-_NUMBERED = re.compile(r"__\d+$")  # how tf2onnx makes names of its own
+_MOST = 0.5
 
 
 @dataclass
 class Part:
-    """A region for the NPU: its TensorFlow nodes, the tensors at its edges, and the ONNX that npu.compile takes."""
+    """A region for the NPU: its nodes, the tensors at its edges, and the ONNX that npu.compile takes."""
 
     nodes: list[str]
     inputs: list[str]
@@ -41,7 +33,7 @@ class Part:
 
 
 def find_parts(
-    graph: Graph, given: Sequence[str], outputs: Sequence[str], inside: set[str] | None = None
+    graph: Source, given: Sequence[str], outputs: Sequence[str], inside: set[str] | None = None
 ) -> tuple[list[Part], list[Blocked]]:
     """The parts between `given` and `outputs` in the order they run, and the nodes that keep others from the NPU.
 
@@ -51,58 +43,31 @@ def find_parts(
     return search.parts(), list(search.blocked.values())
 
 
-def refuse_training(graph: Graph, name: str) -> str | None:
-    """Why a batch normalisation cannot run on the NPU; None when it can, and for other nodes."""
-    node = graph.nodes[name]
-    if node.op.startswith("FusedBatchNorm") and node.attr["is_training"].b:
-        return (
-            "is in training mode, so it has no fixed scale; expected inference mode. Build the graph for export "
-            "with import_graph_def(..., is_training=False)."
-        )
-    return None
-
-
-def blocked_nodes(graph: Graph, nodes: Sequence[str], start: str, model: Any) -> list[Blocked]:
-    """The compiler's blockers of `model`, which was made of `nodes`, as nodes of TensorFlow."""
+def blocked_nodes(graph: Source, nodes: Sequence[str], start: str, model: Any) -> list[Blocked]:
+    """The compiler's blockers of `model`, which was made of `nodes`, as nodes of the source."""
     found: dict[str, Blocked] = {}
     for blocker in npu.blockers(model):
-        name = _origin(blocker.node, set(nodes), model)
+        name = graph.origin(blocker.node, set(nodes), model)
         text = f"{blocker.reason}; supported: {blocker.supported}"
         found.setdefault(name, Blocked(name, graph.nodes[name].op, text, _cut_before(graph, name, start)))
     return list(found.values())
 
 
-def _origin(node: str, nodes: set[str], model: Any) -> str:
-    """The TensorFlow node that an ONNX node was made of: by its name, else the next one that a result leads to."""
-    if (name := _NUMBERED.sub("", node)) in nodes:
-        return name
-    readers: dict[str, list[Any]] = {}
-    for other in model.graph.node:
-        for value in other.input:
-            readers.setdefault(value, []).append(other)
-    values = [v for n in model.graph.node if n.name == node or node in n.output for v in n.output]
-    for value in values:  # grows: nearest first
-        if node_name(value) in nodes:
-            return node_name(value)
-        values += [v for reader in readers.get(value, ()) for v in reader.output if v not in values]
-    raise ConversionError(f"tf2onnx made a node {node!r} that leads to no TensorFlow node; please report this model")
-
-
-def _cut_before(graph: Graph, name: str, start: str) -> str:
+def _cut_before(graph: Source, name: str, start: str) -> str:
     """The tensor that `name` reads: what an export would end with to leave `name` out."""
-    names = graph.ancestors([f"{name}:0"], stop=[start])
+    names = graph.ancestors(graph.results(name), stop=[start])
     constant = graph.constants(names)
-    varying = [tensor for tensor in graph.inputs(graph.nodes[name]) if node_name(tensor) not in constant]
-    numbers = [tensor for tensor in varying if graph.tensor(tensor).dtype.is_floating]  # not sizes, nor indices
+    varying = [tensor for tensor in graph.inputs(graph.nodes[name]) if graph.maker(tensor) not in constant]
+    numbers = [tensor for tensor in varying if "float" in graph.dtype(tensor)]  # not sizes, nor indices
     return graph.resolve((numbers or varying or [start])[0], stop=[start])
 
 
 class _Search:
-    def __init__(self, graph: Graph, given: Sequence[str], outputs: Sequence[str], inside: set[str] | None) -> None:
+    def __init__(self, graph: Source, given: Sequence[str], outputs: Sequence[str], inside: set[str] | None) -> None:
         self.graph, self.given, self.wanted = graph, list(given), list(outputs)
         path = graph.ancestors(outputs, stop=given)
         self.constant = graph.constants(path)
-        makers = {node_name(tensor) for tensor in given}
+        makers = {graph.maker(tensor) for tensor in given}
         self.varying = [name for name in path if name not in self.constant and name not in makers]
         flow = self._in_control_flow()
         self.free = {n for n in self.varying if n not in flow and (inside is None or n in inside)}
@@ -115,7 +80,7 @@ class _Search:
         found: list[Part] = []
         tried: set[str] = set()
         for seed in self.varying:
-            if seed in self.free and _CONVOLUTION.fullmatch(self.graph.nodes[seed].op):
+            if seed in self.free and self.graph.is_convolution(seed):
                 while seed not in self.placed | set(self.blocked) and (start := self._start(seed)) is not None:
                     part = self._part(start, seed)
                     if part is not None and seed in part.nodes:
@@ -128,21 +93,21 @@ class _Search:
 
     def _sources(self, name: str) -> list[str]:
         """What the node reads that depends on the inputs."""
-        return [t for t in self.graph.inputs(self.graph.nodes[name]) if node_name(t) not in self.constant]
+        return [t for t in self.graph.inputs(self.graph.nodes[name]) if self.graph.maker(t) not in self.constant]
 
     def _in_control_flow(self) -> set[str]:
         """Nodes in loops and in the branches of conditionals: they run only sometimes, or more than once."""
         depth: dict[str, int] = {}
         for name in self.varying:
             node = self.graph.nodes[name]
-            deepest = max((depth.get(node_name(source), 0) for source in self._sources(name)), default=0)
+            deepest = max((depth.get(self.graph.maker(source), 0) for source in self._sources(name)), default=0)
             opens = node.op in ("Switch", "Enter")
             closes = node.op == "Exit" or (node.op == "Merge" and not self._is_loop_head(node))
             depth[name] = deepest + opens - closes
         return {n for n, level in depth.items() if level > 0 or self.graph.nodes[n].op in {*LOOP_OPS, "Merge"}}
 
     def _is_loop_head(self, node: Any) -> bool:
-        return any(self.graph.nodes[node_name(t)].op == "NextIteration" for t in self.graph.inputs(node))
+        return any(self.graph.nodes[self.graph.maker(t)].op == "NextIteration" for t in self.graph.inputs(node))
 
     def _start(self, seed: str) -> str | None:
         """The image tensor farthest before `seed` that alone leads to it, as far as nothing is known to stop."""
@@ -153,11 +118,11 @@ class _Search:
         while len(sources := list(dict.fromkeys(self._sources(name)))) == 1:
             tensor = self.graph.resolve(sources[0], stop=self.given)
             try:
-                to_onnx.image_shape(self.graph, tensor)
+                self.graph.image_shape(tensor)
                 possible.append(tensor)
             except ConversionError as error:
                 reason = reason or str(error)
-            name = node_name(tensor)
+            name = self.graph.maker(tensor)
             if tensor in self.given or name not in self.free - self.placed - set(self.blocked) or self._refusal(name):
                 break
         if not possible:
@@ -167,7 +132,7 @@ class _Search:
 
     def _refusal(self, name: str) -> bool:
         """Whether the node is one that cannot even be asked about; it is noted."""
-        reason = refuse_training(self.graph, name)
+        reason = self.graph.refusal(name)
         if reason:
             self._block(name, f"it {reason}", name)
         return reason is not None
@@ -182,7 +147,7 @@ class _Search:
             ends = self._ends(nodes, start)
             refused = len(self.blocked)
             try:
-                model = to_onnx.convert_featurizer(self.graph, [start], ends)
+                model = self.graph.npu_part([start], ends)
                 found = blocked_nodes(self.graph, nodes, start, model)
                 # the layout behind what reads the start and is refused, or reshapes it, is a guess: ask from there
                 nearest = [self.graph.resolve(tensor, stop=self.given) for tensor in self._sources(seed)]
@@ -210,18 +175,20 @@ class _Search:
             if name not in self.free or name in self.placed or name in self.blocked or self._refusal(name):
                 continue
             sources = self._sources(name)
-            if sources and all(tensor == start or node_name(tensor) in region for tensor in sources):
+            if sources and all(tensor == start or self.graph.maker(tensor) in region for tensor in sources):
                 region.add(name)
         return [name for name in self.varying if name in region]
 
     def _around_convolutions(self, nodes: list[str], start: str) -> list[str]:
         """Those that lead to a convolution, or follow one up to the classifier."""
-        convolutions = [name for name in nodes if _CONVOLUTION.fullmatch(self.graph.nodes[name].op)]
-        kept = set(self.graph.ancestors([f"{name}:0" for name in convolutions], stop=[start])) & set(nodes)
+        convolutions = [name for name in nodes if self.graph.is_convolution(name)]
+        kept = set(
+            self.graph.ancestors([t for name in convolutions for t in self.graph.results(name)], stop=[start])
+        ).intersection(nodes)
         for name in nodes:
-            if _CLASSIFIER.fullmatch(self.graph.nodes[name].op) is None and convolutions:
+            if not self.graph.begins_classifier(name) and convolutions:
                 inner = [tensor for tensor in self._sources(name) if tensor != start]
-                if inner and all(node_name(tensor) in kept for tensor in inner):
+                if inner and all(self.graph.maker(tensor) in kept for tensor in inner):
                     kept.add(name)
         return [name for name in nodes if name in kept]
 
@@ -230,32 +197,34 @@ class _Search:
         inside = set(nodes)
         ends: dict[str, None] = {}
         for tensor, readers in self.graph.consumers(self.varying).items():
-            if node_name(tensor) in inside and any(reader not in inside for reader in readers):
+            if self.graph.maker(tensor) in inside and any(reader not in inside for reader in readers):
                 ends[tensor] = None
-        ends |= {tensor: None for tensor in self.wanted if node_name(tensor) in inside}
+        ends |= {tensor: None for tensor in self.wanted if self.graph.maker(tensor) in inside}
         resolved = dict.fromkeys(self.graph.resolve(tensor, stop=[*self.wanted, start]) for tensor in ends)
         return [tensor for tensor in resolved if tensor != start]
 
     def _paying(self, parts: list[Part]) -> list[Part]:
         """Those with enough matrix work; the convolutions of the others are noted."""
-        work = [sum(map(self._multiplications, part.nodes)) for part in parts]
-        total = sum(map(self._multiplications, self.varying))
+        work = [sum(map(self.graph.multiplications, part.nodes)) for part in parts]
+        total = sum(map(self.graph.multiplications, self.varying))
         kept = []
         for part, own in zip(parts, work, strict=True):
             if own == max(work) or own >= _SHARE * total:
                 kept.append(part)
             else:
-                seed = next(n for n in part.nodes if _CONVOLUTION.fullmatch(self.graph.nodes[n].op))
+                seed = next(n for n in part.nodes if self.graph.is_convolution(n))
                 share = f"{100 * own / max(total, 1):.1f} % of the multiplications"
                 self._block(seed, f"alone between host parts it does {share}; {100 * _SHARE:.0f} % pay", part.inputs[0])
+        self._name_dense(kept, total)
         return kept
 
-    def _multiplications(self, name: str) -> float:
-        """Of a convolution, for one image; 0 for other nodes."""
-        node = self.graph.nodes[name]
-        if not _CONVOLUTION.fullmatch(node.op):
-            return 0.0
-        shapes = [self.graph.shape(tensor) or [] for tensor in (self.graph.inputs(node)[1], f"{name}:0")]
-        taps, result = ([float(size or 1) for size in shape] for shape in shapes)
-        per_output = taps[:3] if node.op.startswith("Conv") else taps[:2]
-        return float(np.prod([*per_output, *result[1:]]))
+    def _name_dense(self, parts: list[Part], total: float) -> None:
+        """Note the first of the matrix products that stay on the host, if these do most of the work."""
+        placed = {name for part in parts for name in part.nodes}
+        dense = [n for n in self.varying if n not in placed and not self.graph.is_convolution(n)]
+        work = {name: amount for name in dense if (amount := self.graph.multiplications(name))}
+        if sum(work.values()) > _MOST * total:
+            share = f"{100 * sum(work.values()) / total:.0f} % of the multiplications"
+            first = next(iter(work))
+            reason = f"matrix products that are no convolutions stay on the host, in float32: {len(work)}, with {share}"
+            self._block(first, reason, first)

@@ -1,4 +1,4 @@
-"""What a conversion did, how long it took, and how far its result is from TensorFlow's."""
+"""What a conversion did, how long it took, and how far its result is from the framework's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class StageReport:
 
 @dataclass(frozen=True)
 class Blocked:
-    """A node of TensorFlow that keeps what it computes from the NPU: why, and the tensor to cut at before it.
+    """A node of the model that keeps what it computes from the NPU: why, and the tensor to cut at before it.
 
     node is "" where the reason is not one node's.
     """
@@ -49,7 +49,7 @@ class Blocked:
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison with TensorFlow on a sample. `measured` in `unit`, and the `bound` that it had to keep.
+    """One comparison with the framework on a sample. `measured` in `unit`, and the `bound` that it had to keep.
 
     unit "of the largest value": greatest difference / greatest magnitude, at most `bound`.
     unit "dB": signal-to-noise ratio, at least `bound`. bound None: for information only.
@@ -79,9 +79,10 @@ class Check:
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """The result of convert_saved_model. `seconds` of wall time in all, `size` of the file in bytes.
+    """The result of a conversion. `seconds` of wall time in all, `size` of the file in bytes.
 
-    blocked: the nodes because of which something was left to the host that the NPU might have run.
+    blocked: the nodes because of which something was left to the host that the NPU might have run. framework: who
+    computed what the result was compared with.
     """
 
     name: str
@@ -94,6 +95,7 @@ class ConversionReport:
     listing_head: str = ""
     steps: tuple[tuple[str, float], ...] = ()
     blocked: tuple[Blocked, ...] = ()
+    framework: str = "TensorFlow"
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.path.name}, {self.size / 2**20:.1f} MiB, converted in {self.seconds:.1f} s"]
@@ -105,7 +107,7 @@ class ConversionReport:
         if self.blocked:
             lines.append("left to the host")
             lines += [f"  {node}" for node in self.blocked]
-        lines.append("compared with TensorFlow on a sample")
+        lines.append(f"compared with {self.framework} on a sample")
         lines += [f"  {check}" for check in self.checks]
         return "\n".join(line.rstrip() for line in lines)
 
@@ -122,5 +124,5 @@ class ConversionReport:
             f"<p><b>{escape(self.name)}</b>: {escape(self.path.name)}, {self.size / 2**20:.1f} MiB, "
             f"converted in {self.seconds:.1f} s</p><table><tr><th>stage</th><th>runs as</th><th>shapes</th><th></th>"
             f"<th>MiB</th><th>s</th></tr>{rows}</table>{left}"
-            f"<p>Compared with TensorFlow on a sample:</p><ul>{checks}</ul>"
+            f"<p>Compared with {escape(self.framework)} on a sample:</p><ul>{checks}</ul>"
         )

@@ -12,15 +12,17 @@ from amlrealtimeai.convert.failures import own_errors
 from amlrealtimeai.convert.graph import Graph, node_name, session_config, tensor_name
 from amlrealtimeai.convert.inference import resolve_for_inference
 from amlrealtimeai.convert.quiet import quiet, tensorflow
+from amlrealtimeai.convert.source import Source
+from amlrealtimeai.convert.tensorflow_source import TensorFlowSource
 from amlrealtimeai.convert.variables import freeze
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
 
 
 @dataclass
 class SavedModel:
-    """A SavedModel ready to be cut: a frozen graph for inference and what its author noted in it."""
+    """A model ready to be cut: a frozen graph for inference and what its author noted in it."""
 
-    graph: Graph
+    graph: Source
     inputs: list[str]
     outputs: list[str]
     input_aliases: dict[str, str]
@@ -66,7 +68,7 @@ def load(model_dir: str | Path, input_node: str | Sequence[str], outputs_nodes: 
         _require_reachable(whole, inputs, outputs)
         frozen = freeze(session, resolve_for_inference(whole, inputs, outputs), outputs)
     return SavedModel(
-        graph=frozen,
+        graph=TensorFlowSource.of(frozen),
         inputs=inputs,
         outputs=outputs,
         input_aliases={tensor: alias for alias, tensor in signature[0].items()},
@@ -173,7 +175,9 @@ def from_session(session: Any, input_tensor: Any, output_tensor: Any) -> SavedMo
         _require_reachable(whole, inputs, outputs)
         frozen = freeze(session, resolve_for_inference(whole, inputs, outputs), outputs)
     found = (notes.of_graph(graph, collection) for collection in (notes.PREPROCESS, notes.FEATURIZER))
-    return SavedModel(frozen, inputs, outputs, {inputs[0]: "images"}, {outputs[0]: "output_alias"}, *found)
+    return SavedModel(
+        TensorFlowSource.of(frozen), inputs, outputs, {inputs[0]: "images"}, {outputs[0]: "output_alias"}, *found
+    )
 
 
 def _require_reachable(graph: Graph, inputs: list[str], outputs: list[str]) -> None:

@@ -8,11 +8,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
 from amlrealtimeai.accel import AccelInferenceConfig, AccelOnnxConverter, client_from_service
 from amlrealtimeai.core import ComputeTarget, Model, Workspace
 from amlrealtimeai.errors import ConversionError, InvalidInputError
+from tests.convert import onnx_models
 
 OUTPUT = "classifier/probabilities:0"
 
@@ -73,6 +76,50 @@ def test_model_deploy_converts_on_the_way(
     assert service.models[0].id == "small.1.accelonnx:1"
     answer = client_from_service(service).score_file(picture, outputs=OUTPUT)
     assert answer.shape == (10,) and np.isclose(answer.sum(), 1.0)
+
+
+@pytest.fixture(scope="session")
+def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    net = onnx_models.Network(x=onnx_models.IMAGE)
+    maps = net.conv(net.add("Erf", net.conv("x", 3, 8)), 8, 8)
+    flat = net.add("Flatten", net.add("GlobalAveragePool", maps))
+    net.nodes.append(helper.make_node("Softmax", [net.add("Gemm", flat, net.weights(8, 5))], ["scores"], axis=1))
+    return onnx_models.save(tmp_path_factory.mktemp("onnx"), net.model("scores", maps))
+
+
+def test_a_registered_onnx_model_is_converted_deployed_and_asked(
+    workspace: Workspace, onnx_file: Path, cluster: ComputeTarget
+) -> None:
+    source = Model.register(workspace, onnx_file, "network")
+    request = AccelOnnxConverter.convert_onnx_model(workspace, "network", number_format="msfp16")
+    assert request.wait_for_completion(), request.result
+    assert (request.result.id, request.result.parent_id) == ("network.1.accelonnx:1", "network:1")
+    description = str(request.result.description)
+    assert "(Erf): the NPU has no such operation" in description and "compared with ONNX Runtime" in description
+    service = Model.deploy(workspace, "network-svc", [request.result], AccelInferenceConfig(), None, cluster)
+    service.wait_for_deployment()
+    images = onnx_models.image(1, 3, 3, 16, 16)
+    expected = onnx_models.floats(onnx.load(onnx_file), {"x": images})
+    client = client_from_service(service)
+    scores, maps = client.score_numpy_arrays({"x": images}, outputs=list(expected))
+    assert list(expected) == ["scores", "relu4"]
+    np.testing.assert_allclose(scores, expected["scores"], atol=0.01)
+    np.testing.assert_allclose(maps, expected["relu4"], atol=0.03 * expected["relu4"].max())
+    with pytest.raises(InvalidInputError, match=r"expected shape \[\?, 3, 16, 16\], got \[1, 16, 16, 3\]"):
+        client.score_numpy_arrays({"x": np.zeros((1, 16, 16, 3), np.float32)})
+    with pytest.raises(InvalidInputError, match=r"AccelOnnxConverter.convert_onnx_model\(workspace, model\)"):
+        AccelOnnxConverter.convert_tf_model(workspace, source, "x", "scores")
+
+
+def test_model_deploy_converts_an_onnx_model_on_the_way(
+    workspace: Workspace, onnx_file: Path, cluster: ComputeTarget
+) -> None:
+    source = Model.register(workspace, onnx_file, "network")
+    config = AccelInferenceConfig(output_tensor="scores")
+    service = Model.deploy(workspace, "network-svc", [source], config, None, cluster)
+    service.wait_for_deployment()
+    answer = client_from_service(service).score_numpy_arrays({"x": onnx_models.image(1, 1, 3, 16, 16)})
+    assert answer.shape == (1, 5) and np.isclose(answer.sum(), 1.0)
 
 
 KILLED = """

@@ -6,6 +6,7 @@ import tensorflow.compat.v1 as tf
 
 from amlrealtimeai.accel.models.base import FloatModel
 from amlrealtimeai.convert.convert import convert_frozen
+from amlrealtimeai.convert.graph import Graph
 from amlrealtimeai.convert.saved_model import SavedModel, from_session
 
 
@@ -15,6 +16,7 @@ def import_frozen(model: FloatModel, images: tf.Tensor) -> tf.Tensor:
     images: float32 model.get_input_dims().
     """
     frozen = _frozen(model)
+    assert isinstance(frozen.graph, Graph)
     (features,) = tf.import_graph_def(frozen.graph.as_graph_def(), {frozen.inputs[0]: images}, frozen.outputs, name="")
     return features
 

@@ -81,7 +81,8 @@ class Image(Versioned):
         if not model.is_converted:
             raise ImageInputError(
                 f"the model {model.id!r} is not a converted one. Convert it first: "
-                "AccelOnnxConverter.convert_tf_model(workspace, model, input_node, outputs_nodes)."
+                "AccelOnnxConverter.convert_tf_model(workspace, model, input_node, outputs_nodes), or "
+                "AccelOnnxConverter.convert_onnx_model(workspace, model) for an ONNX file."
             )
         version = workspace.store.next_version("images", name)
         row = {

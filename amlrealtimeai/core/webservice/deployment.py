@@ -64,7 +64,8 @@ def model_of(workspace: Workspace, image: Image | None, models: "Model | Iterabl
     if not given[0].is_converted:
         raise WebserviceInputError(
             f"the model {given[0].id!r} is not a converted one. Convert it first: "
-            "AccelOnnxConverter.convert_tf_model(workspace, model, input_node, outputs_nodes)."
+            "AccelOnnxConverter.convert_tf_model(workspace, model, input_node, outputs_nodes), or "
+            "AccelOnnxConverter.convert_onnx_model(workspace, model) for an ONNX file."
         )
     return given[0]
 

@@ -39,6 +39,14 @@ def load_model(model: ModelProto | GraphProto | Path | str) -> ModelProto:
         raise InvalidInputError(f"cannot read {path} as an ONNX model with its external data: {error}") from error
 
 
+def opset(model: ModelProto) -> int:
+    """The version of ONNX's own operations that the model uses. Raises InvalidInputError."""
+    version = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
+    if not 1 <= version <= _LARGEST_OPSET:
+        raise InvalidInputError(f"expected an opset of ONNX, 1 or more, got {version} in the model's opset_import")
+    return version
+
+
 def attributes(node: NodeProto) -> dict[str, Any]:
     """The node's attributes by name; strings as str."""
     values = {a.name: helper.get_attribute_value(a) for a in node.attribute if a.type != AttributeProto.GRAPH}
@@ -122,18 +130,13 @@ class Graph:
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
         graph = self._graph = model.graph
-        if not graph.node or not (graph.output or outputs):
-            raise InvalidInputError(f"expected a graph with nodes and outputs, got an empty one ({graph.name!r})")
-        self.outputs = _outputs(graph, outputs)
-        self.opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
-        if not 1 <= self.opset <= _LARGEST_OPSET:
-            raise InvalidInputError(
-                f"expected an opset of ONNX, 1 or more, got {self.opset} in the model's opset_import"
-            )
+        self.outputs = output_names(graph, outputs)
+        self.opset = opset(model)
+        self._imports = list(model.opset_import)
         check_nodes(graph.node, self.opset)
-        nodes, needed = _needed([_with_captured(node) for node in graph.node], self.outputs)
+        nodes, needed = needed_nodes([with_captured(node) for node in graph.node], self.outputs)
         # copies, because any part of a protobuf message keeps all of it in memory
-        self.nodes = [_copied(node) for node in nodes]
+        self.nodes = [copied(node) for node in nodes]
         self._initializers = {tensor.name: tensor for tensor in graph.initializer}
         self._constants: dict[str, np.ndarray] = {}
         # constants made from the sizes of values: where they say 1 of the batch, it may be any
@@ -146,7 +149,7 @@ class Graph:
         self.input, self.input_sizes = inputs[0].name, _input_sizes(inputs[0])
         for name in (*needed, *self.outputs, *(label(node) for node in self.nodes)):
             check_name(name)
-        inner = list(_inside(graph.node))
+        inner = list(inside(graph.node))
         self.names = {*needed, *(name for node in (*graph.node, *inner) for name in node.output), *self.outputs}
         self.read = needed.union(name for node in inner for name in node.input)
 
@@ -210,7 +213,7 @@ class Graph:
         self._initializers |= {tensor.name: tensor for tensor in body.initializer}
         results = zip(node.output, body.output, strict=True)
         passed = [helper.make_node("Identity", [r.name], [name], label(node)) for name, r in results if name]
-        return [*(_with_captured(inner) for inner in body.node), *passed]
+        return [*(with_captured(inner) for inner in body.node), *passed]
 
     def fixes_batch(self, node: NodeProto, number: int) -> bool:
         """Whether the number that the node has for the batch in that input is the model's own, and the batch is not."""
@@ -247,20 +250,7 @@ class Graph:
     @cached_property
     def inferred_shapes(self) -> dict[str, list[int]]:
         """Sizes of the values whose shapes ONNX can infer; a symbolic size is 0."""
-        light = onnx.GraphProto(name="shapes", input=self._graph.input, output=self._graph.output)
-        light.node.extend(self.nodes)
-        for tensor in self._graph.initializer:
-            if np.prod(tensor.dims, dtype=float) <= _SMALL_CONSTANT:
-                light.initializer.append(tensor)
-            light.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-        domains = {node.domain for node in self.nodes} - {"", "ai.onnx"}
-        imports = [helper.make_opsetid("", self.opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
-        model = helper.make_model(light, opset_imports=imports)
-        try:
-            known = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-        except Exception:  # onnx raises several kinds; without shapes less can be said of what follows
-            return {}
-        shaped = [v for v in (*known.value_info, *known.output) if v.type.tensor_type.HasField("shape")]
+        shaped = [v for v in inferred(self._graph, self.nodes, self._imports) if v.type.tensor_type.HasField("shape")]
         return {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in shaped}
 
     def fold_shape(self, node: NodeProto, sizes: list[int]) -> None:
@@ -270,19 +260,41 @@ class Graph:
         self._from_sizes.add(node.output[0])
 
 
+def inferred(
+    graph: GraphProto, nodes: Sequence[NodeProto], imports: Sequence[onnx.OperatorSetIdProto]
+) -> list[onnx.ValueInfoProto]:
+    """The values, inputs among them, of whose types and shapes ONNX knows something; without looking at large data."""
+    light = onnx.GraphProto(name="shapes", input=graph.input, output=graph.output)
+    light.node.extend(nodes)
+    named = {value.name for value in graph.input}
+    for tensor in graph.initializer:
+        if np.prod(tensor.dims, dtype=float) <= _SMALL_CONSTANT:
+            light.initializer.append(tensor)
+        if tensor.name not in named:
+            light.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    known = {o.domain for o in imports}
+    domains = {node.domain for node in nodes} - {"", "ai.onnx"} - known
+    model = helper.make_model(light, opset_imports=[*imports, *(helper.make_opsetid(d, 1) for d in domains)])
+    try:
+        light = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except Exception:  # onnx raises several kinds; without shapes less can be said of what follows
+        return list(graph.input)
+    return [v for v in (*light.input, *light.value_info, *light.output) if v.type.tensor_type.elem_type]
+
+
 def _graphs(node: NodeProto) -> list[GraphProto]:
     """The graphs that the node holds as attributes."""
     return [graph for a in node.attribute for graph in ([a.g] if a.type == AttributeProto.GRAPH else a.graphs)]
 
 
-def _inside(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+def inside(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
     """The nodes of all graphs that nodes hold."""
     for graph in itertools.chain.from_iterable(map(_graphs, nodes)):
         yield from graph.node
-        yield from _inside(graph.node)
+        yield from inside(graph.node)
 
 
-def _with_captured(node: NodeProto) -> NodeProto:
+def with_captured(node: NodeProto) -> NodeProto:
     """The node; where it holds graphs, a copy that also names as inputs what they read from outside."""
     graphs = _graphs(node)
     if not graphs:
@@ -290,23 +302,26 @@ def _with_captured(node: NodeProto) -> NodeProto:
     captured: dict[str, None] = {}
     for graph in graphs:
         inside = {value.name for value in (*graph.input, *graph.initializer)}
-        nodes = [_with_captured(inner) for inner in graph.node]
+        nodes = [with_captured(inner) for inner in graph.node]
         inside.update(name for inner in nodes for name in inner.output)
         read = [name for inner in nodes for name in inner.input] + [value.name for value in graph.output]
         captured.update(dict.fromkeys(name for name in read if name and name not in inside))
-    copy = _copied(node)
+    copy = copied(node)
     copy.input.extend(captured)
     return copy
 
 
-def _copied(node: NodeProto) -> NodeProto:
+def copied(node: NodeProto) -> NodeProto:
+    """A copy that does not keep the message that the node is part of in memory."""
     copy = NodeProto()
     copy.CopyFrom(node)
     return copy
 
 
-def _outputs(graph: GraphProto, wanted: Sequence[str] | None) -> list[str]:
-    """The names of the graph's outputs, or `wanted`, each of which some node has to write."""
+def output_names(graph: GraphProto, wanted: Sequence[str] | None) -> list[str]:
+    """The names of the graph's outputs, or `wanted`, each of which some node has to write. Raises InvalidInputError."""
+    if not graph.node or not (graph.output or wanted):
+        raise InvalidInputError(f"expected a graph with nodes and outputs, got an empty one ({graph.name!r})")
     if wanted is None:
         return [output.name for output in graph.output]
     if isinstance(wanted, str) or not wanted or len(set(wanted)) != len(wanted):
@@ -319,7 +334,7 @@ def _outputs(graph: GraphProto, wanted: Sequence[str] | None) -> list[str]:
     return list(wanted)
 
 
-def _needed(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> tuple[list[NodeProto], set[str]]:
+def needed_nodes(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> tuple[list[NodeProto], set[str]]:
     """The nodes that `outputs` depend on, each after those that it reads, and the names of all values on the way."""
     makers: dict[str, int] = {}
     for number, node in enumerate(nodes):
