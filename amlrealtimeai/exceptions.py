@@ -9,20 +9,32 @@ from amlrealtimeai.errors import (
     WebserviceException,
     WorkspaceException,
 )
+from amlrealtimeai.errors import MissingFileError as ModelPathNotFoundException
 from amlrealtimeai.errors import WorkspaceException as ProjectSystemException
 
 
-class AuthenticationException(AzureMLException):
-    """Nothing here raises it: there is nobody to log in to."""
+class _NeverRaisedException(AzureMLException):
+    """Nothing here raises it: there is nobody to log in to, and there are no runs."""
 
+
+AuthenticationException = _NeverRaisedException
+ActivityFailedException = ExperimentExecutionException = RunConfigurationException = _NeverRaisedException
+RunEnvironmentException = TrainingException = ServiceException = _NeverRaisedException
 
 __all__ = [
+    "ActivityFailedException",
     "AuthenticationException",
     "AzureMLException",
     "ComputeTargetException",
+    "ExperimentExecutionException",
     "ImageException",
     "ModelNotFoundException",
+    "ModelPathNotFoundException",
     "ProjectSystemException",
+    "RunConfigurationException",
+    "RunEnvironmentException",
+    "ServiceException",
+    "TrainingException",
     "UserErrorException",
     "WebserviceException",
     "WorkspaceException",

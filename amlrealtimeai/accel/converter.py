@@ -112,12 +112,10 @@ class AccelOnnxConverter:
 
 def _to_convert(workspace: Workspace, model: Model | str) -> Model:
     """The registered model, which must not be a converted one."""
-    if isinstance(model, str):
-        which = {"id" if ":" in model else "name": model}
-        model = Model(workspace, **which)  # type: ignore[arg-type]
-    if model.is_converted:
-        raise InvalidInputError(f"the model {model.id!r} is a converted one already. Deploy it as it is.")
-    return model
+    found = Model.given(workspace, model)
+    if found.is_converted:
+        raise InvalidInputError(f"the model {found.id!r} is a converted one already. Deploy it as it is.")
+    return found
 
 
 def _request(

@@ -9,7 +9,7 @@ from amlrealtimeai.npu import native
 
 PLACE = "app"
 # What `python -m amlrealtimeai.serving` reads; authoring, lessons and deployment stay outside.
-MODULES = ("__init__.py", "command_line.py", "errors.py", "lazy.py", "resources.py")
+MODULES = ("__init__.py", "command_line.py", "errors.py", "lazy.py", "resources.py", "retired.py")
 ROOMS = ("serving", "artifact", "npu")
 
 _LEFT_OUT = {"__pycache__", "tests"}

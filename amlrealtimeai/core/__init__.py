@@ -46,9 +46,9 @@ __getattr__ = lazy.attributes(
     names_of_azure(
         __name__,
         {
-            "Experiment Run ScriptRunConfig RunConfiguration": "Train in this process, with TensorFlow.",
+            "Experiment Run ScriptRunConfig RunConfiguration get_run": "Train in this process, with TensorFlow.",
             "Environment": "Images have what serving needs: AccelContainerImage.image_configuration().",
-            "Datastore Dataset Keyvault": "Use files.",
+            "Datastore Dataset Keyvault LinkedService": "Use files.",
         },
     ),
 )

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import operator
 import os
 import re
 import warnings
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.errors import InvalidInputError, MissingFileError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,8 +56,27 @@ def check_text(what: str, value: Any) -> str:
     return value
 
 
+def check_kind(what: str, value: Any, kind: type, expected: str) -> Any:
+    """`value` if it is one of that class or protocol, else InvalidInputError that says what was expected."""
+    if not isinstance(value, kind):
+        raise InvalidInputError(f"{what}: expected {expected}, got {shown(value)}")
+    return value
+
+
+def check_count(value: Any) -> int | None:
+    """`value` as an int, also NumPy's, if it is a whole number of at least 1 (flags and texts are none); else None."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        return None
+    return count if count >= 1 and not isinstance(value, bool) else None
+
+
 def check_path(what: str, value: Any) -> Path:
-    """A path that a file may have, with ~ expanded; else InvalidInputError."""
+    """A path that a file may have, with ~ expanded; else InvalidInputError.
+
+    Raises MissingFileError for a relative one where the current folder was deleted.
+    """
     try:
         path = Path(value).expanduser()
         data = os.fsencode(path)
@@ -66,6 +86,13 @@ def check_path(what: str, value: Any) -> Path:
         fine = False
     if not fine:
         raise InvalidInputError(f"{what}: expected a path, got {shown(value)}")
+    try:
+        path.absolute()
+    except FileNotFoundError:
+        raise MissingFileError(
+            f"{what}: {shown(str(path))} starts from the folder that this program is in, and that was deleted. "
+            "Change to another, with os.chdir(folder), or give a whole path."
+        ) from None
     return path
 
 

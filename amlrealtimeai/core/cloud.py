@@ -4,16 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from amlrealtimeai.errors import UnsupportedError
+from amlrealtimeai.retired import CloudImportError, sentence
 
 T = TypeVar("T")
 
 
 class CloudNameError(UnsupportedError, AttributeError):
     """An attribute that needs Azure; hasattr() is False for it."""
-
-
-class CloudImportError(UnsupportedError, ImportError):
-    """A name that needs Azure, where it is imported."""
 
 
 class _CloudName:
@@ -24,7 +21,7 @@ class _CloudName:
         self._instead = instead
 
     def __get__(self, found: Any, owner: type) -> Any:
-        raise CloudNameError(_sentence(f"{owner.__name__}.{self._name}", self._instead))
+        raise CloudNameError(sentence(f"{owner.__name__}.{self._name}", self._instead))
 
 
 def needs_azure(names: str, instead: str = "") -> Callable[[type[T]], type[T]]:
@@ -44,11 +41,7 @@ def names_of_azure(package: str, names: Mapping[str, str]) -> Callable[[str], An
 
     def find(name: str) -> Any:
         if name in known:
-            raise CloudImportError(_sentence(name, known[name]))
+            raise CloudImportError(sentence(name, known[name]))
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return find
-
-
-def _sentence(name: str, instead: str) -> str:
-    return f"{name} needs Azure, and is not on this machine.{f' {instead}' if instead else ''}"

@@ -35,7 +35,7 @@ def find(path: str | Path | None, name: str | None = None) -> Path | None:
                 "or leave the path out to use the local workspace."
             )
         return found
-    here = Path.cwd()
+    here = check_path("path", ".").absolute()
     return next((found for folder in (here, *here.parents) if (found := _in_folder(folder, _NAME))), None)
 
 

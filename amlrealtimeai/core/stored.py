@@ -1,16 +1,27 @@
 """What models, images and webservices have in common: a row of the store with tags, properties and a description."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
-from amlrealtimeai.core.arguments import check_names, check_strings, check_text, known_keywords, matches, shown
+from amlrealtimeai.core.arguments import (
+    check_count,
+    check_kind,
+    check_names,
+    check_strings,
+    check_text,
+    known_keywords,
+    matches,
+    shown,
+)
 from amlrealtimeai.core.tables import Shown
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
 from amlrealtimeai.store.schema import KEYS
 from amlrealtimeai.store.store import Row
+
+_VERSION_DIGITS = 18
 
 
 class Stored(Shown):
@@ -149,6 +160,7 @@ class Versioned(Stored):
             raise InvalidInputError(f"expected either name= or id=. For example: {example}")
         if id is not None:
             name, version = split_id(id, what)
+        version = None if version is None else _checked_version(what, version)
         check_text(f"{what} name", name)
         rows = cls._rows(workspace, tags, properties, name=name, version=version)
         if not rows:
@@ -159,6 +171,20 @@ class Versioned(Stored):
                 f"its {cls._table} are: {known}. {cls._creation}"
             )
         return max(rows, key=lambda row: row["version"])
+
+    @classmethod
+    def given(cls, workspace: Workspace, value: Any) -> Self:
+        """`value`, or what a text names: its id "name:version", or its name for the latest version."""
+        what = cls._table.removesuffix("s")
+        if isinstance(value, str):
+            return cls(workspace, **{"id" if ":" in value else "name": value})  # type: ignore[call-arg]
+        found: Self = check_kind(what, value, cls, f"one of the workspace ({cls.__name__}), or its name or id")
+        return found
+
+    @classmethod
+    def deserialize(cls, workspace: Workspace, payload: Mapping[str, Any]) -> Self:
+        """The object that `serialize` has described, as it is now."""
+        return cls(workspace, id=described(payload, "id"))  # type: ignore[call-arg]
 
     @property
     def version(self) -> int:
@@ -176,9 +202,24 @@ class Versioned(Stored):
         return self._row["size"]
 
 
+def described(payload: Any, key: str) -> str:
+    """What `serialize` has written under `key`."""
+    if not isinstance(payload, Mapping) or key not in payload:
+        raise InvalidInputError(f"deserialize: expected what serialize() returns, got {shown(payload)}")
+    return str(payload[key])
+
+
+def _checked_version(what: str, version: Any) -> int:
+    text = isinstance(version, str) and version.isascii() and version.isdigit() and len(version) <= _VERSION_DIGITS
+    found = check_count(int(version) if text else version)
+    if found is None:
+        raise InvalidInputError(f"{what} version: expected a number of at least 1, got {shown(version)}")
+    return found
+
+
 def split_id(id: str, what: str) -> tuple[str, int]:
     """("resnet50", 3) of "resnet50:3"."""
     name, _, version = str(id).rpartition(":")
-    if not name or not re.fullmatch("[0-9]{1,18}", version):
+    if not name or not re.fullmatch(f"[0-9]{{1,{_VERSION_DIGITS}}}", version):
         raise InvalidInputError(f"{what} id: expected 'name:version', got {shown(id)}")
     return name, int(version)

@@ -5,7 +5,7 @@ import secrets
 import shutil
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from amlrealtimeai.core import config
 from amlrealtimeai.core.arguments import check_name, check_path, check_strings, known_keywords, warn_without_meaning
@@ -30,6 +30,7 @@ _GROUP = r"[A-Za-z0-9_(][A-Za-z0-9_().-]{0,89}"
 @needs_azure("experiments get_run environments service_context discovery_url get_mlflow_tracking_uri")
 @needs_azure("datastores datasets get_default_datastore get_default_keyvault", "Use files.")
 @needs_azure("list_keys sync_keys", "Services have keys of their own: service.get_keys().")
+@needs_azure("linked_services private_endpoints update add_private_endpoint delete_private_endpoint")
 @needs_azure("setup", "Nothing has to be set up: Workspace.create(name, exist_ok=True).")
 class Workspace(Shown):
     """The workspace of this name on this machine. Without a cloud, subscription and resource group are only names.
@@ -38,6 +39,7 @@ class Workspace(Shown):
     is made and said so: nothing can be fetched from the cloud that it was in. `get` raises NotFoundError instead.
     """
 
+    sku: ClassVar[str] = "basic"
     store: Store
     subscription_id: str
     resource_group: str
@@ -73,9 +75,9 @@ class Workspace(Shown):
     def create(
         name: str,
         auth: Any = None,
-        subscription_id: str = LOCAL,
-        resource_group: str = LOCAL,
-        location: str = LOCAL,
+        subscription_id: str | None = None,
+        resource_group: str | None = None,
+        location: str | None = None,
         create_resource_group: bool = True,
         sku: str | None = None,
         tags: dict[str, str] | None = None,
@@ -113,7 +115,10 @@ class Workspace(Shown):
             hbi_workspace=hbi_workspace or None,
         )
         tagged = {f"tag:{key}": value for key, value in check_strings("tags", tags).items()}
-        facts = {"name": name, "location": location, "created": now(), "friendly_name": friendly_name or name}
+        facts = {"name": name, "location": location or LOCAL, "created": now(), "friendly_name": friendly_name or name}
+        subscription_id, resource_group = (
+            LOCAL if part is None else part for part in (subscription_id, resource_group)
+        )
         path = _path(subscription_id, resource_group, name)
         _sweep_deleted(path.parent)
         if not Store(path).add_facts({**tagged, **facts}) and not exist_ok:
@@ -200,6 +205,11 @@ class Workspace(Shown):
         return self._facts["location"]
 
     @property
+    def friendly_name(self) -> str:
+        """Name for people that was given at creation, else the name."""
+        return self._facts["friendly_name"]
+
+    @property
     def tags(self) -> dict[str, str]:
         """Tags given at creation."""
         return {name[4:]: value for name, value in self._facts.items() if name.startswith("tag:")}
@@ -243,7 +253,7 @@ class Workspace(Shown):
         return {
             "id": f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}/workspaces/{self.name}",
             "name": self.name,
-            "friendlyName": self._facts["friendly_name"],
+            "friendlyName": self.friendly_name,
             "location": self.location,
             "creationTime": self._facts["created"],
             "tags": self.tags,

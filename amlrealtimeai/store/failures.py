@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from amlrealtimeai.errors import StoreError, WorkspaceNotFoundError
+from amlrealtimeai.errors import MissingFileError, StoreError, WorkspaceNotFoundError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}
@@ -40,6 +40,11 @@ def disk(place: Path, needed: int | None = None) -> Iterator[None]:
             f"{problem.filename} is a file; expected a folder. Move it away, or choose another place."
         ) from problem
     except OSError as problem:
+        if problem.errno == errno.ENOENT and not place.is_dir():
+            raise MissingFileError(
+                f"the folder {place} does not exist any more. Make it, or choose another place; if it belonged to a "
+                "workspace, that was deleted: Workspace.create() makes it again."
+            ) from problem
         if problem.errno in _NO_ROOM:
             raise no_room(place, needed) from problem
         if problem.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:

@@ -9,7 +9,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from amlrealtimeai.errors import InUseError, InvalidInputError, MissingFileError, NotFoundError, StoreError
+from amlrealtimeai.errors import (
+    ComputeTargetNotFoundError,
+    ImageNotFoundError,
+    InUseError,
+    InvalidInputError,
+    MissingFileError,
+    ModelNotFoundError,
+    NotFoundError,
+    StoreError,
+    WebserviceNotFoundError,
+)
 from amlrealtimeai.store import blobs, failures, folders, locks, schema, temporary
 from amlrealtimeai.store.blobs import Blobs, HashingWriter, Staged
 from amlrealtimeai.store.database import Database
@@ -275,7 +285,8 @@ def update(connection: sqlite3.Connection, table: str, key: Key, **changes: Any)
     if changes:
         columns = ", ".join(f"{column} = ?" for column in changes)
         values = [_encoded(column, value) for column, value in changes.items()]
-        connection.execute(f"UPDATE {table} SET {columns} WHERE {_where(key)}", [*values, *key.values()])
+        with _references_checked(connection, table, {**row, **changes}):
+            connection.execute(f"UPDATE {table} SET {columns} WHERE {_where(key)}", [*values, *key.values()])
     return {**row, **changes}
 
 
@@ -288,7 +299,8 @@ def set_secrets(connection: sqlite3.Connection, kind: str, owner: str, values: M
 def _insert(connection: sqlite3.Connection, table: str, row: Row) -> None:
     marks = ", ".join("?" * len(row))
     values = [_encoded(column, value) for column, value in row.items()]
-    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", values)
+    with _references_checked(connection, table, row):
+        connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", values)
 
 
 def _count_up(connection: sqlite3.Connection, table: str, name: str) -> int:
@@ -306,8 +318,40 @@ _WORDS = {str: "text", int: "number"}
 def _required(connection: sqlite3.Connection, table: str, key: Key) -> Row:
     row = find(connection, table, key)
     if row is None:
-        raise NotFoundError(f"{_noun(table)} {_id(key)!r} does not exist (any more).")
+        raise _missing(table, key)
     return row
+
+
+_NOT_FOUND = {
+    "models": ModelNotFoundError,
+    "images": ImageNotFoundError,
+    "compute_targets": ComputeTargetNotFoundError,
+    "webservices": WebserviceNotFoundError,
+}
+
+
+def _missing(table: str, key: Key) -> NotFoundError:
+    """The error for a row that is not there, by the words that old code looks for."""
+    word = "".join(part.capitalize() for part in _noun(table).split())
+    where = f": it was deleted. Look at workspace.{table}." if table in _NOT_FOUND else "."
+    text = f"{word}NotFound: the {_noun(table)} {_id(key)!r} does not exist any more{where}"
+    return _NOT_FOUND.get(table, NotFoundError)(text)
+
+
+@contextlib.contextmanager
+def _references_checked(connection: sqlite3.Connection, table: str, row: Row) -> Iterator[None]:
+    """NotFoundError that names the missing one, where the row refers to another that was deleted meanwhile."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        columns: dict[tuple[int, str], dict[str, Any]] = {}
+        for found in connection.execute(f"PRAGMA foreign_key_list({table})"):
+            columns.setdefault((found["id"], found["table"]), {})[found["to"]] = row.get(found["from"])
+        for (_, other), wanted in columns.items():
+            key = {column: wanted[column] for column in schema.KEYS[other]}
+            if None not in key.values() and find(connection, other, key) is None:
+                raise _missing(other, key) from None
+        raise
 
 
 def _refuse_if_used(connection: sqlite3.Connection, table: str, key: Key) -> None:

@@ -19,7 +19,7 @@ def create(workspace: Workspace, name: str, **settings: Any) -> AksCompute:
 def test_a_cluster_as_in_the_original(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     made = create(workspace, "my-aks", vm_size="Standard_PB6s", agent_count=3, location="westus2")
     made.wait_for_completion(show_output=True)
-    assert capsys.readouterr().out == 'Aks provisioning operation finished, operation "Succeeded"\n'
+    assert capsys.readouterr().out == 'AKS provisioning operation finished, operation "Succeeded"\n'
     assert (made.provisioning_state, made.provisioning_errors, made.get_status()) == ("Succeeded", None, "Succeeded")
     found = ComputeTarget(workspace, "my-aks")
     assert isinstance(found, AksCompute)
@@ -31,7 +31,7 @@ def test_a_cluster_as_in_the_original(workspace: Workspace, capsys: pytest.Captu
     )
     assert [target.name for target in ComputeTarget.list(workspace)] == ["my-aks"]
     assert repr(found) == (
-        f"AksCompute(workspace={workspace.name}, name=my-aks, type=Aks, state=Succeeded, agents=3, "
+        f"AksCompute(workspace={workspace.name}, name=my-aks, type=AKS, state=Succeeded, agents=3, "
         "vm_size=Standard_PB6s, location=westus2, run_in=notebook)"
     )
     assert found.serialize()["agent_count"] == 3

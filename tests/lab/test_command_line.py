@@ -261,7 +261,7 @@ def test_an_older_python_is_told_so(monkeypatch, capsys):
     assert "Python 3.9.6 is too old, 3.11 to 3.13 is needed; " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["__init__", "__main__", "command_line", "errors", "lazy"])
+@pytest.mark.parametrize("name", ["__init__", "__main__", "command_line", "errors", "lazy", "retired"])
 def test_what_is_read_before_that_can_be_read_by_an_older_python(name):
     import ast
 

@@ -17,7 +17,7 @@ LEVELS = (
     ("serving", "client"),
     ("artifact",),
     ("npu", "store"),
-    ("command_line", "errors", "exceptions", "lazy", "resources"),
+    ("command_line", "errors", "exceptions", "lazy", "resources", "retired", "telemetry"),
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 # authoring alone imports these; h5py and tf2onnx bring TensorFlow's weight or need it

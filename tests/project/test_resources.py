@@ -13,7 +13,7 @@ CODE = "import sys; from amlrealtimeai import resources; print(resources.path(sy
 def test_another_packages_data_folder_is_never_taken(tmp_path: Path) -> None:
     package = tmp_path / "site-packages" / "amlrealtimeai"
     package.mkdir(parents=True)
-    for name in ("__init__.py", "errors.py", "lazy.py", "resources.py"):
+    for name in ("__init__.py", "errors.py", "lazy.py", "resources.py", "retired.py"):
         shutil.copy(ROOT / "amlrealtimeai" / name, package)
     for folder, text in ((package / "_data", "ours"), (package.parent / "data", "another package's")):
         folder.mkdir()

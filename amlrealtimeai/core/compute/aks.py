@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from amlrealtimeai.core.arguments import known_keywords, warn_without_meaning
+from amlrealtimeai.core.arguments import check_count, check_kind, known_keywords, shown, warn_without_meaning
 from amlrealtimeai.core.cloud import needs_azure
 from amlrealtimeai.core.compute.listing import list_target, read_tls, replace_certificate
 from amlrealtimeai.core.compute.target import ComputeTarget
@@ -99,7 +99,7 @@ class AksUpdateConfiguration:
 class AksCompute(ComputeTarget):
     """A cluster of `agent_count` emulated FPGAs. Its services share one gRPC server, reached at one address."""
 
-    type: ClassVar[str] = "Aks"
+    type: ClassVar[str] = "AKS"
 
     class ClusterPurpose:
         """Values of cluster_purpose, which has no meaning here."""
@@ -241,6 +241,8 @@ class AksCompute(ComputeTarget):
     @known_keywords
     def update(self, update_configuration: AksUpdateConfiguration) -> None:
         """Replace the certificate and key. New connections get the new ones at once; none is lost."""
+        expected = "AksUpdateConfiguration(SslConfiguration(cert=..., key=..., cname=...))"
+        check_kind("update_configuration", update_configuration, AksUpdateConfiguration, expected)
         ssl = update_configuration.ssl_configuration
         if ssl is not None and str(ssl.status).lower() == "disabled":
             raise UnsupportedError(
@@ -255,7 +257,7 @@ class AksCompute(ComputeTarget):
                 renew=ssl.renew,
             )
         if ssl is None or ssl.cert is None or ssl.key is None:
-            raise InvalidInputError("expected AksUpdateConfiguration(SslConfiguration(cert=..., key=..., cname=...)).")
+            raise InvalidInputError(f"expected {expected}, got {shown(update_configuration)}")
         self.refresh_state()
         self._row = replace_certificate(self.workspace, self._row, ssl.cname, ssl.cert, ssl.key)
         self.runner().refresh_certificate()
@@ -275,9 +277,10 @@ class AksCompute(ComputeTarget):
 
 
 def _checked_count(count: Any) -> int:
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+    found = check_count(count)
+    if found is None:
         raise ComputeTargetInputError(f"agent_count: expected a number of FPGAs of at least 1, got {count!r}")
-    return count
+    return found
 
 
 def _one_of(what: str, value: Any, known: tuple[str, ...]) -> str:

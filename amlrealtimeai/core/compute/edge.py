@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from amlrealtimeai.core.arguments import known_keywords
+from amlrealtimeai.core.arguments import check_count, known_keywords
 from amlrealtimeai.core.compute.listing import list_target, read_tls, replace_certificate
 from amlrealtimeai.core.compute.target import ComputeTarget
 from amlrealtimeai.core.workspace import Workspace
@@ -59,7 +59,8 @@ class EdgeCompute(ComputeTarget):
         whichever is there. cpu_cores (default all), memory_gb: what the container may use. ssl_cname,
         ssl_cert_pem_file, ssl_key_pem_file: serve with TLS under this host name; all three or none.
         """
-        if port is not None and (not isinstance(port, int) or isinstance(port, bool) or not 1 <= port <= 65535):
+        number = check_count(port)
+        if port is not None and not 1 <= (number or 0) <= 65535:
             raise ComputeTargetInputError(f"port: expected a number from 1 to 65535, got {port!r}")
         if engine not in _ENGINES:
             raise ComputeTargetInputError(f"engine: expected 'podman' or 'docker', got {engine!r}")
@@ -67,7 +68,7 @@ class EdgeCompute(ComputeTarget):
             if amount is not None and (not isinstance(amount, int | float) or isinstance(amount, bool) or amount <= 0):
                 raise ComputeTargetInputError(f"{what}: expected a number above 0, got {amount!r}")
         cname, certificate, key = read_tls(ssl_cname, ssl_cert_pem_file, ssl_key_pem_file)
-        return EdgeProvisioningConfiguration(port, engine, cpu_cores, memory_gb, cname, certificate, key)
+        return EdgeProvisioningConfiguration(number, engine, cpu_cores, memory_gb, cname, certificate, key)
 
     @property
     def is_local(self) -> bool:

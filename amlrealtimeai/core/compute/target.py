@@ -1,12 +1,13 @@
 """ComputeTarget: what every kind of compute target has."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from amlrealtimeai.core.arguments import check_text, known_keywords, shown
+from amlrealtimeai.core.arguments import check_kind, check_text, known_keywords, shown
 from amlrealtimeai.core.cloud import needs_azure
+from amlrealtimeai.core.stored import described
 from amlrealtimeai.core.tables import Shown
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import ComputeTargetNotFoundError, UnsupportedError
@@ -18,9 +19,11 @@ _CLASSES = {
     "Edge": ("amlrealtimeai.core.compute.edge", "EdgeCompute"),
     "Kubernetes": ("amlrealtimeai.core.compute.kubernetes", "KubernetesCompute"),
 }
-"""Class of each type, by its module; kinds of targets are added here."""
+"""Class of each kind, as the store calls it, by its module; kinds of targets are added here."""
+_EXAMPLE = "such as AksCompute.provisioning_configuration()"
 
 
+@runtime_checkable
 class Configuration(Protocol):
     """What `provisioning_configuration` and `attach_configuration` of a kind return."""
 
@@ -43,15 +46,20 @@ class ComputeTarget(Shown):
     def __init__(self, workspace: Workspace, name: str) -> None:
         self.workspace = workspace
         self._row = _row(workspace, name)
-        if self.type and self._row["type"] != self.type:
+        found = _class_of(self._row["type"])
+        if not isinstance(self, found):
             raise ComputeTargetNotFoundError(
-                f"the compute target {name!r} is of the type {self._row['type']!r}, not {self.type!r}."
+                f"ComputeTargetNotFound: the compute target {name!r} is of the type {found.type!r}, not "
+                f"{self.type!r}. Open it with ComputeTarget(workspace, {name!r})."
             )
 
     @staticmethod
     @known_keywords
     def create(workspace: Workspace, name: str, provisioning_configuration: Configuration) -> "ComputeTarget":
         """Create a target; an existing one with the same settings is returned as it is, so that cells can be re-run."""
+        check_kind(
+            "provisioning_configuration", provisioning_configuration, Configuration, f"a configuration, {_EXAMPLE}"
+        )
         provisioning_configuration.create(workspace, name)
         return ComputeTarget(workspace, name)
 
@@ -59,6 +67,8 @@ class ComputeTarget(Shown):
     @known_keywords
     def attach(workspace: Workspace, name: str, attach_configuration: Configuration) -> "ComputeTarget":
         """Make a target known that exists outside the workspace."""
+        example = "such as AksCompute.attach_configuration(registry='host:5000/models')"
+        check_kind("attach_configuration", attach_configuration, Configuration, f"a configuration, {example}")
         attach_configuration.create(workspace, name)
         return ComputeTarget(workspace, name)
 
@@ -67,6 +77,12 @@ class ComputeTarget(Shown):
     def list(workspace: Workspace) -> "Sequence[ComputeTarget]":
         """All targets of the workspace, oldest first."""
         return [ComputeTarget(workspace, row["name"]) for row in workspace.store.select("compute_targets")]
+
+    @staticmethod
+    @known_keywords
+    def deserialize(workspace: Workspace, object_dict: Mapping[str, Any]) -> "ComputeTarget":
+        """The target that `serialize` has described, as it is now."""
+        return ComputeTarget(workspace, described(object_dict, "name"))
 
     @property
     def name(self) -> str:

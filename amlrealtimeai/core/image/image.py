@@ -78,6 +78,11 @@ class Image(Versioned):
             workspace, name, models, image_config = image_config, workspace, name, models
         model = _only_model(workspace, models)
         _check_name(name)
+        if not hasattr(image_config, "flavor"):
+            raise ImageInputError(
+                "image_config: expected a configuration of an image, such as "
+                f"AccelContainerImage.image_configuration(), got {shown(image_config)}"
+            )
         if not model.is_converted:
             raise ImageInputError(
                 f"the model {model.id!r} is not a converted one. Convert it first: "
@@ -167,9 +172,19 @@ class Image(Versioned):
         return [Model(self.workspace, self._row["model_name"], version=self._row["model_version"])]
 
     @property
+    def model_ids(self) -> "Sequence[str]":
+        """The id of the model in the image."""
+        return [f"{self._row['model_name']}:{self._row['model_version']}"]
+
+    @property
     def image_flavor(self) -> str:
         """Kind of the image."""
         return self._row["flavor"]
+
+    @property
+    def image_type(self) -> str:
+        """The same as image_flavor."""
+        return self.image_flavor
 
     @known_keywords
     def update(
@@ -212,7 +227,7 @@ class Image(Versioned):
             "imageType": self.image_flavor,
             "digest": self.digest,
             "sizeInBytes": self.size,
-            "modelIds": [f"{self._row['model_name']}:{self._row['model_version']}"],
+            "modelIds": self.model_ids,
         }
 
     @property
@@ -243,7 +258,7 @@ class Image(Versioned):
             "version": self.version,
             "id": self.id,
             "state": self.creation_state,
-            "model": f"{self._row['model_name']}:{self._row['model_version']}",
+            "model": self.model_ids[0],
             **({"size": in_bytes(self.size), "digest": built["digest"][:19]} if built else {}),
             "tags": self.tags,
         }
@@ -282,12 +297,9 @@ class ContainerImage(Image):
 
 def _only_model(workspace: Workspace, models: "Model | str | Iterable[Model | str]") -> Model:
     given = [models] if isinstance(models, Model | str) else list(models) if isinstance(models, Iterable) else [models]
-    if not all(isinstance(one, Model | str) for one in given):
-        raise ImageInputError(f"expected a model, or a list of one, got {shown(models)}")
     if len(given) != 1:
         raise ImageInputError(f"expected one model for an image, got {len(given)}. Make an image for each of them.")
-    model = given[0]
-    return model if isinstance(model, Model) else Model(workspace, id=model)
+    return Model.given(workspace, given[0])
 
 
 def _check_name(name: str) -> None:

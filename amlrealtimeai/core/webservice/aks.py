@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from amlrealtimeai.core.arguments import known_keywords
+from amlrealtimeai.core.cloud import needs_azure
 from amlrealtimeai.core.compute import ComputeTarget
 from amlrealtimeai.core.image import Image
 from amlrealtimeai.core.model import Model
@@ -40,6 +41,10 @@ class AksServiceDeploymentConfiguration:
         return None
 
 
+@needs_azure("autoscaler container_resource_requirements liveness_probe_requirements data_collection")
+@needs_azure("max_concurrent_requests_per_container max_request_wait_time scoring_timeout_ms deployment_status")
+@needs_azure("token_auth_enabled enable_app_insights app_insights_enabled namespace is_default traffic_percentile")
+@needs_azure("public_ip public_fqdn", "See scoring_uri and ip_address.")
 class AksWebservice(Webservice):
     """A webservice on a cluster of emulated FPGAs."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from amlrealtimeai.core.arguments import check_name, check_strings
+from amlrealtimeai.core.arguments import check_name, check_strings, shown
 from amlrealtimeai.core.compute import ComputeTarget
 from amlrealtimeai.core.image import Image
 from amlrealtimeai.core.model import Model
@@ -53,12 +53,12 @@ class _ChangedMeanwhileError(Exception):
     """Somebody else has changed the row since it was read."""
 
 
-def model_of(workspace: Workspace, image: Image | None, models: "Model | Iterable[Model] | None") -> Model:
+def model_of(workspace: Workspace, image: Image | None, models: "Model | str | Iterable[Model | str] | None") -> Model:
     """The one converted model to serve."""
     if image is not None:
         image.wait_for_creation()
         return image.models[0]
-    given = [models] if isinstance(models, Model) else list(models or [])
+    given = _models(workspace, models)
     if len(given) != 1:
         raise WebserviceInputError(f"expected one model for a webservice, got {len(given)}")
     if not given[0].is_converted:
@@ -70,6 +70,13 @@ def model_of(workspace: Workspace, image: Image | None, models: "Model | Iterabl
     return given[0]
 
 
+def _models(workspace: Workspace, models: "Model | str | Iterable[Model | str] | None") -> list[Model]:
+    if models is None:
+        return []
+    given = [models] if isinstance(models, str) or not isinstance(models, Iterable) else models
+    return [Model.given(workspace, one) for one in given]
+
+
 class InferenceConfiguration(Protocol):
     """How `Model.deploy` gets from a registered model to one that can be served."""
 
@@ -78,11 +85,12 @@ class InferenceConfiguration(Protocol):
 
 
 def converted(
-    workspace: Workspace, models: "Model | Iterable[Model]", inference: InferenceConfiguration
+    workspace: Workspace, models: "Model | str | Iterable[Model | str]", inference: InferenceConfiguration
 ) -> list[Model]:
     """The models as they can be served."""
-    given = [models] if isinstance(models, Model) else list(models)
-    return [inference.converted(workspace, model) for model in given]
+    if not hasattr(inference, "converted"):
+        raise WebserviceInputError(f"inference_config: expected an AccelInferenceConfig, got {shown(inference)}")
+    return [inference.converted(workspace, model) for model in _models(workspace, models)]
 
 
 def check_service_name(name: str) -> None:

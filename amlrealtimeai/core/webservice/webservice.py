@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from amlrealtimeai.core.arguments import check_text, known_keywords, shown
+from amlrealtimeai.core.arguments import check_count, check_kind, check_text, known_keywords, shown
 from amlrealtimeai.core.cloud import needs_azure
 from amlrealtimeai.core.compute import ComputeTarget, own
 from amlrealtimeai.core.image import Image, ImageConfiguration
 from amlrealtimeai.core.model import Model
 from amlrealtimeai.core.pem import self_signed
-from amlrealtimeai.core.stored import Stored, describing, split_id
+from amlrealtimeai.core.stored import Stored, described, describing, split_id
 from amlrealtimeai.core.webservice import deployment
 from amlrealtimeai.core.webservice.asked import Asked
 from amlrealtimeai.core.webservice.keys import Keyed
@@ -85,6 +85,7 @@ class Webservice(Asked, Keyed, Stored):
         A stopped service of this name is replaced, a running one only with overwrite (without losing a request). Raises
         DeploymentError when the cluster has too few FPGAs, ConfigError for keys without TLS.
         """
+        image = Image.given(workspace, image)
         model = deployment.model_of(workspace, image, None)
         return _deploy(workspace, name, model, image, deployment_config, deployment_target, overwrite)
 
@@ -154,6 +155,7 @@ class Webservice(Asked, Keyed, Stored):
         described = any(value is not None for value in (tags, properties, description))
         columns: Row = {}
         if image is not None or models is not None:
+            image = None if image is None else Image.given(self.workspace, image)
             model = deployment.model_of(self.workspace, image, models)
             columns |= {"model_name": model.name, "model_version": model.version}
             columns |= {"image_name": image.name if image else None, "image_version": image.version if image else None}
@@ -209,6 +211,12 @@ class Webservice(Asked, Keyed, Stored):
         if image_digest is not None:
             found = [item for item in found if item.image is not None and item.image.digest == image_digest]
         return [item for item in found if compute_type is None or item.compute_type.lower() == compute_type.lower()]
+
+    @staticmethod
+    @known_keywords
+    def deserialize(workspace: Workspace, webservice_payload: Mapping[str, Any]) -> "Webservice":
+        """The service that `serialize` has described, as it is now."""
+        return Webservice(workspace, described(webservice_payload, "name"))
 
     @property
     def state(self) -> str:
@@ -284,7 +292,10 @@ class Webservice(Asked, Keyed, Stored):
     def get_logs(self, num_lines: int = 5000, init: bool = False) -> str:
         """The last lines that the service has logged."""
         deployment.same_service(self.workspace, self._row)
-        return self._target.runner().logs(self.name, num_lines)
+        count = check_count(num_lines)
+        if count is None:
+            raise WebserviceInputError(f"num_lines: expected a number of at least 1, got {shown(num_lines)}")
+        return self._target.runner().logs(self.name, count)
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -341,9 +352,10 @@ class Webservice(Asked, Keyed, Stored):
 
 def check_replicas(count: Any) -> int:
     """A number of replicas of at least one."""
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+    found = check_count(count)
+    if found is None:
         raise WebserviceInputError(f"num_replicas: expected a number of at least 1, got {count!r}")
-    return count
+    return found
 
 
 def _deploy(
@@ -355,9 +367,13 @@ def _deploy(
     target: ComputeTarget | None,
     overwrite: bool,
 ) -> Webservice:
-    from amlrealtimeai.core.webservice.aks import AksWebservice
+    from amlrealtimeai.core.webservice.aks import AksServiceDeploymentConfiguration, AksWebservice
 
     deployment.check_service_name(name)
+    if config is not None:
+        check_kind(
+            "deployment_config", config, AksServiceDeploymentConfiguration, "AksWebservice.deploy_configuration()"
+        )
     if target is None and config is not None:
         target = config.own_target(workspace, name)
     if not isinstance(target, ComputeTarget):
@@ -365,7 +381,7 @@ def _deploy(
             f"deployment_target: expected a compute target, got {target!r}. Create one: "
             "ComputeTarget.create(workspace, 'aks', AksCompute.provisioning_configuration())."
         )
-    config = config or AksWebservice.deploy_configuration()
+    config = AksWebservice.deploy_configuration() if config is None else config
     wish = deployment.Wish(
         name=name,
         model=model,
