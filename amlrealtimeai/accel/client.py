@@ -57,6 +57,11 @@ class PredictionClient(ServiceClient):
         timeout: float | None = 10.0,
     ) -> Any:
         """Send tensors by input name, each (content, shape, TensorFlow data type). The answer keeps its batch."""
+        for name, tensor in _items(input_map):
+            if not isinstance(tensor, tuple | list) or len(tensor) != 3:
+                raise InvalidInputError(
+                    f"input {name!r}: expected (content, shape, TensorFlow data type), got {type(tensor).__name__}"
+                )
         return self._score({name: tensor_of(*tensor) for name, tensor in _items(input_map)}, outputs, timeout)
 
     def _score(
@@ -75,6 +80,10 @@ def client_from_service(service: Any) -> PredictionClient:
 
     Raises DeploymentError for a service that has no scoring_uri yet.
     """
+    if not hasattr(type(service), "scoring_uri") and not hasattr(service, "scoring_uri"):
+        raise InvalidInputError(
+            f"expected a deployed service, such as Webservice(workspace, 'my-service'), got {service!r:.200}"
+        )
     uri = service.scoring_uri
     if not uri:
         raise DeploymentError(
@@ -92,7 +101,8 @@ def client_from_service(service: Any) -> PredictionClient:
 
 def _items(input_map: Mapping[str, Any]) -> list[tuple[str, Any]]:
     if not isinstance(input_map, Mapping) or not input_map:
-        raise InvalidInputError(f"expected a dictionary of input name to value, got {type(input_map).__name__}")
+        got = "an empty one" if isinstance(input_map, Mapping) else type(input_map).__name__
+        raise InvalidInputError(f"expected a dictionary of input name to value, got {got}")
     return list(input_map.items())
 
 

@@ -1,5 +1,6 @@
 """What clients send and get, as NumPy arrays: files, batches, tensors by content."""
 
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,38 @@ _OF_LISTS = {"float64": np.float32, "int64": np.int32}
 
 def read_file(path: str | Path) -> bytes:
     """The file's content; MissingFileError (a FileNotFoundError) for none, before anything is sent."""
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(
-            f"no file {str(path)!r} (looked from {str(Path.cwd())!r}); give the path of an image file"
+    if not isinstance(path, str | Path):
+        raise InvalidInputError(
+            f"expected the path of a file, got {_kind(path)}; bytes are sent by "
+            "score_numpy_arrays({'images': [data]})"
         )
-    return path.read_bytes()
+    path = Path(path)
+    if not _is_file(path):
+        raise MissingFileError(f"no file {str(path)[:300]!r} (looked from {_here()!r}); give the path of an image file")
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise InvalidInputError(
+            f"{str(path)!r} cannot be read: {problem.strerror}. Give yourself access to it"
+        ) from None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
+
+
+def _here() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return "a folder that was deleted"
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else f"an object of {type(value).__name__}"
 
 
 def as_batch(data: bytes) -> np.ndarray:
@@ -63,19 +90,31 @@ def tensor_of(data: Any, shape: Sequence[int], datatype: Any) -> np.ndarray:
     """
     name = _type_name(datatype)
     proto = protos.TensorProto(dtype=tensors.DATA_TYPES[name])
-    for size in shape:
-        proto.tensor_shape.dim.add(size=int(size))
+    sizes = _sizes(shape)
+    for size in sizes:
+        proto.tensor_shape.dim.add(size=size)
+    if name != "string" and isinstance(data, bytes):
+        proto.tensor_content = data
+        return tensors.from_proto(proto)
     if name == "string":
         texts = [data] if isinstance(data, bytes | str) else list(np.ravel(np.asarray(data, object)))
-        proto.string_val.extend(text.encode() if isinstance(text, str) else text for text in texts)
-    elif isinstance(data, bytes):
-        proto.tensor_content = data
+        array = np.empty(len(texts), object)
+        array[:] = [text.encode() if isinstance(text, str) else text for text in texts]
     else:
         array = np.asarray(data, name)
-        if array.size != np.prod([int(size) for size in shape], dtype=int):
-            raise InvalidInputError(f"expected the values of shape {list(shape)}, got {array.size} values")
-        return array.reshape(tuple(int(size) for size in shape))
-    return tensors.from_proto(proto)
+    if array.size != np.prod(sizes, dtype=int):
+        raise InvalidInputError(f"expected the values of shape {sizes}, got {array.size} values")
+    return array.reshape(sizes)
+
+
+def _sizes(shape: Any) -> list[int]:
+    try:
+        sizes = [operator.index(size) for size in shape]
+    except TypeError:
+        sizes = [-1]
+    if any(size < 0 for size in sizes):
+        raise InvalidInputError(f"expected a shape such as [1, 224, 224, 3], got {shape!r}")
+    return sizes
 
 
 def _regular(values: Any) -> np.ndarray:

@@ -15,6 +15,7 @@ from amlrealtimeai.client.arrays import array_of, as_batch, float_array_of, read
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.serving.protocol import protos, tensors
 
+_FOR_EVER = 1e8  # seconds, three years: gRPC takes longer deadlines for ones that have passed
 TIMINGS_HEADER = "x-amlrealtimeai-timings"
 
 
@@ -56,7 +57,7 @@ class ServiceClient:
             route = f"/api/v1/service/{_header('service_name', service_name)}"
             self._metadata.append(("x-ms-aml-grpc-service-route", route))
         roots = _read_roots(root_certificates)
-        self._channel = Channel(self._where, roots, channel_shutdown_timeout.total_seconds())
+        self._channel = Channel(self._where, roots, _idle_seconds(channel_shutdown_timeout))
 
     @property
     def address(self) -> str:
@@ -129,10 +130,13 @@ class ServiceClient:
     ) -> Mapping[str, Any]:
         """The answer's TensorProtos by output name."""
         end = time.monotonic() + _seconds(timeout)
+        wrong = [name for name in (*inputs, *outputs) if not isinstance(name, str)]
+        if wrong:
+            raise InvalidInputError(f"expected names of inputs and outputs as texts, got {wrong[0]!r}")
         request = protos.PredictRequest(output_filter=outputs)
         for name, array in inputs.items():
             tensors.fill_proto(request.inputs[name], np.asarray(array))
-        left = None if timeout is None else max(0.0, end - time.monotonic())
+        left = None if end == math.inf else max(0.0, end - time.monotonic())
         response, metadata = self._channel.predict(request, left, self._metadata)
         self.last_timings = _timings(metadata)
         return response.outputs
@@ -185,11 +189,23 @@ class PredictionClient(ServiceClient):
 
 
 def _seconds(timeout: Any) -> float:
+    if isinstance(timeout, timedelta):
+        timeout = timeout.total_seconds()
     if timeout is None:
         return math.inf
     if isinstance(timeout, bool) or not isinstance(timeout, int | float | np.number) or not timeout > 0:
         raise InvalidInputError(f"expected a timeout in seconds, more than 0, got {timeout!r}")
-    return float(timeout)
+    return float(timeout) if timeout < _FOR_EVER else math.inf
+
+
+def _idle_seconds(time: Any) -> float:
+    """A timedelta, or a number of seconds; None never closes."""
+    seconds = time.total_seconds() if isinstance(time, timedelta) else math.inf if time is None else time
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float | np.number):
+        raise InvalidInputError(
+            f"channel_shutdown_timeout: expected a timedelta such as timedelta(minutes=2), got {time!r}"
+        )
+    return float(seconds)
 
 
 def _header(what: str, value: Any) -> str:
