@@ -189,8 +189,6 @@ class PredictionClient(ServiceClient):
 
 
 def _seconds(timeout: Any) -> float:
-    if isinstance(timeout, timedelta):
-        timeout = timeout.total_seconds()
     if timeout is None:
         return math.inf
     if isinstance(timeout, bool) or not isinstance(timeout, int | float | np.number) or not timeout > 0:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from amlrealtimeai import PredictionClient
-from amlrealtimeai.client import probe
 from amlrealtimeai.errors import DeploymentError
+from amlrealtimeai.serving import health
 from amlrealtimeai.serving.server import Server
 from tests.client.endpoints import Forwarder, echo, predicting
 
@@ -100,4 +100,4 @@ def test_a_proxy_that_fails_is_named_without_its_password(monkeypatch: pytest.Mo
 def test_the_packages_own_probes_go_directly(plain: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in VARIABLES:
         monkeypatch.setenv(variable, NOBODY)
-    assert probe.answers(plain.host, plain.port, secure=False)
+    assert health.answers(plain.host, plain.port, secure=False)

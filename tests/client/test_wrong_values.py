@@ -48,7 +48,7 @@ def test_a_file_of_somebody_else_is_named(tmp_path: Path) -> None:
         NOBODY.score_file(tmp_path / "theirs.jpg")
 
 
-@pytest.mark.parametrize("timeout", [math.inf, 1e12, 2**40, timedelta(seconds=30), np.float32(30), None])
+@pytest.mark.parametrize("timeout", [math.inf, 1e12, 2**40, np.float32(30), None])
 def test_a_long_time_is_waited(timeout: Any, plain: Server, image: Path) -> None:
     with PredictionClient("127.0.0.1", plain.port) as client:
         assert client.score_file(image, timeout=timeout).shape == (3,)
