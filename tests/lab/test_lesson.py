@@ -21,13 +21,13 @@ from amlrealtimeai.lab.security import small_model
 def own_home(tmp_path, monkeypatch):
     monkeypatch.setenv("AMLREALTIMEAI_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(lessons, "_started", {})
+    monkeypatch.setenv("AMLREALTIMEAI_FPGA_QUOTA", "")  # set, so that lab.start's own is put back after the test
+    monkeypatch.delenv("AMLREALTIMEAI_FPGA_QUOTA")
     monkeypatch.chdir(tmp_path)
     return tmp_path / "home"
 
 
-def test_ten_students_under_one_account_have_a_cluster_each(monkeypatch):
-    monkeypatch.setenv("AMLREALTIMEAI_FPGA_QUOTA", "")  # set, so that it is put back after this test
-    monkeypatch.delenv("AMLREALTIMEAI_FPGA_QUOTA")
+def test_ten_students_under_one_account_have_a_cluster_each():
     lab.start("quickstart")
     configuration = AksCompute.provisioning_configuration(vm_size="Standard_PB6s", agent_count=1)
     for student in range(10):

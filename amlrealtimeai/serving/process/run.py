@@ -4,7 +4,6 @@ import argparse
 import gc
 import logging
 import os
-import signal
 import threading
 from pathlib import Path
 from types import FrameType
@@ -16,6 +15,7 @@ from amlrealtimeai.serving import health
 from amlrealtimeai.serving.ports.tls import Tls, check_private
 from amlrealtimeai.serving.process import allocator
 from amlrealtimeai.serving.process.heartbeat import Heart
+from amlrealtimeai.serving.process.signals import handled
 from amlrealtimeai.serving.process.watch import Watcher, read_services
 from amlrealtimeai.serving.request.limits import Limits
 from amlrealtimeai.serving.server import Server
@@ -27,7 +27,9 @@ def run(options: argparse.Namespace) -> None:
     """Serve until SIGTERM."""
     allocator.give_large_blocks_back()
     _allow_descriptors()
-    _serve(options)
+    signals = _Signals()
+    with handled(signals.on_signal):
+        _serve(options, signals)
 
 
 def _allow_descriptors() -> None:
@@ -50,21 +52,19 @@ class _Signals:
     def __init__(self) -> None:
         self.stop = threading.Event()
         self._taken = False
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
 
     def take(self) -> None:
         """From here on `stop` is set instead."""
         self._taken = True
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """The handler of both."""
         self.stop.set()
         if not self._taken:
             raise SystemExit(0)
 
 
-def _serve(options: argparse.Namespace) -> None:
-    signals = _Signals()
+def _serve(options: argparse.Namespace, signals: _Signals) -> None:
     if not options.model and not options.watch:
         raise ConfigError("nothing to serve: give a MODEL.accelonnx, or --watch FILE.json; --help says more")
     if options.port and options.port == options.rest_port:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from amlrealtimeai.serving.process.heartbeat import Pulse
+from amlrealtimeai.serving.process.signals import handled
 
 log = logging.getLogger("amlrealtimeai.serving")
 
@@ -35,7 +36,9 @@ def supervise(
     max_silence: seconds without a sign of life after which a child counts as hung; 0: any number.
     """
     with tempfile.TemporaryDirectory(prefix="amlrealtimeai-") as folder:
-        return _Supervisor(arguments, port_file or Path(folder) / "port", grace, parent, max_silence).run()
+        supervisor = _Supervisor(arguments, port_file or Path(folder) / "port", grace, parent, max_silence)
+        with handled(supervisor.on_signal):
+            return supervisor.run()
 
 
 class _Supervisor:
@@ -50,8 +53,6 @@ class _Supervisor:
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = False
         self._kill_at: float | None = None
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
 
     def run(self) -> int:
         """Until the end of the last child; its status."""
@@ -106,7 +107,8 @@ class _Supervisor:
             time.sleep(0.05)
             self._look_for_parent()
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """The handler of SIGTERM and SIGINT."""
         self._stop()
 
     def _look_for_parent(self) -> None:
