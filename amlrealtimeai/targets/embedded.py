@@ -114,7 +114,7 @@ class EmbeddedTarget:
         # The store's file has its digest for a name, which tells people nothing.
         reason = found["error"].replace(Path(entry["model"]).name, "the model")
         ready = wanted if state == HEALTHY else 0
-        return Status(state, address, reason, wanted, ready, found["version"] if ready else None)
+        return Status(state, address, reason, wanted, ready, found["version"] if ready else found.get("served"))
 
     def logs(self, name: str, lines: int) -> str:
         """Lines of the cluster's logs about this service, or about no service in particular."""

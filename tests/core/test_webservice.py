@@ -219,26 +219,73 @@ def test_what_a_target_ignores_is_said_when_it_is_known(
     assert warning.filename == __file__
 
 
+@pytest.fixture
+def broken(workspace: Workspace, model: Model, tmp_path: Path) -> Model:
+    content = bytearray(Path(model.download(tmp_path)).read_bytes())
+    content[content.index(b"ReduceMean")] ^= 1
+    (tmp_path / "broken.accelonnx").write_bytes(content)
+    return Model.register(workspace, tmp_path / "broken.accelonnx", "broken")
+
+
 def test_a_model_that_cannot_be_loaded_fails_with_its_reason(
-    workspace: Workspace, model: Model, cluster: ComputeTarget, tmp_path: Path, picture: Path
+    workspace: Workspace, model: Model, broken: Model, cluster: ComputeTarget, picture: Path
 ) -> None:
-    broken = bytearray(Path(model.download(tmp_path)).read_bytes())
-    broken[broken.index(b"ReduceMean")] ^= 1
-    (tmp_path / "broken.accelonnx").write_bytes(broken)
-    bad = Model.register(workspace, tmp_path / "broken.accelonnx", "broken")
     with pytest.raises(
         DeploymentError, match=r"'means-svc' is Failed: the model is not a usable .*Bad CRC-32 for file"
     ):
-        deploy(workspace, bad, cluster)
+        deploy(workspace, broken, cluster)
     service = Webservice(workspace, "means-svc")
     assert service.state == "Failed" and "Bad CRC-32" in str(service.error)
     service.update(models=[model])
     service.wait_for_deployment()
     np.testing.assert_allclose(score(service, picture), MEANS, atol=1e-3)
-    service.update(models=[bad])
+    service.update(models=[broken])
     with pytest.raises(DeploymentError, match="Bad CRC-32"):
         service.wait_for_deployment()
     np.testing.assert_allclose(score(service, picture), MEANS, atol=1e-3)  # the old model goes on
+    assert [one.id for one in service.models] == [model.id]
+
+
+def test_a_service_names_the_model_that_it_serves_after_updates_that_failed(
+    workspace: Workspace, model: Model, doubled_file: Path, broken: Model, cluster: ComputeTarget, picture: Path
+) -> None:
+    deploy(workspace, model, cluster)
+    for how in ("one", "two at once", "overwritten"):
+        service = Webservice(workspace, "means-svc")
+        if how == "overwritten":
+            service = Webservice.deploy_from_model(workspace, "means-svc", broken, None, None, cluster, True)
+        else:
+            service.update(models=[broken], tags={"asked": how})
+        if how == "two at once":
+            service.update(models=[broken])
+        eventually(lambda: Webservice(workspace, "means-svc").state == "Failed")
+        fresh = Webservice(workspace, "means-svc")  # also who has not waited sees it
+        assert [one.id for one in fresh.models] == ["means:1"] and "Bad CRC-32" in str(fresh.error)
+        assert fresh.serialize()["modelIds"] == ["means:1"] and fresh.image_id is None
+        with pytest.raises(DeploymentError, match="Bad CRC-32"):
+            service.wait_for_deployment()
+        assert [one.id for one in service.models] == ["means:1"]
+        np.testing.assert_allclose(score(service, picture), MEANS, atol=1e-3)
+        with pytest.raises(InUseError, match=r"model 'means:1' is used by the webservice"):
+            model.delete()
+    broken.delete()
+    service.update(models=[Model.register(workspace, doubled_file, "doubled")])
+    service.wait_for_deployment()
+    assert (service.state, service.error, service.models[0].name) == ("Healthy", None, "doubled")
+    np.testing.assert_allclose(score(service, picture), np.multiply(MEANS, 2), atol=1e-3)
+
+
+def test_a_service_that_never_served_another_model_names_the_one_that_failed(
+    workspace: Workspace, model: Model, broken: Model, cluster: ComputeTarget
+) -> None:
+    service = Webservice.deploy_from_model(workspace, "means-svc", broken, None, None, cluster)
+    eventually(lambda: service.state == "Failed")
+    service.update(models=[broken])
+    eventually(lambda: service.state == "Failed")
+    assert [one.name for one in Webservice(workspace, "means-svc").models] == ["broken"]
+    service.update(models=[model])
+    service.wait_for_deployment()
+    assert [one.name for one in Webservice(workspace, "means-svc").models] == ["means"]
 
 
 def test_keys_without_tls_are_for_this_machine_alone(

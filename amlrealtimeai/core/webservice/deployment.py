@@ -14,6 +14,7 @@ from amlrealtimeai.core.arguments import check_name, check_strings, shown
 from amlrealtimeai.core.compute import ComputeTarget
 from amlrealtimeai.core.image import Image
 from amlrealtimeai.core.model import Model
+from amlrealtimeai.core.webservice import fallback
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import (
     ConfigError,
@@ -121,9 +122,10 @@ def deploy(workspace: Workspace, wish: Wish, overwrite: bool) -> None:
         revision = before["settings"]["revision"] + 1 if before else 1
         settings = {"num_replicas": wish.replicas, "auth_enabled": auth, "revision": revision, "asked": wish.asked}
         row = {**_row_of(wish), "settings": settings}
+        runner = wish.target.runner()
         if before:
             row["created"] = before["created"]
-        runner = wish.target.runner()
+            row = fallback.remember(row, before, lambda: runner.status(wish.name))
         service = service_of(workspace, row, keys)
         _warn_of_ignored(wish.target, runner.check(service))
         with _undone_at_a_failure(workspace, row, before):
@@ -153,12 +155,13 @@ def change(
 
     def attempt() -> Row:
         before = same_service(workspace, known)
+        target = ComputeTarget(workspace, before["compute_target"])
+        runner = target.runner()
         row = {**before, **changes(before), "updated": now()}
+        row = fallback.remember(row, before, lambda: runner.status(known["name"]))
         keys = {**workspace.store.secrets("webservices", row["name"]), **fresh_keys}
         if row["settings"]["auth_enabled"]:
             keys = new_keys(keys)
-        target = ComputeTarget(workspace, row["compute_target"])
-        runner = target.runner()
         service = service_of(workspace, row, keys)
         if asked:
             _warn_of_ignored(target, [name for name in runner.check(service) if name in asked])

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,7 +13,7 @@ from amlrealtimeai.core.image import Image, ImageConfiguration
 from amlrealtimeai.core.model import Model
 from amlrealtimeai.core.pem import self_signed
 from amlrealtimeai.core.stored import Stored, described, describing, split_id
-from amlrealtimeai.core.webservice import deployment
+from amlrealtimeai.core.webservice import deployment, fallback
 from amlrealtimeai.core.webservice.asked import Asked
 from amlrealtimeai.core.webservice.keys import Keyed
 from amlrealtimeai.core.workspace import Workspace
@@ -261,7 +262,8 @@ class Webservice(Asked, Keyed, Stored):
     @property
     def image_id(self) -> str | None:
         """Id of the image, "name:version"; None when a model was deployed without one."""
-        return f"{self._row['image_name']}:{self._row['image_version']}" if self._row["image_name"] else None
+        row = self._settled_row()
+        return f"{row['image_name']}:{row['image_version']}" if row["image_name"] else None
 
     @property
     def image(self) -> Image | None:
@@ -271,7 +273,8 @@ class Webservice(Asked, Keyed, Stored):
     @property
     def models(self) -> "Sequence[Model]":
         """The model that it serves."""
-        return [Model(self.workspace, self._row["model_name"], version=self._row["model_version"])]
+        row = self._settled_row()
+        return [Model(self.workspace, row["model_name"], version=row["model_version"])]
 
     @property
     def compute_name(self) -> str:
@@ -309,7 +312,18 @@ class Webservice(Asked, Keyed, Stored):
 
     def _status(self) -> Status:
         row = deployment.same_service(self.workspace, self._row)
-        return ComputeTarget(self.workspace, row["compute_target"]).runner().status(self.name)
+        status = ComputeTarget(self.workspace, row["compute_target"]).runner().status(self.name)
+        row, status = fallback.settle(self.workspace, row, status)
+        if "former" in self._row["settings"]:
+            self._row = row
+        return status
+
+    def _settled_row(self) -> Row:
+        """Its row; where it is not known yet whether its new model can be served, the target is asked."""
+        if "former" in self._row["settings"]:
+            with suppress(NotFoundError):
+                self._status()
+        return self._row
 
     def serialize(self) -> dict[str, Any]:
         """Plain values, for JSON; no keys."""

@@ -11,6 +11,7 @@ applied:
 
     {"generation": 7, "error": "", "services": {"name": {"version": 2, "state": "AVAILABLE", "error": ""}}}
 
+A version that could not be loaded has the state END, and `served`, the version that goes on in its place, if one does.
 `generation` is whatever the file said, so that the writer sees that its change is in effect. Keys make the file secret:
 write it readable by its owner only.
 """
@@ -147,10 +148,12 @@ class Watcher:
     def _states(self) -> dict[str, dict[str, Any]]:
         states = {}
         for name in self._applied:
+            served = self._server.table.get(name)
             if name in self._errors:
                 version, text = self._errors[name]
                 states[name] = {"version": version, "state": "END", "error": text}
-            elif (served := self._server.table.get(name)) is not None:
+                states[name] |= {"served": served.version} if served else {}
+            elif served is not None:
                 states[name] = {"version": served.version, "state": "AVAILABLE", "error": ""}
         return states
 
