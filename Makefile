@@ -32,7 +32,8 @@ test-authoring: .venv/ready-dev
 test-serving: .venv/ready-dev
 	$(BIN)/python -m pytest tests $(addprefix --ignore ,$(WITH_TENSORFLOW) tests/browser tests/sample_clients tests/cluster)
 
-test-browser: .venv/ready-dev  ## the lessons' widgets in headless Chromium; screenshots in build/screenshots
+test-browser: .venv/ready-dev  ## the lessons' widgets and all pages in headless Chromium; screenshots in build/screenshots
+	npm --prefix tests/browser ci --silent --no-audit --no-fund
 	AMLREALTIMEAI_REQUIRE_CHROMIUM=1 $(BIN)/python -m pytest tests/browser
 
 test-clients: .venv/ready-dev  ## build the clients in Go, JavaScript and C#, and test them against running services

@@ -68,7 +68,7 @@ class _Canvas:
 
 def stages() -> Picture:
     """The three stages of a converted model, and what travels between them."""
-    canvas = _Canvas(760, 150)
+    canvas = _Canvas(760, 134)
     canvas.box(95, 40, 160, 76, HOST, "host|decode, resize, crop,|subtract the mean")
     canvas.box(325, 40, 160, 76, NPU, "NPU|all convolutions, in|block floating point")
     canvas.box(555, 40, 130, 76, HOST, "host|classifier,|softmax")
@@ -85,7 +85,7 @@ def stages() -> Picture:
 
 def converted(stages: Sequence[StageView]) -> Picture:
     """The stages that a conversion has made, from `lab.inside.stages_of`."""
-    canvas = _Canvas(760, 40 + 92 * len(stages))
+    canvas = _Canvas(760, 10 + 92 * len(stages))
     for number, stage in enumerate(stages):
         y, on_npu = 20 + 92 * number, stage.kind == "npu"
         place, colour = ("NPU", NPU) if on_npu else ("host", HOST)

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
+AXE = Path(__file__).parent / "node_modules/axe-core/axe.min.js"
 SCREENSHOTS = ROOT / "build/screenshots"
 REQUIRED = os.environ.get("AMLREALTIMEAI_REQUIRE_CHROMIUM")
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -27,6 +28,13 @@ def browser() -> Iterator[Browser]:
         chromium = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    if not AXE.exists() and not REQUIRED:
+        pytest.skip("NO ACCESSIBILITY TEST RUNS HERE: make test-browser installs axe-core")
+    return AXE.read_text(encoding="utf8")
 
 
 def keep(page: Page, name: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbconvert.filters import markdown2html
 
 from amlrealtimeai.lab import check
 
@@ -121,6 +122,14 @@ def test_every_exercise_has_a_hint_a_solution_and_an_open_check(lesson):
         behind = notebook[position + 1].source
         assert "<summary>Hint" in behind and "<summary>Solution</summary>" in behind
         ast.parse(html.unescape(re.search(r"<pre>(.*?)</pre>", behind, re.S)[1]))
+
+
+def test_solutions_keep_their_lines_where_they_are_read(lesson):
+    """A blank line ends a block of HTML, unless that began with <pre>: what follows would lose its indentation."""
+    for cell in cells(lesson, "markdown"):
+        shown = markdown2html(cell.source)
+        for solution in re.findall(r"<summary>Solution</summary>\s*<pre>(.*?)</pre>", cell.source, re.S):
+            assert f"<pre>{solution}</pre>" in shown
 
 
 def test_what_answers_a_prediction_is_folded(lesson):
