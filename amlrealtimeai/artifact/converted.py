@@ -95,16 +95,14 @@ class ConvertedModel:
         """
         path = Path(path)
         if not path.is_file():
-            raise MissingFileError(
-                f"no converted model at {path}; convert one with AccelOnnxConverter.convert_tf_model"
-            )
+            raise _missing(path)
         try:
             definition, files = _read(path)
             stages = [
                 make_stage(stage, files.get(stage.file or ""), threads, max_pixels) for stage in definition.stages
             ]
         except InvalidInputError as error:
-            raise InvalidInputError(f"{path.name} is not a usable converted model: {error}") from error
+            raise _unusable(path, error) from error
         return cls(definition, stages)
 
     @property
@@ -160,6 +158,25 @@ class ConvertedModel:
         return plan[::-1]
 
 
+def read_definition(path: str | Path) -> ServiceDefinition:
+    """The definition of a converted model, without its weights; raises what ConvertedModel.load does."""
+    path = Path(path)
+    if not path.is_file():
+        raise _missing(path)
+    try:
+        return _read(path, weights=False)[0]
+    except InvalidInputError as error:
+        raise _unusable(path, error) from error
+
+
+def _missing(path: Path) -> MissingFileError:
+    return MissingFileError(f"no converted model at {path}; convert one with AccelOnnxConverter.convert_tf_model")
+
+
+def _unusable(path: Path, error: InvalidInputError) -> InvalidInputError:
+    return InvalidInputError(f"{path.name} is not a usable converted model: {error}")
+
+
 def _sample(spec: TensorSpec) -> np.ndarray:
     shape = [1 if size is None else size for size in spec.shape]
     if spec.dtype != "string":
@@ -190,13 +207,13 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes | Path) -> None:
                     out.write(chunk)
 
 
-def _read(path: Path) -> tuple[ServiceDefinition, dict[str, bytes]]:
+def _read(path: Path, weights: bool = True) -> tuple[ServiceDefinition, dict[str, bytes]]:
     """The checked definition and the checked content of its files; what zipfile raises becomes InvalidInputError."""
     try:
         with zipfile.ZipFile(path) as archive:
             _check_directory(archive, path.stat().st_size)
             definition = _read_definition(archive)
-            digests = {stage.file: stage.sha256 for stage in definition.stages if stage.file}
+            digests = {stage.file: stage.sha256 for stage in definition.stages if stage.file and weights}
             return definition, {name: _read_file(archive, name, sha256) for name, sha256 in digests.items()}
     except InvalidInputError:
         raise

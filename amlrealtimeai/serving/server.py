@@ -14,6 +14,7 @@ from amlrealtimeai.serving.ports.connections import Crowd, Listener
 from amlrealtimeai.serving.ports.grpc_port import GrpcPort
 from amlrealtimeai.serving.ports.standing import Health, Reflection, Standing
 from amlrealtimeai.serving.ports.tls import Credentials, Tls
+from amlrealtimeai.serving.replicas.pool import Pool
 from amlrealtimeai.serving.request.limits import Limits
 from amlrealtimeai.serving.request.servicer import Observer, Servicer
 from amlrealtimeai.serving.request.table import END, LOADING, ModelTable, Served
@@ -141,6 +142,7 @@ class Server:
             self._api.close()
         self._listener.close()
         self._grpc.stop(max(0.0, min(end - time.monotonic(), _LAST_SECONDS)))
+        self.table.end_replicas()
         if self._admin is not None:
             self._admin.stop()
 
@@ -196,7 +198,9 @@ class Server:
         """Whether it has been told to stop."""
         return self._servicer.draining
 
-    def add_model(self, name: str, model: ConvertedModel, version: int = 1, keys: Sequence[str] | None = None) -> None:
+    def add_model(
+        self, name: str, model: ConvertedModel | Pool, version: int = 1, keys: Sequence[str] | None = None
+    ) -> None:
         """Serve `model` as `name`, in place of what had that name before; its requests in flight finish undisturbed.
 
         keys: any of these opens this model (only with TLS). Load and warm up the model before.
@@ -209,6 +213,22 @@ class Server:
     def remove_model(self, name: str) -> bool:
         """Serve it no longer; its requests in flight finish. False when there is none of this name."""
         return self.table.remove(name)
+
+    def set_workers(self, name: str, workers: int | None, pooled: bool = False) -> None:
+        """Let so many requests for this name run at once; None: it shares the server's workers with all others.
+
+        pooled: each in a process of its own.
+        """
+        self._servicer.set_workers(name, workers, pooled)
+        count = self._servicer.admission.worker_count
+        if self._grpc is not None:
+            self._grpc.allow(count)
+        if self._api is not None:
+            self._api.allow(count)
+
+    def in_flight_of(self, name: str) -> int:
+        """Requests for a name with workers of its own that run or wait."""
+        return self._servicer.admission.in_flight_of(name)
 
     def note_loading(self, name: str, version: int, keys: Sequence[str] | None = None) -> None:
         """Let GetModelStatus say that this version is being loaded, to whoever has one of the keys."""

@@ -60,8 +60,22 @@ class Scaling:
     autoscale_enabled: bool | None = None
     autoscale_min_replicas: int | None = None
     autoscale_max_replicas: int | None = None
-    autoscale_refresh_seconds: int | None = None
-    autoscale_target_utilization: int | None = None
+    autoscale_refresh_seconds: float | None = None
+    autoscale_target_utilization: float | None = None
+
+    @classmethod
+    def of(cls, asked: Mapping[str, Any]) -> "Scaling":
+        """Those of these keywords that are about scaling."""
+        return cls(**{item.name: asked.get(item.name) for item in fields(cls)})
+
+    def bounds(self, replicas: int, agents: int) -> tuple[int, int]:
+        """The fewest and the most replicas on so many FPGAs: both `replicas` without autoscaling, never more for load
+        than there are FPGAs.
+        """
+        if not self.autoscale_enabled:
+            return replicas, replicas
+        least = self.autoscale_min_replicas or 1
+        return least, max(least, min(self.autoscale_max_replicas or agents, agents))
 
 
 @dataclass(frozen=True)
@@ -86,10 +100,10 @@ class Service:
     other: Mapping[str, Any] = field(default_factory=dict)
 
     def asked(self) -> list[str]:
-        """Names of the settings beyond the number of replicas that somebody has given."""
+        """Names of the settings beyond the number of replicas that somebody has given; False asks for nothing."""
         groups = (self.resources, self.limits, self.scaling)
-        given = [item.name for group in groups for item in fields(group) if getattr(group, item.name) is not None]
-        return [*given, *self.other]
+        values = {item.name: getattr(group, item.name) for group in groups for item in fields(group)}
+        return [name for name, value in {**values, **self.other}.items() if value is not None and value is not False]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """A cluster on this machine: emulated FPGAs behind one gRPC server, in this process or in a child process.
 
 Services are routed by name. An FPGA holds one model at a time, so the replicas of all services of a cluster are at most
-its number of FPGAs; what waits for an FPGA to finish a request waits in the server's queue.
+its number of FPGAs; what waits for an FPGA to finish a request waits in the server's queue. A service that may have
+several replicas has a process for each, behind the server's one address (serving/replicas); it claims the most that it
+may have, so that scaling never fails.
 """
 
 import atexit
@@ -10,7 +12,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from amlrealtimeai.errors import DeploymentError
 from amlrealtimeai.serving.health import answers
@@ -19,7 +23,17 @@ from amlrealtimeai.store import Store
 from amlrealtimeai.store.locks import LifeLock
 from amlrealtimeai.store.store import Row, find, select
 from amlrealtimeai.targets import hosts
-from amlrealtimeai.targets.base import FAILED, HEALTHY, STOPPED, TRANSITIONING, UNHEALTHY, Record, Service, Status
+from amlrealtimeai.targets.base import (
+    FAILED,
+    HEALTHY,
+    STOPPED,
+    TRANSITIONING,
+    UNHEALTHY,
+    Record,
+    Scaling,
+    Service,
+    Status,
+)
 from amlrealtimeai.targets.files import Files
 from amlrealtimeai.targets.follow import retire
 from amlrealtimeai.targets.hosts import NOTEBOOK, PROCESS, Host, Settings
@@ -28,6 +42,7 @@ _APPLY_SECONDS = 60.0
 _SILENT_SECONDS = 2.0  # after which people are told what they wait for
 _END_SECONDS = 15.0
 _TRIES = 5
+_SCALING = {item.name for item in fields(Scaling)}
 _STATES = {"AVAILABLE": HEALTHY, "LOADING": TRANSITIONING, "END": FAILED}
 
 _started: dict[str, tuple[int, Path, Host]] = {}
@@ -53,8 +68,8 @@ class EmbeddedTarget:
     def check(self, service: Service) -> Sequence[str]:
         """Names of what has no meaning here; DeploymentError when the cluster has too few FPGAs free."""
         with self._store.database.read() as connection:
-            self._check_capacity(connection, service.name, service.replicas)
-        return service.asked()
+            self._check_capacity(connection, service)
+        return [name for name in service.asked() if name not in _SCALING]
 
     def deploy(self, service: Service, record: Record) -> None:
         """Start the service on this process's server of the cluster, which is started when there is none."""
@@ -113,7 +128,10 @@ class EmbeddedTarget:
             return Status(UNHEALTHY, address, f"its server (process {row['pid']}) does not answer", wanted)
         # The store's file has its digest for a name, which tells people nothing.
         reason = found["error"].replace(Path(entry["model"]).name, "the model")
-        ready = wanted if state == HEALTHY else 0
+        wanted = found.get("wanted", wanted)
+        ready = found.get("ready", wanted) if state == HEALTHY else 0
+        if state == HEALTHY and not ready:
+            state, reason = UNHEALTHY, "all its replicas have ended; others are being started"
         return Status(state, address, reason, wanted, ready, found["version"] if ready else found.get("served"))
 
     def logs(self, name: str, lines: int) -> str:
@@ -242,7 +260,7 @@ class EmbeddedTarget:
                 raise _GoneError
             before = find(connection, "webservices", {"name": service.name})
             record(connection, server)
-            self._check_capacity(connection, service.name, service.replicas)
+            self._check_capacity(connection, service)
         self._follow(server)
         return before["server"] if before else None
 
@@ -269,28 +287,36 @@ class EmbeddedTarget:
                 )
             time.sleep(0.02)
 
-    def _check_capacity(self, connection: sqlite3.Connection, name: str, replicas: int) -> None:
-        """DeploymentError unless the cluster has that many FPGAs free."""
-        agents, cluster = self._settings.agents, self._settings.cluster
+    def _check_capacity(self, connection: sqlite3.Connection, service: Service) -> None:
+        """DeploymentError unless the cluster has the FPGAs that the service may come to need."""
+        agents, cluster, name = self._settings.agents, self._settings.cluster, service.name
         living = {
             row["id"]
             for row in select(connection, "servers", compute_target=cluster)
             if hosts.is_alive(self._store, row)
         }
         others = {
-            row["name"]: int(row["settings"]["num_replicas"])
+            row["name"]: _claimed(row["settings"], agents)
             for row in select(connection, "webservices", compute_target=cluster)
             if row["name"] != name and row["server"] in living
         }
-        if replicas + sum(others.values()) <= agents:
+        _, most = service.scaling.bounds(service.replicas, agents)
+        if most + sum(others.values()) <= agents:
             return
         used = "".join(f" The service {other!r} uses {count}." for other, count in others.items())
+        asked = f"{most} replica(s)"
+        if service.scaling.autoscale_enabled:
+            asked = f"up to {most} replica(s) (autoscale_max_replicas)"
         raise DeploymentError(
             f"Couldn't schedule because the cluster {cluster!r} doesn't have the resources: 0/{agents} nodes are "
-            f"available: {agents} Insufficient fpga. {name!r} asks for {replicas} replica(s), one FPGA each; the "
+            f"available: {agents} Insufficient fpga. {name!r} asks for {asked}, one FPGA each; the "
             f"cluster has agent_count={agents}.{used} Ask for fewer replicas, delete a service, or provision a cluster "
-            f"with agent_count={replicas + sum(others.values())}."
+            f"with agent_count={most + sum(others.values())}."
         )
+
+
+def _claimed(settings: dict[str, Any], agents: int) -> int:
+    return Scaling.of(settings.get("asked", {})).bounds(settings["num_replicas"], agents)[1]
 
 
 def _is_mine(id: str) -> bool:

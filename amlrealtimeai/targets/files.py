@@ -14,6 +14,7 @@ from typing import Any
 
 from amlrealtimeai.store import Store
 from amlrealtimeai.store.store import find, select
+from amlrealtimeai.targets.base import Scaling
 
 _TLS = {"key": "key", "certificate": "crt"}
 """Secrets of a compute target that its child processes read from files: name -> suffix; the certificate last."""
@@ -86,7 +87,8 @@ def wanted_services(store: Store, connection: sqlite3.Connection, server: str) -
         assert model is not None, "the row's foreign key"
         settings = row["settings"]
         entry = {"model": str(store.blobs.path(model["blob"])), "version": settings["revision"]}
-        entry["replicas"] = settings["num_replicas"]
+        target = find(connection, "compute_targets", {"name": row["compute_target"]})
+        entry["replicas"] = _replicas(settings, target["settings"].get("agent_count", 1) if target else 1)
         if settings["auth_enabled"]:
             keys = connection.execute(
                 "SELECT value FROM secrets WHERE kind = 'webservices' AND owner = ? ORDER BY name", (row["name"],)
@@ -94,6 +96,16 @@ def wanted_services(store: Store, connection: sqlite3.Connection, server: str) -
             entry["keys"] = [key["value"] for key in keys]
         wanted[row["name"]] = entry
     return wanted
+
+
+def _replicas(settings: dict[str, Any], agents: int) -> int | dict[str, float]:
+    """Their number, or how it follows the load, in the words of serving's watched file."""
+    scaling = Scaling.of(settings.get("asked", {}))
+    least, most = scaling.bounds(settings["num_replicas"], agents)
+    if not scaling.autoscale_enabled:
+        return least
+    given = {"target": scaling.autoscale_target_utilization, "seconds": scaling.autoscale_refresh_seconds}
+    return {"least": least, "most": most, **{name: value for name, value in given.items() if value is not None}}
 
 
 def read_tls(connection: sqlite3.Connection, compute_target: str) -> dict[str, str]:

@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import amlrealtimeai
 from amlrealtimeai.artifact.stages import usable_cpus
 from amlrealtimeai.errors import DeploymentError
 from amlrealtimeai.serving.ports.tls import Tls
+from amlrealtimeai.serving.process.environment import with_this_package
 from amlrealtimeai.serving.process.watch import Watcher
 from amlrealtimeai.serving.request.limits import Limits
 from amlrealtimeai.serving.server import Server
@@ -158,7 +158,7 @@ def start_child(store: Store, settings: Settings) -> Host:
                 stdout=stream,
                 stderr=stream,
                 cwd=store.run,
-                env=_environment(),
+                env=with_this_package(),
                 start_new_session=True,  # an interrupted notebook cell must not interrupt the service
                 pass_fds=() if os.name == "nt" else (lock.descriptor,),
             )
@@ -227,13 +227,6 @@ def _command(store: Store, settings: Settings, files: Files, log: Path) -> list[
     if files.certificate.exists():
         command += ["--ssl-cert", str(files.certificate), "--ssl-key", str(files.key)]
     return command if settings.keep_running else [*command, "--with-parent", str(os.getpid())]
-
-
-def _environment() -> dict[str, str]:
-    """This environment, in which the child finds the same package as this process."""
-    root = str(Path(amlrealtimeai.__file__).resolve().parent.parent)
-    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
 
 
 def _wait_for_port(files: Files, process: "subprocess.Popen[bytes]", log: Path) -> int:

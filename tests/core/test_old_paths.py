@@ -205,10 +205,11 @@ def test_what_a_target_cannot_do_is_named_when_a_service_is_updated(workspace: W
     service = Webservice.deploy_from_model(workspace, "updated", [model], deployment_target=cluster)
     service.wait_for_deployment()
     assert isinstance(service, AksWebservice)
-    with pytest.warns(UserWarning, match="autoscale_enabled, autoscale_max_replicas has no meaning on 'aks'"):
-        service.update(autoscale_enabled=True, autoscale_max_replicas=3, tags={"a": "b"})
+    with pytest.warns(UserWarning, match="^scoring_timeout_ms has no meaning on 'aks'"):
+        service.update(scoring_timeout_ms=9, autoscale_enabled=True, autoscale_max_replicas=3, tags={"a": "b"})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         service.update(autoscale_enabled=False, description="quiet")
+    service.wait_for_deployment()
     assert (service.tags, service.description, service.state) == ({"a": "b"}, "quiet", "Healthy")
     assert service.port and service.ip_address == "127.0.0.1"

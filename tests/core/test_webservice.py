@@ -214,7 +214,7 @@ def test_what_a_target_ignores_is_said_when_it_is_known(
     Webservice.deploy_from_model(workspace, "means-svc", model, None, config, cluster)
     (warning,) = recwarn
     assert str(warning.message) == (
-        "scoring_timeout_ms, autoscale_max_replicas has no meaning on 'aks' (a target of the type AKS) and is ignored."
+        "scoring_timeout_ms has no meaning on 'aks' (a target of the type AKS) and is ignored."
     )
     assert warning.filename == __file__
 

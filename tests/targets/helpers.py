@@ -14,9 +14,9 @@ import numpy as np
 from amlrealtimeai.accel import client_from_service
 from amlrealtimeai.core import AksCompute, AksWebservice, ComputeTarget, Model, Webservice, Workspace
 workspace = Workspace.get("lab")
-def deploy(name="means-svc", cluster="aks", **more):
+def deploy(name="means-svc", cluster="aks", deployment_config=None, **more):
     model, target = Model(workspace, "means"), ComputeTarget(workspace, cluster)
-    service = Webservice.deploy_from_model(workspace, name, model, None, None, target, **more)
+    service = Webservice.deploy_from_model(workspace, name, model, None, deployment_config, target, **more)
     service.wait_for_deployment()
     return service
 """

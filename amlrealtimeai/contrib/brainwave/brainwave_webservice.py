@@ -9,7 +9,7 @@ from amlrealtimeai.core.certificates import local_name
 from amlrealtimeai.core.compute import AksUpdateConfiguration, ComputeTarget, SslConfiguration, own
 from amlrealtimeai.core.image import Image
 from amlrealtimeai.core.webservice import AksServiceDeploymentConfiguration, Webservice
-from amlrealtimeai.core.webservice.webservice import check_replicas
+from amlrealtimeai.core.webservice.scaling import check_replicas
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import MissingFileError, WebserviceInputError
 from amlrealtimeai.serving.ports.tls import Tls

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from amlrealtimeai.core.arguments import known_keywords
 from amlrealtimeai.core.cloud import needs_azure
 from amlrealtimeai.core.compute import ComputeTarget
@@ -11,7 +13,8 @@ from amlrealtimeai.core.image import Image
 from amlrealtimeai.core.model import Model
 from amlrealtimeai.core.webservice import deployment
 from amlrealtimeai.core.webservice.deployment import check_key
-from amlrealtimeai.core.webservice.webservice import Webservice, check_replicas
+from amlrealtimeai.core.webservice.scaling import AutoScaler, check_replicas, check_scaling
+from amlrealtimeai.core.webservice.webservice import Webservice
 from amlrealtimeai.core.workspace import Workspace
 
 _ASKED = (
@@ -21,7 +24,7 @@ _ASKED = (
     *("period_seconds", "initial_delay_seconds", "timeout_seconds", "success_threshold", "failure_threshold"),
     *("namespace", "token_auth_enabled", "cpu_cores_limit", "memory_gb_limit", "blobfuse_enabled"),
 )
-"""Keywords that are passed on to the target, by name; False asks for nothing."""
+"""Keywords that are passed on to the target, by name; False asks for nothing, or takes back what was asked for."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class AksServiceDeploymentConfiguration:
         return None
 
 
-@needs_azure("autoscaler container_resource_requirements liveness_probe_requirements data_collection")
-@needs_azure("max_concurrent_requests_per_container max_request_wait_time scoring_timeout_ms deployment_status")
+@needs_azure("container_resource_requirements liveness_probe_requirements data_collection")
+@needs_azure("max_concurrent_requests_per_container max_request_wait_time scoring_timeout_ms")
 @needs_azure("token_auth_enabled enable_app_insights app_insights_enabled namespace is_default traffic_percentile")
 @needs_azure("public_ip public_fqdn", "See scoring_uri and ip_address.")
 class AksWebservice(Webservice):
@@ -54,8 +57,8 @@ class AksWebservice(Webservice):
         autoscale_enabled: bool | None = None,
         autoscale_min_replicas: int | None = None,
         autoscale_max_replicas: int | None = None,
-        autoscale_refresh_seconds: int | None = None,
-        autoscale_target_utilization: int | None = None,
+        autoscale_refresh_seconds: float | None = None,
+        autoscale_target_utilization: float | None = None,
         collect_model_data: bool | None = None,
         auth_enabled: bool | None = None,
         cpu_cores: float | None = None,
@@ -85,10 +88,15 @@ class AksWebservice(Webservice):
         """Describe a service.
 
         num_replicas: emulated FPGAs that it claims (default 1). auth_enabled: default on when the cluster has TLS.
-        primary_key, secondary_key: keys of your own, at least 8 characters. What the other keywords ask for is up to
-        the target: deploying warns of those that mean nothing there.
+        primary_key, secondary_key: keys of your own, at least 8 characters.
+        autoscale_enabled (default off): replicas by load instead of num_replicas, between autoscale_min_replicas
+        (default 1) and autoscale_max_replicas (default and at most: all of the cluster's FPGAs), so that about
+        autoscale_target_utilization percent (default 70) are busy. Every autoscale_refresh_seconds (default 1, may be a
+        fraction here) the requests in flight are counted: more replicas come at once, fewer after 60 counts in a row.
+        What the other keywords ask for is up to the target: deploying warns of those that mean nothing there.
         """
-        given = {name: value for name, value in locals().items() if name in _ASKED}
+        given = _wishes(locals())
+        check_scaling(given, num_replicas)
         keys = {"primary": primary_key, "secondary": secondary_key}
         return AksServiceDeploymentConfiguration(
             num_replicas=check_replicas(1 if num_replicas is None else num_replicas),
@@ -97,7 +105,7 @@ class AksWebservice(Webservice):
             tags=tags,
             properties=properties,
             description=description,
-            asked=_wishes(given),
+            asked={name: value for name, value in given.items() if value is not False},
         )
 
     @known_keywords
@@ -107,8 +115,8 @@ class AksWebservice(Webservice):
         autoscale_enabled: bool | None = None,
         autoscale_min_replicas: int | None = None,
         autoscale_max_replicas: int | None = None,
-        autoscale_refresh_seconds: int | None = None,
-        autoscale_target_utilization: int | None = None,
+        autoscale_refresh_seconds: float | None = None,
+        autoscale_target_utilization: float | None = None,
         collect_model_data: bool | None = None,
         auth_enabled: bool | None = None,
         cpu_cores: float | None = None,
@@ -141,7 +149,8 @@ class AksWebservice(Webservice):
         inference_config: converts `models` first where they are not. What the other keywords ask for is up to the
         target: a warning names those that mean nothing there.
         """
-        given = {name: value for name, value in locals().items() if name in _ASKED}
+        given = _wishes(locals())
+        check_scaling({**self._row["settings"].get("asked", {}), **given}, num_replicas)
         if models is not None and inference_config is not None:
             models = deployment.converted(self.workspace, models, inference_config)
         super().update(
@@ -152,8 +161,13 @@ class AksWebservice(Webservice):
             tags=tags,
             properties=properties,
             description=description,
-            _asked=_wishes(given),
+            _asked=given,
         )
+
+    @property
+    def autoscaler(self) -> AutoScaler:
+        """How the number of replicas follows the load."""
+        return AutoScaler.of(self._row["settings"].get("asked", {}))
 
     def get_token(self) -> Any:
         """Azure Active Directory tokens do not exist here."""
@@ -162,5 +176,7 @@ class AksWebservice(Webservice):
         raise UnsupportedError("there are no tokens without Azure Active Directory. Use keys: get_keys().")
 
 
-def _wishes(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if value is not None and value is not False}
+def _wishes(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given of the keywords that are passed on; NumPy's numbers as Python's."""
+    given = {name: arguments[name] for name in _ASKED if arguments[name] is not None}
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}

@@ -1,7 +1,9 @@
-"""Where a deployed service is, and asking it, for people who have no client at hand."""
+"""Where a deployed service is, how much of it, and asking it, for people who have no client at hand."""
 
 from typing import Any
 from urllib.parse import urlsplit
+
+from amlrealtimeai.core.webservice.scaling import counts
 
 
 class Asked:
@@ -21,6 +23,11 @@ class Asked:
     def port(self: Any) -> int:
         """Port to connect to."""
         return urlsplit(self.scoring_uri).port or 0
+
+    @property
+    def deployment_status(self: Any) -> dict[str, int]:
+        """{"wantedReplicas": ..., "readyReplicas": ...} of now."""
+        return counts(self._status())
 
     def run(self: Any, input_data: Any) -> Any:
         """Ask with one picture (its path, its bytes, or an open file) or with a batch of arrays as `images`.

@@ -16,6 +16,7 @@ from amlrealtimeai.core.stored import Stored, described, describing, split_id
 from amlrealtimeai.core.webservice import deployment, fallback
 from amlrealtimeai.core.webservice.asked import Asked
 from amlrealtimeai.core.webservice.keys import Keyed
+from amlrealtimeai.core.webservice.scaling import check_replicas, counts
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import (
     DeploymentError,
@@ -166,7 +167,8 @@ class Webservice(Asked, Keyed, Stored):
 
         def changes(row: Row) -> Row:
             before = row["settings"]
-            asked = {**before.get("asked", {}), **(_asked or {})}
+            merged = {**before.get("asked", {}), **(_asked or {})}
+            asked = {name: value for name, value in merged.items() if value is not False}
             revision = before["revision"] + (1 if columns else 0)
             settings = {**before, **given, "asked": asked, "revision": revision}
             return {**columns, **describe(row), "settings": settings}
@@ -256,7 +258,7 @@ class Webservice(Asked, Keyed, Stored):
 
     @property
     def num_replicas(self) -> int:
-        """Number of FPGAs that the service claims."""
+        """Number of replicas that was asked for; where it follows the load, deployment_status has the number of now."""
         return int(self._row["settings"]["num_replicas"])
 
     @property
@@ -340,6 +342,7 @@ class Webservice(Asked, Keyed, Stored):
             "authEnabled": self.auth_enabled,
             "sslEnabled": self.ssl_enabled,
             "numReplicas": self.num_replicas,
+            "deploymentStatus": counts(status),
             "description": self.description,
             "tags": self.tags,
             "properties": self.properties,
@@ -362,14 +365,6 @@ class Webservice(Asked, Keyed, Stored):
             "auth": self.auth_enabled,
             "tags": self.tags,
         }
-
-
-def check_replicas(count: Any) -> int:
-    """A number of replicas of at least one."""
-    found = check_count(count)
-    if found is None:
-        raise WebserviceInputError(f"num_replicas: expected a number of at least 1, got {count!r}")
-    return found
 
 
 def _deploy(

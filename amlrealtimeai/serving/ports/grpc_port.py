@@ -21,7 +21,7 @@ from grpc._cython import cygrpc
 from amlrealtimeai.serving.ports.address import address_of, bind_error
 from amlrealtimeai.serving.protocol import protos
 from amlrealtimeai.serving.request.answers import REQUEST_ID_HEADER, TIMINGS_HEADER, Answer, RequestError, log
-from amlrealtimeai.serving.request.methods import respond
+from amlrealtimeai.serving.request.methods import respond, service_of
 from amlrealtimeai.serving.request.request import Request
 from amlrealtimeai.serving.request.servicer import Servicer
 
@@ -58,8 +58,7 @@ class GrpcPort:
         self._stopping = False
         self._lock = threading.Lock()
         self._looking = threading.Lock()
-        count = servicer.limits.worker_count + _SPARE_THREADS
-        self._threads = [threading.Thread(target=self._poll, name=f"grpc-{i}", daemon=True) for i in range(count)]
+        self._threads: list[threading.Thread] = []
         self.on_look: Callable[[], None] = lambda: None
         self.on_admitted: Callable[[str], None] = lambda peer: None
 
@@ -74,9 +73,16 @@ class GrpcPort:
     def start(self) -> None:
         """Begin to answer."""
         self._core.start()
-        for thread in self._threads:
+        self.allow(self.servicer.admission.worker_count)
+        for _ in self._threads:
             self._ask()
-            thread.start()
+
+    def allow(self, workers: int) -> None:
+        """Have a thread for each of so many workers: one that computes does not poll."""
+        with self._lock:
+            for i in range(len(self._threads), workers + _SPARE_THREADS):
+                self._threads.append(threading.Thread(target=self._poll, name=f"grpc-{i}", daemon=True))
+                self._threads[-1].start()
 
     def stop(self, grace: float) -> None:
         """End all calls, after `grace` seconds those that are still open, and the threads.
@@ -281,7 +287,7 @@ def _begin_unary(name: str, call: Call) -> None:
         if data is None:  # too large, cancelled, or no message at all
             request.fail(RequestError(grpc.StatusCode.INVALID_ARGUMENT, "expected one message, got none"))
         elif request.receive(len(data)):
-            request.run(partial(respond, request, data))
+            request.run(partial(respond, request, data), service_of(request, data))
 
     request = Request(servicer, name, call.metadata, call.deadline, send)
     if request.admit():

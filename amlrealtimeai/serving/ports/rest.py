@@ -59,12 +59,21 @@ class RestApi:
         self._servicer = servicer
         self._pages = pages
         self._parsing = threading.Lock()  # JSON of one request at a time: parsing holds the GIL, and memory, anyway
-        count = servicer.limits.worker_count + _SPARE_THREADS
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="rest-worker")
+        self._pools: list[ThreadPoolExecutor] = []
+        self._count = 0
+        self.allow(servicer.admission.worker_count)
+
+    def allow(self, workers: int) -> None:
+        """Have a thread for each of so many workers."""
+        if workers + _SPARE_THREADS > self._count:
+            self._count = workers + _SPARE_THREADS
+            # The smaller one stays until the end: a request may be on its way to it.
+            self._pools.append(ThreadPoolExecutor(self._count, thread_name_prefix="rest-worker"))
 
     def close(self) -> None:
         """End the threads."""
-        self._threads.shutdown()
+        for threads in self._pools:
+            threads.shutdown()
 
     async def pause(self, headers: Iterable[tuple[str, str]] = ()) -> None:
         """Wait before a stranger is answered; without headers nobody can show a key."""
@@ -131,7 +140,7 @@ class RestApi:
                 request.fail(_refusal(error))
                 return
             work = partial(work, b"".join(parts), self._parsing)
-        self._threads.submit(request.run, work)
+        self._pools[-1].submit(request.run, work, unquote(match["model"]))
 
 
 async def _body(exchange: Exchange, limit: int) -> AsyncIterator[bytes]:

@@ -3,13 +3,16 @@
 The file is JSON; replace it atomically (write beside it, then rename):
 
     {"generation": 7,
-     "services": {"name": {"model": "/path/name.accelonnx", "version": 2, "keys": ["..."]}}}
+     "services": {"name": {"model": "/path/name.accelonnx", "version": 2, "keys": ["..."], "replicas": 3}}}
 
 A new or changed service is loaded and warmed up before it takes over; one that fails to load leaves the old one
-serving. What became of it is in GetModelStatus, and in FILE.status, which is replaced when the whole file has been
-applied:
+serving. With "replicas" (a number, or what replicas.scaling.Bounds has) so many of its requests run at once, each in a
+process of its own where there can be more than one; without, it shares the server's workers with the others. What
+became of it is in GetModelStatus, and in FILE.status, which is replaced when the whole file has been applied, and when
+the number of replicas has changed:
 
-    {"generation": 7, "error": "", "services": {"name": {"version": 2, "state": "AVAILABLE", "error": ""}}}
+    {"generation": 7, "error": "", "services":
+     {"name": {"version": 2, "state": "AVAILABLE", "error": "", "wanted": 3, "ready": 3}}}
 
 A version that could not be loaded has the state END, and `served`, the version that goes on in its place, if one does.
 `generation` is whatever the file said, so that the writer sees that its change is in effect. Keys make the file secret:
@@ -24,6 +27,9 @@ from typing import Any
 from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.errors import AmlRealtimeAiError, ConfigError
 from amlrealtimeai.serving.ports.tls import Tls
+from amlrealtimeai.serving.replicas.pool import Pool
+from amlrealtimeai.serving.replicas.scaler import Scaler
+from amlrealtimeai.serving.replicas.scaling import Bounds
 from amlrealtimeai.serving.request.answers import log
 from amlrealtimeai.serving.server import Server
 
@@ -51,6 +57,8 @@ class Watcher:
         self._applied: dict[str, dict[str, Any]] = {}
         self._errors: dict[str, tuple[int, str]] = {}  # version and what is wrong with it
         self._marks: dict[int, _Mark | None] = {}  # which state of its file a model was loaded from
+        self._scaler = Scaler(server)
+        self._status: dict[str, Any] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="amlrealtimeai-watch", daemon=True)
 
@@ -87,6 +95,7 @@ class Watcher:
             log.error("%s", error)
         else:
             for name in [name for name in self._applied if name not in services]:
+                self._scaler.remove(name)
                 self._server.remove_model(name)
                 self._errors.pop(name, None)
                 del self._applied[name]
@@ -94,7 +103,12 @@ class Watcher:
                 if self._stopped.is_set():
                     return
                 self._apply_one(name, service)
-        _write_status(self._path, {"generation": generation, "error": error, "services": self._states()})
+        self._tell(self._path, {"generation": generation, "error": error, "services": self._states()})
+
+    def _tell(self, path: Path, status: dict[str, Any]) -> None:
+        if status != self._status:
+            _write_status(path, status)
+            self._status = status
 
     def _apply_one(self, name: str, service: dict[str, Any]) -> None:
         before = self._applied.get(name)
@@ -104,19 +118,25 @@ class Watcher:
         version, keys = service.get("version", 1), service.get("keys")
         try:
             self._check_keys(name, version, keys)
+            bounds = Bounds.of(service.get("replicas"))
             served = self._server.table.get(name)
+            model: ConvertedModel | Pool | None = None
             if before and served and before["model"] == service["model"] and served.version == version:
-                model = served.model
-            else:
+                model = self._scaler.kept(name, served.model, bounds)
+            if model is None:
                 self._server.note_loading(name, version, keys)
+                model = self._scaler.started(name, Path(service["model"]), self._threads, bounds)
+            if model is None:
                 model = self._loaded(service["model"]) or self._load(service["model"])
             self._server.add_model(name, model, version, keys)
+            self._scaler.follow(name, model, bounds)
             self._applied[name] = service
             self._errors.pop(name, None)
         except Exception as error:  # whatever is wrong with one model, the others go on
             expected = isinstance(error, AmlRealtimeAiError)
-            log.error("cannot serve %r version %s: %s", name, version, error, exc_info=None if expected else error)
-            self._errors[name] = (version, str(error) if expected else "it failed unexpectedly; see the log")
+            text = str(error)  # a log record that is kept must not keep what the error's frames refer to
+            log.error("cannot serve %r version %s: %s", name, version, text, exc_info=None if expected else error)
+            self._errors[name] = (version, text if expected else "it failed unexpectedly; see the log")
             self._server.note_failed(name, version, _FAILED, keys)
             self._applied.setdefault(name, {"model": None})
 
@@ -125,6 +145,7 @@ class Watcher:
         try:
             self._server.check_keys(keys)
         except ConfigError:
+            self._scaler.remove(name)
             self._server.close_model(name, version, _FAILED)
             self._applied[name] = {"model": None}
             raise
@@ -133,7 +154,9 @@ class Watcher:
         """The model of another service with the very same file; both may use it at once."""
         for name, service in self._applied.items():
             served = self._server.table.get(name)
-            if served and service["model"] == path and self._marks.get(id(served.model)) == _mark(Path(path)):
+            if served is None or isinstance(served.model, Pool):
+                continue
+            if service["model"] == path and self._marks.get(id(served.model)) == _mark(Path(path)):
                 return served.model
         return None
 
@@ -154,7 +177,8 @@ class Watcher:
                 states[name] = {"version": version, "state": "END", "error": text}
                 states[name] |= {"served": served.version} if served else {}
             elif served is not None:
-                states[name] = {"version": served.version, "state": "AVAILABLE", "error": ""}
+                counts = self._scaler.counts(name)
+                states[name] = {"version": served.version, "state": "AVAILABLE", "error": "", **counts}
         return states
 
     def _run(self) -> None:
@@ -168,6 +192,9 @@ class Watcher:
         if self._path and (mark := _mark(self._path)) != self._mark:
             self._mark = mark
             self.apply()
+        self._scaler.look()
+        if self._path and self._status:
+            self._tell(self._path, {**self._status, "services": self._states()})
         marks = [_mark(file) for file in self._tls_files or ()]
         if marks != self._tls_marks and self._tls_files:
             self._tls_marks = marks

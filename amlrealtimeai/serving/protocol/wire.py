@@ -16,6 +16,7 @@ MAX_PARTS = 1 << 17
 
 _VARINT = re.compile(rb"[\x80-\xff]{0,9}[\x00-\x7f]")
 _LENGTH_DELIMITED = 2
+_BEGINNING = 64  # fields
 _SIZES = {1: 8, 5: 4}
 
 # Field number -> the same for the message in that field; a field that is no message is left out.
@@ -37,6 +38,28 @@ def parse(kind: Any, data: bytes, max_parts: int = MAX_PARTS) -> Any:
         return kind.FromString(data)
     except (DecodeError, _NotWholeError):
         raise InvalidInputError(f"the request of {len(data)} bytes is not a {kind.DESCRIPTOR.full_name}") from None
+
+
+def first(data: bytes, number: int) -> bytes:
+    """The bytes of the first field of this number, a message or a string; b"" when there is none at the beginning.
+
+    Raises InvalidInputError for what is no message.
+    """
+    start = 0
+    try:
+        for _ in range(_BEGINNING):
+            if start >= len(data):
+                break
+            tag, start = _varint(data, start)
+            if tag & 7 != _LENGTH_DELIMITED:
+                break
+            size, start = _varint(data, start)
+            if tag >> 3 == number:
+                return data[start : start + size]
+            start += size
+    except _NotWholeError:
+        raise InvalidInputError("not a message") from None
+    return b""
 
 
 @cache

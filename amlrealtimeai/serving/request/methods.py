@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from amlrealtimeai.artifact.definition import Signature, TensorSpec
 from amlrealtimeai.errors import InvalidInputError
@@ -30,6 +31,17 @@ def respond(request: Request, data: bytes) -> bytes:
     """The serialised response to a serialised request of any method; raises RequestError or InvalidInputError."""
     response: bytes = _METHODS[request.record.method](request, data)
     return response
+
+
+def service_of(request: Request, data: bytes) -> str:
+    """Name of the model that a Predict is for; "" where it does not matter yet, or where answering will say why."""
+    if request.record.method != "Predict" or not request.servicer.admission.has_lanes:
+        return ""
+    try:
+        spec = protos.ModelSpec.FromString(wire.first(data, protos.PredictRequest.MODEL_SPEC_FIELD_NUMBER))
+        return request.servicer.table.name_of(spec, request.metadata)
+    except (RequestError, InvalidInputError, DecodeError):
+        return ""
 
 
 def predict(request: Request, message: Any) -> tuple[Served, Arrays]:

@@ -8,6 +8,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.samples import Sample
 
+from amlrealtimeai.serving.replicas.pool import Pool
 from amlrealtimeai.serving.request.answers import Record
 from amlrealtimeai.serving.request.servicer import Servicer
 
@@ -96,6 +97,13 @@ class _Gauges:
     def __init__(self, servicer: Servicer) -> None:
         self._servicer = servicer
 
+    def _pools(self) -> Iterator[tuple[str, Pool]]:
+        table = self._servicer.table
+        for name in table.names():
+            served = table.get(name)
+            if served is not None and isinstance(served.model, Pool):
+                yield name, served.model
+
     def collect(self) -> Iterator[Any]:
         """One gauge after another, as prometheus-client asks for them."""
         admission = self._servicer.admission
@@ -103,4 +111,11 @@ class _Gauges:
         yield GaugeMetricFamily("amlrealtimeai_waiting", "Requests that wait for a worker.", admission.waiting)
         yield GaugeMetricFamily("amlrealtimeai_bytes_in_flight", "Their bytes.", admission.bytes_in_flight)
         yield GaugeMetricFamily("amlrealtimeai_models", "Models served.", len(self._servicer.table.names()))
+        replicas = GaugeMetricFamily(
+            "amlrealtimeai_replicas", "Processes of a model that has several.", labels=("model", "state")
+        )
+        for name, pool in self._pools():
+            replicas.add_metric((name, "ready"), pool.ready)
+            replicas.add_metric((name, "wanted"), pool.wanted)
+        yield replicas
         yield GaugeMetricFamily("amlrealtimeai_draining", "1 while shutting down.", int(self._servicer.draining))

@@ -11,6 +11,7 @@ from amlrealtimeai.serving.request.answers import Answer, Record, RequestError, 
 from amlrealtimeai.serving.request.auth import check_key
 
 if TYPE_CHECKING:
+    from amlrealtimeai.serving.request.admission import Lane
     from amlrealtimeai.serving.request.servicer import Servicer
 
 
@@ -32,9 +33,11 @@ class Request:
         "cancelled",
         "expires",
         "held",
+        "lane",
         "metadata",
         "placed",
         "record",
+        "service",
         "servicer",
     )
 
@@ -53,6 +56,8 @@ class Request:
         self.placed = False  # has a place among the requests in flight; admission's, as `held`
         self.held = 0  # bytes
         self.expires = math.inf  # when it stops to wait for a worker
+        self.service = ""  # whose workers it needs, where services have their own
+        self.lane: Lane | None = None  # admission's
         self._deadline = deadline
         self._ends = time.monotonic() + servicer.limits.max_seconds
         self._send: Callable[[Answer], None] | None = send
@@ -85,8 +90,12 @@ class Request:
             return False
         return True
 
-    def run(self, work: Callable[[], bytes]) -> None:
-        """Answer with work(): in this thread if there is a free worker, else in that of the next one to be free."""
+    def run(self, work: Callable[[], bytes], service: str = "") -> None:
+        """Answer with work(): in this thread if there is a free worker, else in that of the next one to be free.
+
+        service: the name of the model that is asked for, as far as it is known already.
+        """
+        self.service = service
         self.record.started = time.perf_counter()  # the time on the wire is not ours
         self._work = work
         if self.record.method != "Predict":  # quick: needs no worker

@@ -66,7 +66,13 @@ class Servicer:
                 request.start()
             except Exception:
                 log.exception("a request failed unexpectedly; its worker goes on")
-            request = self.admission.done()
+            assert request.lane is not None, "who has a worker has its lane"
+            request = self.admission.done(request.lane)
+
+    def set_workers(self, service: str, workers: int | None, pooled: bool = False) -> None:
+        """Give a service so many workers of its own; None: it shares those of all others."""
+        for request in self.admission.set_workers(service, workers, pooled):
+            threading.Thread(target=self.work_off, args=(request,), name="amlrealtimeai-worker", daemon=True).start()
 
     def expire(self) -> None:
         """Answer those who waited too long."""

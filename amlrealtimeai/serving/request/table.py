@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from amlrealtimeai.artifact.converted import ConvertedModel
+from amlrealtimeai.serving.replicas.pool import Pool
 from amlrealtimeai.serving.request.answers import RequestError
 
 ROUTE_HEADER = "x-ms-aml-grpc-service-route"
@@ -23,7 +24,7 @@ class Served:
 
     name: str
     version: int
-    model: ConvertedModel
+    model: ConvertedModel | Pool
     keys: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -74,6 +75,14 @@ class ModelTable:
         with self._lock:
             self._served.pop(name, None)
             self._states[name] = {version: (END, text)}
+
+    def end_replicas(self) -> None:
+        """End the processes of models that have several; nobody asks them any more."""
+        with self._lock:
+            models = [served.model for served in self._served.values()]
+        for model in models:
+            if isinstance(model, Pool):
+                model.end()
 
     def names(self) -> list[str]:
         """The names that are served."""

@@ -106,7 +106,7 @@ class KubernetesTarget:
         if scaling.autoscale_enabled:
             least = scaling.autoscale_min_replicas or 1
             most = scaling.autoscale_max_replicas or 10
-            autoscaling = Scaling(least, most, scaling.autoscale_target_utilization or 70)
+            autoscaling = Scaling(least, most, round(scaling.autoscale_target_utilization or 70))
         cores, memory = service.resources.cpu_cores, service.resources.memory_gb
         limit = f"{round((memory or 2) * 1024)}Mi"
         return ClusterService(

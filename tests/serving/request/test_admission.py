@@ -46,6 +46,7 @@ class Gated:
     """A server whose only model waits at a gate before its first stage; the second one is counted, too."""
 
     def __init__(self, path: Path, **limits: float) -> None:
+        self.path = path
         model = ConvertedModel.load(arithmetic_model(path / "m.accelonnx"), threads=1)
         self.first, self.second = Gate(model.stages[0]), Gate(model.stages[1])
         self.second.open.set()
@@ -55,9 +56,9 @@ class Gated:
         self.channel = channel_to(self.server)
         self.threads = ThreadPoolExecutor(16)
 
-    def send(self, timeout: float = 20) -> grpc.Future:
+    def send(self, timeout: float = 20, request: bytes = REQUEST) -> grpc.Future:
         call = self.channel.unary_unary(f"/{protos.PREDICTION_SERVICE}/Predict")
-        return call.future(REQUEST, timeout=timeout)
+        return call.future(request, timeout=timeout)
 
     def close(self) -> None:
         self.first.open.set()
@@ -86,7 +87,7 @@ def make(tmp_path: Path) -> Iterator[object]:
 def idle(gated: Gated, workers: int) -> bool:
     """Nobody in flight, every worker free, no byte held: nothing was lost on the way."""
     admission = gated.admission
-    return (admission.in_flight, admission.waiting, admission._free, admission._bytes) == (0, 0, workers, 0)
+    return (admission.in_flight, admission.waiting, admission._shared.free, admission._bytes) == (0, 0, workers, 0)
 
 
 def test_a_request_whose_deadline_has_passed_is_not_computed(make: object) -> None:
@@ -210,3 +211,31 @@ def test_a_finished_call_leaves_nothing_for_the_garbage_collector(make: object) 
                 predict(gated.channel, REQUEST)
     finally:
         gc.enable()
+
+
+def test_a_service_with_workers_of_its_own_leaves_those_of_others_alone(make: object) -> None:
+    gated = make(workers=1, max_in_flight=32)
+    free = ConvertedModel.load(arithmetic_model(gated.path / "free.accelonnx"), threads=1)
+    gated.server.add_model("free", free)
+    gated.server.set_workers("m", 6)
+    named = request_of("m", a=PAIR, b=PAIR).SerializeToString()
+    calls = [gated.send(request=named) for _ in range(8)]
+    assert all(gated.first.entered.acquire(timeout=5) for _ in range(6))
+    assert eventually(lambda: gated.admission.in_flight_of("m") == 8)
+    assert gated.first.runs == 6 and eventually(lambda: gated.admission.waiting == 2)
+    request = request_of("free", a=PAIR, b=PAIR).SerializeToString()
+    assert predict(gated.channel, request).model_spec.name == "free"
+    gated.server.set_workers("m", 7)
+    assert gated.first.entered.acquire(timeout=5), "who waited goes on when there are more workers"
+    gated.server.set_workers("m", 2)
+    gated.first.open.set()
+    assert [call.code().name for call in calls] == ["OK"] * 8
+    assert eventually(lambda: gated.admission.in_flight_of("m") == 0)
+    gated.first.open.clear()
+    more = [gated.send(request=named) for _ in range(4)]
+    assert all(gated.first.entered.acquire(timeout=5) for _ in range(3))
+    assert eventually(lambda: gated.admission.waiting == 2), "two at once"
+    gated.server.set_workers("m", None)
+    gated.first.open.set()
+    assert [call.code().name for call in more] == ["OK"] * 4
+    assert eventually(lambda: idle(gated, 1))
