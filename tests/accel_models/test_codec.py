@@ -1,3 +1,4 @@
+import io
 import json
 import shutil
 import time
@@ -105,6 +106,64 @@ def test_a_foreign_file_with_its_own_digest(tmp_path, content):
 
     with pytest.raises(WeightsError, match=r"foreign\.npz is not a weights archive"):
         codec.load(path, "net")
+
+
+def _repacked(path, change):
+    """The archive with `change`d members, and the digest that fits."""
+    import hashlib
+
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change(members)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    path.with_name(f"{path.name}.sha256").write_text(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}")
+
+
+def _npy(value):
+    data = io.BytesIO()
+    np.save(data, value)
+    return data.getvalue()
+
+
+def _header_of(text):
+    return _npy(np.frombuffer(text.encode(), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("member", "content", "said"),
+    [
+        ("header.npy", _header_of("[]"), "not a weights archive"),
+        ("header.npy", _header_of("{"), "not a weights archive"),
+        ("header.npy", _npy(np.zeros(())), "not a weights archive"),
+        ("conv/kernel:mantissas.npy", b"\x93NUMPY\x01\x00\x06\x00{'a':(", "not a weights archive"),
+        ("conv/kernel:mantissas.npy", b"", "not a weights archive"),
+        ("conv/kernel:mantissas.npy", _npy(np.int8(1)), "not a weights archive"),
+        ("conv/kernel:exponents.npy", _npy(np.array(["x"])), "not a weights archive"),
+        (
+            "bn/gamma.npy",
+            _npy(np.array([np.nan], np.float32)),
+            "expected finite float32 numbers in 'bn/gamma', got NaN",
+        ),
+        ("bn/gamma.npy", _npy(np.array(["x"])), "expected finite float32 numbers in 'bn/gamma', got <U1"),
+        ("bn/gamma.npy", _npy(np.zeros(2)), "expected finite float32 numbers in 'bn/gamma', got float64"),
+    ],
+)
+def test_an_archive_that_somebody_made_by_hand(archive, member, content, said):
+    _repacked(archive, lambda members: members.update({member: content}))
+
+    with pytest.raises(WeightsError, match=said):
+        codec.load(archive, "net")
+
+
+def test_an_archive_that_unpacks_to_more_than_a_network(archive, monkeypatch):
+    monkeypatch.setattr(codec, "_LARGEST", 2**20)
+    _repacked(archive, lambda members: members.update({"zeros.npy": _npy(np.zeros(2**21, np.uint8))}))
+    assert archive.stat().st_size < 2**16
+
+    with pytest.raises(WeightsError, match="unpacks to 2099515 bytes, expected at most 1048576"):
+        codec.load(archive, "net")
 
 
 def test_a_newer_format_version(archive, monkeypatch):

@@ -29,6 +29,7 @@ NUMBER_FORMAT = BlockFormat(block=16, mantissa_bits=7, exponent_bits=8)
 
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _HEADER = "header"
+_LARGEST = 2 * 2**30  # bytes, unpacked: VGG-16 in float32 has 0.6 GB
 
 
 def save(path: Path, network: str, arrays: Mapping[str, np.ndarray]) -> str:
@@ -68,17 +69,32 @@ def load(
     or of another network.
     """
     try:
-        with np.load(io.BytesIO(_checked_bytes(path)), allow_pickle=False) as archive:
-            header = json.loads(archive[_HEADER].tobytes())
-            _check_header(path, network, header)
-            fmt = BlockFormat(header["block"], header["mantissa_bits"], header["exponent_bits"])
-            present = {member.partition(":")[0] for member in archive.files if member != _HEADER}
-            wanted = present if names is None else present & set(names)
-            return {name: _decode(archive, name, fmt) for name in wanted}
+        return _read(path, _checked_bytes(path), network, names)
     except WeightsError as error:
         raise WeightsError(f"{error}. {advice}") from None
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path} is not a weights archive ({error}). {advice}") from None
+    except Exception as error:  # zipfile, zlib, json and NumPy's reader of headers each raise their own kinds
+        raise WeightsError(f"{path} is not a weights archive ({error or type(error).__name__}). {advice}") from None
+
+
+def _read(path: Path, data: bytes, network: str, names: Collection[str] | None) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(io.BytesIO(data)) as members:
+        size = sum(member.file_size for member in members.infolist())
+    if size > _LARGEST:
+        raise WeightsError(f"{path} unpacks to {size} bytes, expected at most {_LARGEST}")
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        header = json.loads(archive[_HEADER].tobytes())
+        _check_header(path, network, header)
+        fmt = BlockFormat(header["block"], header["mantissa_bits"], header["exponent_bits"])
+        present = {member.partition(":")[0] for member in archive.files if member != _HEADER}
+        wanted = present if names is None else present & set(names)
+        found = {name: _decode(archive, name, fmt) for name in wanted}
+    for name, value in found.items():
+        problem = "" if value.dtype == np.float32 else str(value.dtype)
+        if problem or not np.isfinite(value).all():
+            raise WeightsError(
+                f"{path}: expected finite float32 numbers in {name!r}, got {problem or 'NaN or infinity'}"
+            )
+    return found
 
 
 def _encode(name: str, value: np.ndarray) -> dict[str, np.ndarray]:

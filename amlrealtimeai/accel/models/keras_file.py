@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from amlrealtimeai.accel.models import download
 from amlrealtimeai.errors import NotFoundError, WeightsError
 
 _BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
+
+_LARGEST = 2**28  # numbers of one array: the largest of VGG-16 has 2**27
 
 # Keras' order inside a layer; names inside older files differ, the order never did.
 _BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -28,14 +31,14 @@ def read(path: Path) -> dict[str, np.ndarray]:
             arrays = {}
             for layer in map(_text, root.attrs["layer_names"]):
                 group = root[layer]
-                stored = [np.asarray(group[_text(name)], np.float32) for name in group.attrs["weight_names"]]
+                stored = [_array(group[_text(name)]) for name in group.attrs["weight_names"]]
                 kinds = _BATCH_NORM if len(stored) == len(_BATCH_NORM) else _LINEAR
                 name = _NEW_NAMES.get(layer, layer.replace("/", "_"))
                 arrays.update({f"{name}/{kind}": value for kind, value in zip(kinds, stored, strict=False)})
             return arrays
-    except (OSError, KeyError) as error:
+    except Exception as error:  # h5py and NumPy each raise their own kinds
         raise WeightsError(
-            f"{path} is not a Keras weights file ({error}). Write one with model.save_weights('weights.h5') "
+            f"{path} is not a Keras weights file ({error or type(error).__name__}). Write one with model.save_weights('weights.h5') "
             "under TF_USE_LEGACY_KERAS=1"
         ) from None
 
@@ -69,6 +72,16 @@ def imagenet(network: str, published: tuple[str, str] | None, folder: Path) -> P
             f"{offline_choice(network)}"
         ) from None
     return target
+
+
+def _array(dataset: Any) -> np.ndarray:
+    """Its numbers as float32; a file of a few bytes may state any size."""
+    if dataset.size > _LARGEST:
+        raise ValueError(f"{dataset.name} has {dataset.size} numbers, expected at most {_LARGEST}")
+    values = np.asarray(dataset, np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{dataset.name} holds NaN or infinity")
+    return values
 
 
 def _text(value: bytes | str) -> str:
