@@ -38,8 +38,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
             return arrays
     except Exception as error:  # h5py and NumPy each raise their own kinds
         raise WeightsError(
-            f"{path} is not a Keras weights file ({error or type(error).__name__}). Write one with model.save_weights('weights.h5') "
-            "under TF_USE_LEGACY_KERAS=1"
+            f"{path} is not a Keras weights file ({error or type(error).__name__}). "
+            "Write one with model.save_weights('weights.h5') under TF_USE_LEGACY_KERAS=1"
         ) from None
 
 
