@@ -16,6 +16,7 @@ tensorflow()  # before the modules below import it, so that its start-up lines s
 import tensorflow.compat.v1 as tf  # noqa: E402
 
 from amlrealtimeai.accel.models.base import QuantizedModel  # noqa: E402
+from amlrealtimeai.accel.models.checks import check_graph, check_tensor  # noqa: E402
 from amlrealtimeai.accel.models.frozen import import_frozen, write_featurizer  # noqa: E402
 from amlrealtimeai.accel.models.resnet import RESNET50, featurizer  # noqa: E402
 from amlrealtimeai.client import PredictionClient  # noqa: E402
@@ -80,6 +81,7 @@ class LocalQuantizedResNet50:
         """
         if not include_featurizer and not include_top:
             raise InvalidInputError("import_graph_def: expected include_featurizer or include_top, got neither")
+        check_graph("import_graph_def")
         images = features = output = None
         if include_featurizer:
             images = self._images(input_tensor)
@@ -100,6 +102,7 @@ class LocalQuantizedResNet50:
         shape = self._model.get_input_dims()
         if tensor is None:
             return tf.placeholder(tf.float32, shape, name=_INPUT)
+        check_tensor("input_tensor", tensor)
         number = tensor.dtype.is_floating or tensor.dtype.is_integer
         if not number or not tf.TensorShape(shape).is_compatible_with(tensor.shape):
             raise InvalidInputError(

@@ -11,8 +11,10 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from amlrealtimeai.accel.models import weights as weight_sources
+from amlrealtimeai.accel.models.checks import check_flag, check_graph, check_tensor, session_errors, session_of
 from amlrealtimeai.accel.models.layers import Builder, QuantizedBuilder
 from amlrealtimeai.convert import notes
+from amlrealtimeai.core.arguments import check_path
 from amlrealtimeai.errors import InvalidInputError, UnsupportedError, WeightsError
 from amlrealtimeai.npu.formats import BlockFormat, as_format
 
@@ -98,8 +100,8 @@ class FloatModel:
         is_frozen: bool = False,
         weights: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._base = Path(model_base_path).expanduser()
-        self.is_frozen = bool(is_frozen)
+        self._base = check_path("model_base_path", model_base_path)
+        self.is_frozen = check_flag("is_frozen", is_frozen)
         self._weights = weight_sources.resolve(weights, self.network)
         self._imported: _Imported | None = None
 
@@ -160,8 +162,9 @@ class FloatModel:
             it is true, and updates the moving ones.
         Variables are NaN until restore_weights. Raises InvalidInputError for another type or size of input.
         """
-        if isinstance(is_training, int | np.bool_):
-            is_training = bool(is_training)
+        check_graph("import_graph_def")
+        if not tf.is_tensor(is_training):
+            is_training = check_flag("is_training", is_training)
         images = self._checked_input(input_tensor)
         with tf.name_scope(self.network.scope):
             builder = self._builder(is_training)
@@ -175,13 +178,18 @@ class FloatModel:
             notes.add(notes.FEATURIZER, note)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def restore_weights(self, session: tf.Session) -> None:
-        """Give the variables of the latest import their weights. Raises WeightsError naming what does not fit."""
+    def restore_weights(self, session: tf.Session | None = None) -> None:
+        """Give the variables of the latest import their weights. Raises WeightsError naming what does not fit.
+
+        session: None is the default session.
+        """
         entries = self._latest().builder.entries
+        session = session_of("restore_weights", session, entries[0].variable.graph)
         found = weight_sources.values(self._weights, self.network, Path(self.model_path), entries)
         variables = [entry.variable for entry in entries]
         feed = {v.initializer.inputs[1]: value for v, value in zip(variables, found, strict=True)}
-        session.run([variable.initializer for variable in variables], feed)
+        with session_errors():
+            session.run([variable.initializer for variable in variables], feed)
 
     def save_weights(self, path: str | os.PathLike[str], session: tf.Session | None = None) -> str:
         """Write the latest import's weights as a TensorFlow checkpoint with the prefix `path`; returns the prefix.
@@ -189,14 +197,12 @@ class FloatModel:
         The folder of `path` is made if needed; give it as custom_weights_directory or weights= to load them again, in
         either twin. session: None is the default session.
         """
-        session = session or tf.get_default_session()
-        if session is None:
-            raise InvalidInputError(
-                "save_weights needs a session: pass one, or call it inside 'with session.as_default()'"
-            )
-        prefix = Path(path).expanduser()
-        prefix.parent.mkdir(parents=True, exist_ok=True)
-        return self._latest().saver.save(session, str(prefix), write_meta_graph=False)
+        latest = self._latest()
+        session = session_of("save_weights", session, latest.builder.entries[0].variable.graph)
+        prefix = check_path("path", path)
+        with session_errors():
+            prefix.parent.mkdir(parents=True, exist_ok=True)
+            return latest.saver.save(session, str(prefix), write_meta_graph=False)
 
     def get_default_classifier(self, input_tensor: tf.Tensor, prefix: str = "classifier") -> tf.Tensor:
         """Add the 1000-class ImageNet classifier, with constant weights, under the name scope `prefix`.
@@ -222,6 +228,7 @@ class FloatModel:
         expected = tf.TensorShape([None, *self.network.input_dims])
         if tensor is None:
             return tf.placeholder(tf.float32, expected, name=_PLACEHOLDER)
+        check_tensor("input_tensor", tensor)
         if tensor.dtype != tf.float32 or not expected.is_compatible_with(tensor.shape):
             raise InvalidInputError(
                 f"{self.model_ref} expects images float32 {expected}, got {tensor.dtype.name} {tensor.shape} "
@@ -233,6 +240,7 @@ class FloatModel:
 
     def _check_features(self, tensor: tf.Tensor) -> None:
         expected = self.network.output_dims[0]
+        check_tensor("input_tensor", tensor)
         size = tensor.shape.num_elements() if tensor.shape.rank == 0 else tensor.shape[1:].num_elements()
         if tensor.dtype != tf.float32 or (size is not None and size != np.prod(expected)):
             raise InvalidInputError(
@@ -278,12 +286,12 @@ class QuantizedModel(FloatModel):
         if custom_weights_directory is not None:
             if weights is not None:
                 raise WeightsError("expected custom_weights_directory or weights, got both: leave one out")
-            if not Path(custom_weights_directory).expanduser().is_dir():
+            weights = check_path("custom_weights_directory", custom_weights_directory)
+            if not weights.is_dir() and not weight_sources.is_checkpoint(weights):
                 raise WeightsError(
                     f"custom_weights_directory {os.fspath(custom_weights_directory)!r} is not a folder: give the one "
                     "that holds the checkpoint written by save_weights"
                 )
-            weights = Path(custom_weights_directory).expanduser()
         super().__init__(model_base_path, is_frozen, weights)
         self.number_format = as_format(number_format or DEFAULT_FORMAT)
 
@@ -302,7 +310,7 @@ class QuantizedModel(FloatModel):
 
 
 def _dims(side: str, known: list[list[int]], index: int) -> list[int | None]:
-    place = operator.index(index)
-    if not -len(known) <= place < len(known):
-        raise NoSuchTensorError(f"expected an {side} from 0 to {len(known) - 1}, got {place}")
-    return [None, *known[place]]
+    try:
+        return [None, *known[operator.index(index)]]
+    except (TypeError, IndexError):
+        raise NoSuchTensorError(f"expected an {side} from 0 to {len(known) - 1}, got {index!r}") from None

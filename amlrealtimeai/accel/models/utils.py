@@ -1,9 +1,13 @@
 """Image preprocessing as graph operations: encoded images in, the networks' input out."""
 
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
+from amlrealtimeai.accel.models.checks import check_flag, check_graph, check_tensor
 from amlrealtimeai.artifact.preprocess import MEANS, SHORT_SIDE, PreprocessParameters
 from amlrealtimeai.convert import notes
+from amlrealtimeai.errors import InvalidInputError
 
 
 def preprocess_array(
@@ -27,14 +31,29 @@ def preprocess_array(
     equal, bit for bit, to amlrealtimeai.artifact.preprocess, which replaces these operations in a converted model.
     Raises InvalidInputError for parameters out of range.
     """
-    parameters = PreprocessParameters(
-        order, float(scaling_factor), int(output_height), int(output_width), preserve_aspect_ratio
-    )
+    check_graph("preprocess_array")
+    _check_images(in_images)
+    try:
+        numbers = float(scaling_factor), int(output_height), int(output_width)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"preprocessing: scaling_factor, output_height and output_width have to be numbers ({error})"
+        ) from None
+    parameters = PreprocessParameters(order, *numbers, check_flag("preserve_aspect_ratio", preserve_aspect_ratio))
     result = tf.map_fn(lambda data: _prepare(data, parameters), in_images, fn_output_signature=tf.float32, name="map")
     result.set_shape([None, parameters.output_height, parameters.output_width, 3])
     record = {"input": in_images.name, "output": result.name, **vars(parameters)}
     notes.add(notes.PREPROCESS, record)
     return result
+
+
+def _check_images(images: Any) -> None:
+    check_tensor("in_images", images)
+    if images.dtype != tf.string or images.shape.rank not in (None, 1):
+        raise InvalidInputError(
+            f"in_images: expected the bytes of image files, string (None,), got {images.dtype.name} {images.shape} "
+            f"({images.name}). Make it with tf.placeholder(tf.string, [None])"
+        )
 
 
 def _prepare(data: tf.Tensor, parameters: PreprocessParameters) -> tf.Tensor:

@@ -61,7 +61,7 @@ def values(source: Source, network: "Network", folder: Path, entries: Sequence["
     if source == "random":
         _log.warning("%s has random weights: good for measuring time; its predictions mean nothing.", network.name)
         return [_random(e.key, e.shape, e.typical) for e in entries]
-    if isinstance(source, Path) and source.is_dir():
+    if isinstance(source, Path) and _is_saved(source):
         return _checkpoint_values(source, network, entries)
     arrays = _arrays(source, network, folder)
     found = []
@@ -75,9 +75,9 @@ def values(source: Source, network: "Network", folder: Path, entries: Sequence["
 
 def classifier_values(source: Source, network: "Network", folder: Path) -> dict[str, np.ndarray]:
     """The default classifier's arrays by Keras' names. A checkpoint holds no classifier: then the default source's."""
-    if isinstance(source, Path) and source.is_dir():
+    if isinstance(source, Path) and _is_saved(source):
         source = resolve(None, network)
-        source = _DEFAULT if isinstance(source, Path) and source.is_dir() else source
+        source = _DEFAULT if isinstance(source, Path) and _is_saved(source) else source
     shapes = network.classifier_shapes
     if source == "random":
         return {key: _random(key, shape) for key, shape in shapes.items()}
@@ -85,8 +85,17 @@ def classifier_values(source: Source, network: "Network", folder: Path) -> dict[
     return {key: _checked(arrays, key, shape, source, network) for key, shape in shapes.items()}
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether `path` is the prefix that save_weights returned."""
+    return bool(path.name) and path.with_name(f"{path.name}.index").is_file()
+
+
+def _is_saved(path: Path) -> bool:
+    return path.is_dir() or is_checkpoint(path)
+
+
 def _existing(path: Path) -> Path:
-    if path.is_dir() or (path.suffix in (".h5", ".npz") and path.is_file()):
+    if _is_saved(path) or (path.suffix in (".h5", ".npz") and path.is_file()):
         return path
     raise WeightsError(
         f"there are no weights {str(path)!r}: expected one of {', '.join(NAMED)}, a folder that save_weights wrote to, "
@@ -126,13 +135,13 @@ def _checked(
     return value
 
 
-def _checkpoint_values(folder: Path, network: "Network", entries: Sequence["Entry"]) -> list[np.ndarray]:
+def _checkpoint_values(place: Path, network: "Network", entries: Sequence["Entry"]) -> list[np.ndarray]:
     import tensorflow as tf
 
-    prefix = tf.train.latest_checkpoint(str(folder))
+    prefix = str(place) if is_checkpoint(place) else tf.train.latest_checkpoint(str(place))
     if prefix is None:
         raise WeightsError(
-            f"there is no checkpoint in {str(folder)!r}. Write one with "
+            f"there is no checkpoint in {str(place)!r}. Write one with "
             "model.save_weights(os.path.join(folder, 'weights'), session)"
         )
     try:

@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from amlrealtimeai.accel.models.base import FloatModel, QuantizedModel
+from amlrealtimeai.accel.models.checks import check_graph
 from amlrealtimeai.accel.models.densenet import DENSENET121
 from amlrealtimeai.accel.models.frozen import import_frozen, write_featurizer
 from amlrealtimeai.accel.models.resnet import RESNET50, RESNET152
@@ -61,12 +62,13 @@ class BrainwaveModel(FloatModel):
         """Add the featurizer to the default graph and return its features; a frozen one is ready to run."""
         if not self.is_frozen:
             return super().import_graph_def(input_tensor, is_training)
+        check_graph("import_graph_def")
         images = self._checked_input(input_tensor)
         features = import_frozen(self, images)
         self._imported = replace(self._latest(), inputs=[images.name], outputs=[features.name])
         return features
 
-    def restore_weights(self, session: tf.Session) -> None:
+    def restore_weights(self, session: tf.Session | None = None) -> None:
         """Give the variables their weights; a frozen network has none."""
         if not self.is_frozen:
             super().restore_weights(session)
