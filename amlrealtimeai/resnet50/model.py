@@ -68,7 +68,7 @@ class LocalQuantizedResNet50:
 
     def output_dims(self) -> list[int]:
         """Dimensions of the features: [1, 1, 2048]."""
-        return list(RESNET50.output_dims[0])
+        return list(self._model.network.output_dims[0])
 
     def import_graph_def(
         self, include_featurizer: bool = True, include_top: bool = True, input_tensor: Any = None

@@ -2,11 +2,12 @@
 
     python -m tests.core.old_editions FOLDER PICTURE SWITCH
 
-SWITCH: the first line that old programs get, one of TensorFlow's switches. ResNet-50 is the real one where an edition
-has no other; the rest is a network of three convolutions with the original's names, so that all takes seconds.
+SWITCH: the first line that old programs get, one of TensorFlow's switches. The first program has the real ResNet-50;
+the others a network of three convolutions with the original's names, so that all takes seconds.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from amlrealtimeai.core.compute import AksCompute, ComputeTarget  # noqa: E402
 from amlrealtimeai.core.model import Model  # noqa: E402
 from amlrealtimeai.core.webservice import AksWebservice, Webservice  # noqa: E402
 from amlrealtimeai.exceptions import WebserviceException  # noqa: E402
+from amlrealtimeai.resnet50 import model as first_model  # noqa: E402
 from amlrealtimeai.resnet50.model import LocalQuantizedResNet50, RemoteQuantizedResNet50  # noqa: E402
 
 SIDE, FEATURES, CLASSES = 32, 64, 5
@@ -136,14 +138,15 @@ def first_model_build():
     tf.reset_default_graph()
     in_images = tf.placeholder(tf.string)
     image_tensors = first_utils.preprocess_array(in_images)
-    featurizer = RemoteQuantizedResNet50("subscription", "group", "account", str(folder / "models"))
+    first_model._Bgr.network = replace(SMALL, input_dims=[224, 224, 3])
+    featurizer = RemoteQuantizedResNet50("subscription", "group", "account", str(folder / "models"), weights="random")
     featurizer.import_graph_def(include_top=False, input_tensor=image_tensors)
     with tf.Session() as sess:
         features = sess.run([featurizer.featurizer_output], feed_dict={in_images: [picture.read_bytes()] * 2})[0]
-    assert features.shape == (2, 1, 1, 2048)
+    assert features.shape == (2, 1, 1, FEATURES)
     with tf.Session() as sess:
         K.set_session(sess)
-        model = keras_head((1, 1, 2048))
+        model = keras_head((1, 1, FEATURES))
         model.compile(optimizer="sgd", loss="binary_crossentropy")
         model.fit(features, np.eye(CLASSES)[[0, 1]], epochs=2, batch_size=2, verbose=0)
         expected = model.predict(features)
