@@ -128,17 +128,17 @@ def _groups(matrix: Matrix) -> list[Matrix]:
 def _multiply_group(value: np.ndarray, matrix: Matrix, window: Window, fmt: BlockFormat) -> np.ndarray:
     rows, columns = window.output_size(*value.shape[:2])
     total = np.zeros((rows * columns, matrix.outputs), np.float32)
-    steps_w = matrix.exponents - (fmt.mantissa_bits - 1)
+    steps = matrix.exponents - (fmt.mantissa_bits - 1)
     padded = _padded(value, window, 0)
-    mantissas, steps = (_image_blocks if matrix.blocking == "rows" else _channel_blocks)(padded, matrix, fmt)
+    quantized = _image_block(padded, fmt) if matrix.blocking == "rows" else _channel_blocks(padded, matrix, fmt)
+    tap_of = _row_tap if matrix.blocking == "rows" else _pixel_tap
     for tap in range(matrix.mantissas.shape[1]):
-        tap_of = _row_tap if matrix.blocking == "rows" else _pixel_tap
-        q, s = tap_of(mantissas, steps, matrix, window, tap, value.shape[:2])
+        x = tap_of(quantized, matrix, window, tap, value.shape[:2])
+        weights = matrix.mantissas[:, tap] * _power_of_two(steps[:, tap, :, None])
         for block in range(matrix.mantissas.shape[2]):
-            # every partial sum is an integer below 2**24, so float32 holds it and the order inside does not matter
-            dot = q[:, block].astype(np.float32) @ matrix.mantissas[:, tap, block].T.astype(np.float32)
-            # products of powers of two, none of them subnormal, are exact
-            total += dot * (_power_of_two(s[:, block, None]) * _power_of_two(steps_w[:, tap, block]))
+            # every partial sum is an integer below 2**24 times a normal power of two (the product of the two steps), so
+            # float32 holds it and the order inside does not matter
+            total += x[:, block] @ weights[:, block].T
     return total.reshape(rows, columns, matrix.outputs)
 
 
@@ -146,41 +146,36 @@ def _power_of_two(exponents: np.ndarray) -> np.ndarray:
     return np.ldexp(np.float32(1), exponents)
 
 
-def _channel_blocks(value: np.ndarray, matrix: Matrix, fmt: BlockFormat) -> tuple[np.ndarray, np.ndarray]:
-    """Mantissas int8 [h, w, blocks, block] and steps int32 [h, w, blocks] of blocks of channels."""
+def _channel_blocks(value: np.ndarray, matrix: Matrix, fmt: BlockFormat) -> np.ndarray:
+    """`value` quantised in blocks of channels: float32 [h, w, blocks, block]."""
     length = matrix.mantissas.shape[3]
     blocks = pad_last(value, length).reshape(*value.shape[:2], -1, length)
-    exponents = block_exponents(np.abs(blocks).max(-1), fmt)
-    return mantissas_of(blocks, exponents[..., None], fmt), exponents - (fmt.mantissa_bits - 1)
+    return _quantized(blocks, block_exponents(np.abs(blocks).max(-1), fmt)[..., None], fmt)
 
 
-def _image_blocks(value: np.ndarray, matrix: Matrix, fmt: BlockFormat) -> tuple[np.ndarray, np.ndarray]:
-    """Mantissas int8 [h, w, channels] and one step int32 for the whole tensor."""
-    exponent = block_exponents(np.abs(value).max(), fmt)
-    return mantissas_of(value, exponent, fmt), exponent - (fmt.mantissa_bits - 1)
+def _image_block(value: np.ndarray, fmt: BlockFormat) -> np.ndarray:
+    """`value` quantised with one exponent for the whole tensor: float32 [h, w, channels]."""
+    return _quantized(value, block_exponents(np.abs(value).max(), fmt), fmt)
 
 
-def _pixel_tap(
-    mantissas: np.ndarray, steps: np.ndarray, matrix: Matrix, window: Window, tap: int, size: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """What kernel position `tap` sees: mantissas [pixels, blocks, block], steps [pixels, blocks].
+def _quantized(value: np.ndarray, exponents: np.ndarray, fmt: BlockFormat) -> np.ndarray:
+    return mantissas_of(value, exponents, fmt) * _power_of_two(exponents - (fmt.mantissa_bits - 1))
 
-    mantissas, steps: with the padding, which is zero, around an image of `size`.
+
+def _pixel_tap(quantized: np.ndarray, matrix: Matrix, window: Window, tap: int, size: tuple[int, ...]) -> np.ndarray:
+    """What kernel position `tap` sees: float32 [pixels, blocks, block].
+
+    quantized: with the padding, which is zero, around an image of `size`.
     """
     down, right = np.divmod(tap, matrix.kernel[1]) * np.array(window.dilations)
-    q = _strided(mantissas, window, int(down), int(right), size)
-    s = _strided(steps, window, int(down), int(right), size)
-    return q.reshape(-1, *mantissas.shape[2:]), s.reshape(-1, steps.shape[2])
+    return _strided(quantized, window, int(down), int(right), size).reshape(-1, *quantized.shape[2:])
 
 
-def _row_tap(
-    mantissas: np.ndarray, steps: np.ndarray, matrix: Matrix, window: Window, tap: int, size: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """What kernel row `tap` sees: mantissas [pixels, 1, kernel width * channels, padded], steps [pixels, 1]."""
-    columns = [_strided(mantissas, window, tap, right, size) for right in range(matrix.kernel[1])]
+def _row_tap(quantized: np.ndarray, matrix: Matrix, window: Window, tap: int, size: tuple[int, ...]) -> np.ndarray:
+    """What kernel row `tap` sees: float32 [pixels, 1, kernel width * channels, padded]."""
+    columns = [_strided(quantized, window, tap, right, size) for right in range(matrix.kernel[1])]
     row = pad_last(np.concatenate(columns, axis=-1), 4)
-    row = row.reshape(-1, 1, row.shape[-1])
-    return row, np.broadcast_to(steps, row.shape[:2])
+    return row.reshape(-1, 1, row.shape[-1])
 
 
 def _padded(image: np.ndarray, window: Window, fill: float) -> np.ndarray:
