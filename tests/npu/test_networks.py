@@ -3,30 +3,20 @@
 Every network in every format at full size is `python -m benchmarks.bits`.
 """
 
-import functools
-
 import numpy as np
 import onnxruntime
 import pytest
 
 from amlrealtimeai import npu
 from amlrealtimeai.npu.compare import first_difference
-from benchmarks import networks, resnet50
+from benchmarks import networks
+from tests.npu.traced import traced_run
 
 AVAILABLE = npu.kernel_info()["available"]
 
 
-@functools.lru_cache(2)
-def traced(name, size, fmt):
-    """A network's program, a picture, and every tensor of the reference's run."""
-    document = networks.model(name, size)
-    image = resnet50.sample_image() if name == "resnet50" else networks.image(document)
-    program = npu.compile(document, fmt=fmt)
-    return program, image, npu.reference.run(program, image, trace=True)
-
-
 def check_bits(name, size, fmt, threads=2):
-    program, image, expected = traced(name, size, fmt)
+    program, image, expected = traced_run(name, size, fmt)
     assert first_difference(program, expected, npu.Native(program, threads, keep_tensors=True).run(image)) is None
     outputs = npu.Native(program, threads).run(image)
     for port in program.output_ports:
@@ -45,7 +35,7 @@ def test_resnet50_in_every_format(fmt):
 )
 def test_every_network_at_its_own_size(name, size, chains):
     check_bits(name, size, "bw_cnn")
-    assert len(traced(name, size, "bw_cnn")[0].chains) == chains
+    assert len(traced_run(name, size, "bw_cnn")[0].chains) == chains
 
 
 @pytest.mark.parametrize("fmt", ["msfp16", "ms_fp9"])

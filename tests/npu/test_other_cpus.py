@@ -8,11 +8,11 @@ import pytest
 
 from amlrealtimeai import npu
 from amlrealtimeai.npu.compare import first_difference
-from benchmarks import resnet50
 from benchmarks.emulation import build_driver, qemu, run
 from tests.npu.graphs import model, node
 from tests.npu.random_programs import emulated_difference, random_case
 from tests.npu.test_native import small_network
+from tests.npu.traced import traced_run
 
 pytestmark = pytest.mark.skipif(
     not qemu() and not os.environ.get("AMLREALTIMEAI_REQUIRE_QEMU"), reason="needs qemu-user-static"
@@ -72,8 +72,7 @@ def test_the_largest_mantissas_do_not_overflow(driver, relu):
 
 
 def test_every_layer_of_resnet50_has_the_bits_of_the_reference(driver):
-    program, image = npu.compile(resnet50.onnx_model()), resnet50.sample_image()
-    expected = npu.reference.run(program, image, trace=True)
+    program, image, expected = traced_run("resnet50", 224, "bw_cnn")
     assert first_difference(program, expected, run(driver, program, image, "neon", threads=2)) is None
 
 
