@@ -9,3 +9,14 @@ def onnxruntime() -> Any:
     """The onnxruntime module."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported
     return import_module("onnxruntime")
+
+
+def session(model: bytes, options: Any) -> Any:
+    """An InferenceSession on the CPU, without the optimiser that is wrong.
+
+    Pad_Fusion (1.31) lets a MaxPool pad with minus infinity what the model pads with zeros, and a pool pad more than
+    its kernel, which it then refuses.
+    """
+    return onnxruntime().InferenceSession(
+        model, options, providers=["CPUExecutionProvider"], disabled_optimizers=["Pad_Fusion"]
+    )

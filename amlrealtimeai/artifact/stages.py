@@ -15,7 +15,7 @@ import numpy as np
 
 from amlrealtimeai.artifact.definition import StageDef
 from amlrealtimeai.artifact.preprocess import preprocess_images
-from amlrealtimeai.artifact.runtime import onnxruntime
+from amlrealtimeai.artifact.runtime import onnxruntime, session
 from amlrealtimeai.artifact.watch import CHECK, Watch
 from amlrealtimeai.errors import InvalidInputError
 
@@ -93,7 +93,7 @@ class OnnxStage:
         options.log_severity_level = 4
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores belong to the NPU threads
         try:
-            self._session = onnxruntime().InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            self._session = session(data, options)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise InvalidInputError(
                 f"stage {definition.name}: ONNX Runtime cannot load {definition.file}: {first_line(error)}; "

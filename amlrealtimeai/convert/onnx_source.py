@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from amlrealtimeai.artifact.runtime import onnxruntime
+from amlrealtimeai.artifact.runtime import onnxruntime, session
 from amlrealtimeai.convert.source import Sizes
 from amlrealtimeai.errors import ConversionError, InvalidInputError
 from amlrealtimeai.npu.lowering import graph as lowering
@@ -266,8 +266,8 @@ class OnnxSource:
         fetch = [tensor for tensor in dict.fromkeys(tensors) if tensor not in feed]
         given = {tensor: self.shape(tensor) for tensor in feed}
         try:
-            session = unoptimised(self._part("whole", given, fetch).SerializeToString()) if fetch else None
-            found = session.run(fetch, dict(feed)) if session is not None else []
+            running = _unoptimised(self._part("whole", given, fetch).SerializeToString()) if fetch else None
+            found = running.run(fetch, dict(feed)) if running is not None else []
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             sizes = ", ".join(f"{tensor} {list(value.shape)}" for tensor, value in feed.items())
             raise ConversionError(
@@ -290,12 +290,12 @@ class OnnxSource:
                 self._known[name] = helper.make_tensor_value_info(name, kind, [None] * value.ndim).type.tensor_type
 
 
-def unoptimised(data: bytes) -> Any:
+def _unoptimised(data: bytes) -> Any:
     """An onnxruntime.InferenceSession that computes node by node."""
     options = onnxruntime().SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime().InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return session(data, options)
 
 
 def _sizes(known: Any) -> Sizes:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from amlrealtimeai.artifact.runtime import onnxruntime
+from amlrealtimeai.artifact.runtime import onnxruntime, session
 from amlrealtimeai.convert.graph import Graph, node_name, set_constant, set_placeholder, subgraph, tensor_name
 from amlrealtimeai.convert.quiet import TF2ONNX_LOCK, quiet, tensorflow
 from amlrealtimeai.errors import ConversionError
@@ -65,9 +65,9 @@ def run(model: Any, inputs: Sequence[Any], outputs: Sequence[str]) -> dict[str, 
     options = onnxruntime().SessionOptions()
     options.log_severity_level = 4
     try:
-        session = onnxruntime().InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        feed = {value.name: array[:1] for value, array in zip(session.get_inputs(), inputs, strict=True)}
-        return dict(zip(outputs, session.run(None, feed), strict=True))
+        running = session(model.SerializeToString(), options)
+        feed = {value.name: array[:1] for value, array in zip(running.get_inputs(), inputs, strict=True)}
+        return dict(zip(outputs, running.run(None, feed), strict=True))
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise ConversionError(
             f"ONNX Runtime cannot run the featurizer {', '.join(outputs)}, to compare it with TensorFlow: "
@@ -214,7 +214,7 @@ def _require_loadable(data: bytes, stage: str) -> None:
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        onnxruntime().InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        session(data, options)
     except Exception as error:
         reason = " ".join(str(error).split())[:500]
         raise ConversionError(f"ONNX Runtime cannot load the converted host stage {stage!r}: {reason}") from error

@@ -175,6 +175,16 @@ def test_branches_read_what_lies_outside(tmp_path: Path) -> None:
     assert kinds(report) == ["npu", "onnx", "npu"]
 
 
+@pytest.mark.parametrize(("pad", "kernel"), [(1, 2), (1, 3), (3, 2)])
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+def test_a_pool_on_the_host_sees_the_padding_of_the_model(tmp_path: Path, op: str, pad: int, kernel: int) -> None:
+    net = Network(x=IMAGE)
+    negative = net.add("Neg", net.add("Exp", net.conv("x", 3, 8)))
+    padded = net.add("Pad", negative, net.constant([0, 0, pad, pad, 0, 0, pad, pad]))
+    report = convert(tmp_path, net.model(net.add(op, padded, kernel_shape=[kernel, kernel])))
+    assert kinds(report) == ["npu", "onnx"]
+
+
 def test_models_as_people_write_them(tmp_path: Path) -> None:
     """No names or the same ones, nodes in any order, functions, initializers that are inputs, odd outputs."""
     net = Network(x=IMAGE)

@@ -6,8 +6,15 @@ import pytest
 
 from tests.convert import random_models
 
-SEEDS = (0, 3, 7, 1008, 1488)  # 1008: a conditional has a node of the name that its branch has inside; 1488: a part
-# passes on what it reads
+SEEDS = (
+    0,
+    3,
+    7,
+    1008,
+    1488,
+    5342,
+)  # 1008: a conditional has a node of the name that its branch has inside; 1488: a part
+# passes on what it reads; 5342: a pool behind more padding than it has pixels
 
 
 @pytest.mark.parametrize("seed", SEEDS)
