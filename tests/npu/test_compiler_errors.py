@@ -63,6 +63,14 @@ UNSUPPORTED = {
         behind_conv(node("MaxPool", "c", "y", kernel_shape=[2, 2], pads=[2, 0, 0, 0])),
         r"y_node \(MaxPool\): its window .* can lie in the padding alone",
     ),
+    "pads as large as the kernel": (
+        behind_conv(node("AveragePool", "c", "y", kernel_shape=[2, 2], pads=[2, 0, 0, 0], count_include_pad=1)),
+        r"y_node \(AveragePool\): its pads are \(2, 0, 0, 0\)\. Supported: pads smaller than its kernel \(2, 2\)",
+    ),
+    "LRN of a signal": (
+        small([node("Conv", "x s", "c"), node("LRN", "c", "y", size=3)], {"s": integers(1, 4, 4, 3)}, (1, 4, 9)),
+        "its input has 3 axes",
+    ),
     "indices": (
         small(
             [CONV, node("MaxPool", "c", "y i", kernel_shape=[2, 2]), node("Cast", "i", "j", to=1)], outputs=("y", "j")

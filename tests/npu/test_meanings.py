@@ -204,6 +204,11 @@ NOT_ONNX = {
     "bias of one": behind_conv(node("Conv", "c w b", "y"), b=np.ones(1, np.float32)),
     "bias of another shape": behind_conv(node("Conv", "c w b", "y"), b=np.ones((1, 4), np.float32)),
     "bias of ConvTranspose": behind_conv(node("ConvTranspose", "c w b", "y"), b=np.ones(3, np.float32)),
+    "Max of two shapes before opset 8": behind_conv(node("Max", "c k", "y"), k=np.ones(1, np.float32), opset=7),
+    "Sum of two shapes before opset 8": behind_conv(
+        node("Sum", "c k", "y"), k=np.ones((1, 4, 1, 1), np.float32), opset=6
+    ),
+    "limits that cross": behind_conv(node("Clip", "c", "y", min=2.0, max=-1.0), opset=10),
     "output_padding": behind_conv(node("ConvTranspose", "c w", "y", output_padding=[1, 0], strides=[1, 2])),
     "pads and auto_pad": behind_conv(node("Conv", "c w", "y", pads=[1, 1, 1, 1], auto_pad="SAME_UPPER")),
     "reflections longer than the axis": behind_conv(

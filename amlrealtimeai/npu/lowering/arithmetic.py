@@ -162,8 +162,20 @@ def _fits(found: LayerList, whole: View, other: View) -> bool:
     return axes and all(b in (a, 1) for a, b in pairs)
 
 
+def _check_equal_shapes(found: LayerList, node: NodeProto) -> None:
+    """Before opset 8 Sum, Mean, Max and Min do not broadcast. Raises InvalidInputError."""
+    constants = [found.graph.constant(name) for name in node.input]
+    sizes = [extents(found.view(node, i).axes)[1:] if c is None else list(c.shape)[1:] for i, c in enumerate(constants)]
+    ranks = {len(found.view(node, i).axes) if c is None else c.ndim for i, c in enumerate(constants)}
+    if found.graph.opset < 8 and (len(ranks) > 1 or any(list(size) != list(sizes[0]) for size in sizes)):
+        raise InvalidInputError(
+            f"node {label(node)} ({node.op_type}): its inputs differ in shape, from opset 8 on they may"
+        )
+
+
 def total(found: LayerList, node: NodeProto) -> None:
     """Sum and Mean of any number of tensors and constants."""
+    _check_equal_shapes(found, node)
     count = len(node.input)
     varying = [i for i, name in enumerate(node.input) if found.graph.constant(name) is None]
     views = [found.plain_view(node, i) for i in varying]
@@ -202,6 +214,8 @@ def clip(found: LayerList, node: NodeProto) -> None:
         if given is None and number < len(node.input) and node.input[number]:
             raise unsupported(node, f"its {name} is computed", "constant limits")
         limits.append(float(np.float32(values.get(name, free) if given is None else given.reshape(-1)[0])))
+    if limits[0] > limits[1] and len(node.input) == 1:
+        raise InvalidInputError(f"node {label(node)} (Clip): its min {limits[0]} is more than its max {limits[1]}")
     _limit(found, node, found.plain_view(node), *limits)
 
 
@@ -220,6 +234,7 @@ def _limit(found: LayerList, node: NodeProto, view: View, low: float, high: floa
 
 def extreme(found: LayerList, node: NodeProto) -> None:
     """Max and Min of one tensor and numbers."""
+    _check_equal_shapes(found, node)
     varying = [i for i, name in enumerate(node.input) if found.graph.constant(name) is None]
     if len(varying) != 1:
         raise unsupported(node, f"it compares {len(varying)} tensors", "one tensor with numbers")

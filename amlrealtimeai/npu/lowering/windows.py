@@ -9,17 +9,7 @@ from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.npu.instructions import Shape, Window
 from amlrealtimeai.npu.lowering.graph import attributes, label, places, unsupported
 from amlrealtimeai.npu.lowering.layers import Layer, LayerList, Step, check_positions
-from amlrealtimeai.npu.lowering.views import (
-    BATCH,
-    NO_PADS,
-    Axes,
-    Pads,
-    View,
-    axes_of,
-    described,
-    extents,
-    joined,
-)
+from amlrealtimeai.npu.lowering.views import BATCH, NO_PADS, Axes, Pads, View, axes_of, described, extents, joined
 from amlrealtimeai.npu.validation import LARGEST_SIDE, LRN_EXPONENTS
 
 
@@ -277,6 +267,8 @@ def pool(found: LayerList, node: NodeProto) -> None:
     counts = window.positions_counted(*found.shapes[view.tensor][:2], counted if average else ())
     if min(int(count.min()) for count in counts) < 1:
         raise unsupported(node, f"its window {window} can lie in the padding alone", "pads smaller than the window")
+    if any(pad >= kernel[i % 2] for i, pad in enumerate(_own_pads(found, node))):
+        raise unsupported(node, f"its pads are {_own_pads(found, node)}", f"pads smaller than its kernel {kernel}")
     if not average and any(window.pads):
         reach = [d * (k - 1) + 1 for k, d in zip(kernel, window.dilations, strict=True)]
         if window.dilations != (1, 1) or any(p >= reach[i % 2] for i, p in enumerate(window.pads)):
@@ -386,14 +378,11 @@ def _negative(found: LayerList, node: NodeProto, view: View, what: str) -> View:
 def lrn(found: LayerList, node: NodeProto) -> None:
     """LRN with the exponents that square roots give."""
     view, values = found.image_view(node, keep_pads=False), attributes(node)
-    size, alpha, beta, bias = (
-        values["size"],
-        values.get("alpha", 1e-4),
-        values.get("beta", 0.75),
-        values.get("bias", 1.0),
-    )
-    if size % 2 == 0:
-        raise unsupported(node, f"its size is {size}", "an odd size: runtimes refuse the others")
+    size, alpha = values["size"], values.get("alpha", 1e-4)
+    beta, bias = values.get("beta", 0.75), values.get("bias", 1.0)
+    if size % 2 == 0 or _directions(found, node) != 2:
+        given = f"its size is {size} and its input has {2 + _directions(found, node)} axes"
+        raise unsupported(node, given, "an odd size and four axes: runtimes refuse the others")
     if beta not in LRN_EXPONENTS or bias <= 0 or alpha <= 0 or size < 1:
         given = f"size {size}, alpha {alpha}, beta {beta}, bias {bias}"
         raise unsupported(node, f"it has {given}", f"beta {', '.join(map(str, LRN_EXPONENTS))}, the others positive")
