@@ -2,8 +2,8 @@
 
     PYTHON from_torch.py FAMILY NAME FILE SIZE
 
-SIZE: height and width of the image. Weights are random as the library makes them; batch normalisation has gains of 0.8
-to 1.2, means around 0 and variances of 0.5 to 1.
+SIZE: height and width of the image. Weights are random as the library makes them, or as it makes others where it makes
+zeros; batch normalisation has gains of 0.8 to 1.2, means around 0 and variances of 0.5 to 1.
 """
 
 import sys
@@ -21,6 +21,9 @@ def main() -> None:
             torch.nn.init.normal_(norm.bias, 0.0, 0.1)
             torch.nn.init.normal_(norm.running_mean, 0.0, 0.1)
             torch.nn.init.uniform_(norm.running_var, 0.5, 1.0)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Linear) and not layer.weight.any():  # some begin their training so
+            torch.nn.init.trunc_normal_(layer.weight, std=0.02)
     image = torch.zeros(1, 3, int(size), int(size))
     torch.onnx.export(
         model, (image,), path, input_names=["image"], output_names=["scores"], opset_version=17, dynamo=False
