@@ -14,8 +14,8 @@ from amlrealtimeai.serving.protocol import protos, tensors
 _OF_LISTS = {"float64": np.float32, "int64": np.int32}
 
 
-def read_file(path: str | Path) -> bytes:
-    """The file's content; MissingFileError (a FileNotFoundError) for none, before anything is sent."""
+def read_file(path: str | Path, what: str = "an image file") -> bytes:
+    """The file's content; MissingFileError (a FileNotFoundError) for none, before anything is sent. what: it is."""
     if not isinstance(path, str | Path):
         raise InvalidInputError(
             f"expected the path of a file, got {_kind(path)}; bytes are sent by "
@@ -23,7 +23,7 @@ def read_file(path: str | Path) -> bytes:
         )
     path = Path(path)
     if not _is_file(path):
-        raise MissingFileError(f"no file {str(path)[:300]!r} (looked from {_here()!r}); give the path of an image file")
+        raise MissingFileError(f"no file {str(path)[:300]!r} (looked from {_here()!r}); give the path of {what}")
     try:
         return path.read_bytes()
     except OSError as problem:

@@ -217,7 +217,13 @@ def _header(what: str, value: Any) -> str:
 def _read_roots(roots: bytes | str | Path | None) -> bytes | None:
     if isinstance(roots, str) and "-----BEGIN" in roots:
         return roots.encode()
-    return read_file(roots) if isinstance(roots, str | Path) else roots
+    found = read_file(roots, "a PEM file") if isinstance(roots, str | Path) else roots
+    if found is not None and (not isinstance(found, bytes) or b"-----BEGIN" not in found):
+        raise InvalidInputError(
+            "root_certificates: expected PEM text, which has -----BEGIN CERTIFICATE----- in it, or the path of a file "
+            f"with it, got {'other bytes' if isinstance(found, bytes) else type(found).__name__}"
+        )
+    return found
 
 
 def _timings(metadata: Sequence[tuple[str, Any]]) -> dict[str, float]:

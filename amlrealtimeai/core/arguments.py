@@ -1,16 +1,17 @@
 """Checks of what callers pass: unknown keywords, keywords without a meaning on this machine, names, tags."""
 
+import contextlib
 import functools
 import inspect
 import operator
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from amlrealtimeai.errors import InvalidInputError, MissingFileError
+from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError, MissingFileError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -94,6 +95,20 @@ def check_path(what: str, value: Any) -> Path:
             "Change to another, with os.chdir(folder), or give a whole path."
         ) from None
     return path
+
+
+@contextlib.contextmanager
+def writing(what: str, path: Path) -> Iterator[None]:
+    """InvalidInputError that says why, where the caller's file or folder `path` cannot be written in the body."""
+    try:
+        yield
+    except AmlRealtimeAiError:
+        raise
+    except OSError as problem:
+        raise InvalidInputError(
+            f"{what}: {str(path)!r} cannot be written: {problem.strerror or problem}. Choose a place that you may "
+            "write to."
+        ) from problem
 
 
 def check_names(what: str, values: Any) -> set[str]:

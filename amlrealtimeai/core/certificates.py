@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from amlrealtimeai.core.arguments import check_count, check_path, writing
 from amlrealtimeai.errors import InvalidInputError
 
 _DAYS = 30
@@ -28,7 +29,11 @@ class DevelopmentCertificate:
 
     def save(self, folder: str | Path) -> tuple[Path, Path, Path]:
         """Write server.pem, server-key.pem (readable by its owner only) and ca.pem; returns the three paths."""
-        folder = Path(folder)
+        folder = check_path("folder", folder)
+        with writing("folder", folder):
+            return self._save(folder)
+
+    def _save(self, folder: Path) -> tuple[Path, Path, Path]:
         folder.mkdir(parents=True, exist_ok=True)
         paths = (folder / "server.pem", folder / "server-key.pem", folder / "ca.pem")
         for path, text in zip(paths, (self.certificate, self.key, self.ca), strict=True):
@@ -60,12 +65,15 @@ def development_certificate(
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    if not isinstance(days, int) or not 1 <= days <= 825:
+    count = check_count(days)
+    if count is None or count > 825:
         raise InvalidInputError(f"days: expected 1 to 825, got {days!r}")
     subjects = _subjects(_default_names() if names is None else names)
     start = start or datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=1)
-    if start.tzinfo is None:
-        raise InvalidInputError(f"start: expected a time with its zone, such as datetime.now(UTC), got {start!r}")
+    if not isinstance(start, datetime.datetime) or start.tzinfo is None or not 1950 <= start.year < 9990:
+        raise InvalidInputError(
+            f"start: expected a time from 1950 on with its zone, such as datetime.now(UTC), got {start!r}"
+        )
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name, name = _name("amlrealtimeai development CA"), _name("amlrealtimeai development")
 
@@ -78,7 +86,7 @@ def development_certificate(
             .public_key(public)
             .serial_number(x509.random_serial_number())
             .not_valid_before(start)
-            .not_valid_after(start + datetime.timedelta(days=days))
+            .not_valid_after(start + datetime.timedelta(days=count))
             .add_extension(x509.BasicConstraints(is_ca, 0 if is_ca else None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(issuer, critical=False)

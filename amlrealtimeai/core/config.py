@@ -6,17 +6,22 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from amlrealtimeai.core.arguments import check_path
+from amlrealtimeai.core.arguments import check_path, writing
 from amlrealtimeai.errors import ConfigError
 
 KEYS = ("subscription_id", "resource_group", "workspace_name")
+HOME_VARIABLE = "AMLREALTIMEAI_HOME"
 _NAME = "config.json"
 _PLACES = (".amlrealtimeai", ".azureml", "aml_config", "")
 
 
 def home() -> Path:
     """Where the workspaces are: $AMLREALTIMEAI_HOME, else ~/.amlrealtimeai."""
-    return Path(os.environ.get("AMLREALTIMEAI_HOME") or "~/.amlrealtimeai").expanduser().resolve()
+    path = check_path(HOME_VARIABLE, os.environ.get(HOME_VARIABLE) or "~/.amlrealtimeai")
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as problem:  # RuntimeError: a loop of links
+        raise ConfigError(f"{HOME_VARIABLE}: expected a folder for workspaces, got {str(path)!r} ({problem})") from None
 
 
 def find(path: str | Path | None, name: str | None = None) -> Path | None:
@@ -64,8 +69,9 @@ def read(path: Path) -> tuple[str, str, str]:
 def write(folder: Path, file_name: str, values: tuple[str, str, str]) -> Path:
     """Write .amlrealtimeai/<file_name> into `folder` and return its path."""
     path = folder / ".amlrealtimeai" / file_name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    partial.write_text(json.dumps(dict(zip(KEYS, values, strict=True)), indent=4) + "\n", encoding="utf-8")
-    partial.replace(path)
+    partial = path.with_name(f".{secrets.token_hex(8)}.part")
+    with writing("path", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(dict(zip(KEYS, values, strict=True)), indent=4) + "\n", encoding="utf-8")
+        partial.replace(path)
     return path

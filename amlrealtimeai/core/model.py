@@ -5,7 +5,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from amlrealtimeai.core.arguments import check_name, check_path, check_strings, known_keywords, warn_without_meaning
+from amlrealtimeai.core.arguments import (
+    check_name,
+    check_path,
+    check_strings,
+    known_keywords,
+    warn_without_meaning,
+    writing,
+)
 from amlrealtimeai.core.cloud import names_of_azure, needs_azure
 from amlrealtimeai.core.stored import Versioned
 from amlrealtimeai.core.tables import in_bytes
@@ -179,7 +186,8 @@ class Model(Versioned):
     def download(self, target_dir: str | Path = ".", exist_ok: bool = False, exists_ok: bool = False) -> str:
         """Copy the file or folder into `target_dir` and return its path; its digest is checked on the way."""
         folder = check_path("target_dir", target_dir)
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing("target_dir", folder):
+            folder.mkdir(parents=True, exist_ok=True)
         target = folder / self.filename
         if target.exists() and not (exist_ok or exists_ok):
             raise InvalidInputError(f"{target} exists already. Choose another target_dir, or pass exist_ok=True.")

@@ -10,6 +10,7 @@ from amlrealtimeai.artifact.converted import DEFINITION, write_converted
 from amlrealtimeai.artifact.definition import FORMAT, FORMAT_VERSION
 from amlrealtimeai.convert.failures import own_errors
 from amlrealtimeai.convert.folders import work_folder
+from amlrealtimeai.core.arguments import check_path, writing
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.pipeline.stages import Stage
 
@@ -27,13 +28,14 @@ class ServiceDefinition:
         with TensorFlow on a sample before anything is written. Raises InvalidInputError for an empty pipeline or stages
         that do not fit together, else what a stage's conversion raises.
         """
-        target = Path(path).expanduser()
+        target = check_path("path", path)
         if not self.pipeline:
             raise InvalidInputError("the pipeline has no stages: append a TensorflowStage or BrainWaveStage first")
         for stage in self.pipeline:
             if not isinstance(stage, Stage):
                 raise InvalidInputError(f"expected stages of amlrealtimeai.pipeline, got {type(stage).__name__}")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        with writing("path", target):
+            target.parent.mkdir(parents=True, exist_ok=True)
         with work_folder(target) as folder:
             parts = []
             for number, stage in enumerate(self.pipeline):

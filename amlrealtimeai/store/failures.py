@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}
 _SQLITE_BUSY, _SQLITE_READONLY, _SQLITE_IOERR, _SQLITE_CORRUPT = 5, 8, 10, 11
 _SQLITE_FULL, _SQLITE_CANTOPEN, _SQLITE_NOTADB = 13, 14, 26
+_LONGEST_PATH = 500  # SQLite's own limit is 512, with the names that it appends
 _DAMAGES = ("unsupported file format", "Could not decode to UTF-8")  # of SQLite's and Python's, without a code
 _SPACE = (
     "Free some space, delete models and images that you no longer need, or set AMLREALTIMEAI_HOME to a larger disk."
@@ -42,9 +44,11 @@ def disk(place: Path, needed: int | None = None) -> Iterator[None]:
     except OSError as problem:
         if problem.errno == errno.ENOENT and not place.is_dir():
             raise MissingFileError(
-                f"the folder {place} does not exist any more. Make it, or choose another place; if it belonged to a "
+                f"the folder {place} does not exist (any more). Make it, or choose another place; if it belonged to a "
                 "workspace, that was deleted: Workspace.create() makes it again."
             ) from problem
+        if problem.errno == errno.ENAMETOOLONG:
+            raise StoreError(f"the path {place} is too long ({problem.strerror}). Choose a shorter one.") from problem
         if problem.errno in _NO_ROOM:
             raise no_room(place, needed) from problem
         if problem.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
@@ -86,6 +90,11 @@ def _explained(path: Path, problem: sqlite3.DatabaseError) -> Exception:
     if code == _SQLITE_CANTOPEN and not path.exists():
         return WorkspaceNotFoundError(
             f"{path.parent} does not exist any more: the workspace was deleted. Workspace.create() makes it again."
+        )
+    if code == _SQLITE_CANTOPEN and len(os.fsencode(path)) > _LONGEST_PATH:
+        return StoreError(
+            f"the path {path} is too long for a database: expected at most {_LONGEST_PATH} bytes, got "
+            f"{len(os.fsencode(path))}. Set AMLREALTIMEAI_HOME to a folder with a shorter path."
         )
     if code in (_SQLITE_READONLY, _SQLITE_CANTOPEN):
         return StoreError(

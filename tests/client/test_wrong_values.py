@@ -92,3 +92,11 @@ def test_names_and_tensors_are_checked(plain: Server) -> None:
     for nothing in (None, "my-service", {"scoring_uri": "http://x"}):
         with pytest.raises(InvalidInputError, match=r"expected a deployed service, such as Webservice\(workspace"):
             client_from_service(nothing)
+
+
+@pytest.mark.parametrize("roots", [b"", b"no PEM", "absent.pem", 5])
+def test_root_certificates_are_checked_before_they_are_needed(roots: Any) -> None:
+    with pytest.raises(
+        (InvalidInputError, MissingFileError), match=r"root_certificates: expected PEM|path of a PEM file"
+    ):
+        PredictionClient("192.0.2.1", 1, True, root_certificates=roots)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from amlrealtimeai.core.arguments import known_keywords
+from amlrealtimeai.core.arguments import check_path, known_keywords
 from amlrealtimeai.core.certificates import local_name
 from amlrealtimeai.core.compute import AksUpdateConfiguration, ComputeTarget, SslConfiguration, own
 from amlrealtimeai.core.image import Image
@@ -115,7 +115,7 @@ class BrainwaveWebservice(Webservice, edition=_EDITION):
 
 
 def _text(file: str | Path) -> str:
-    path = Path(file).expanduser()
+    path = check_path("ssl_cert_pem_file and ssl_key_pem_file", file)
     if not path.is_file():
         raise MissingFileError(f"no file {str(path)!r}; give the paths of a certificate and its key as PEM files")
     return path.read_text()

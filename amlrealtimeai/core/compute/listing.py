@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from amlrealtimeai.core.arguments import check_name
+from amlrealtimeai.core.arguments import check_name, check_path
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import ComputeTargetInputError, ConfigError, MissingFileError
 from amlrealtimeai.serving.ports.tls import Tls
@@ -82,10 +82,19 @@ def read_tls(
 
 
 def _pem(name: str, given: Any) -> str:
-    """The text of a PEM file; PEM text itself is taken as it is."""
-    if "-----BEGIN" in str(given):
-        return str(given)
-    path = Path(given).expanduser()
+    """The text of a PEM file; PEM text itself, or its bytes, are taken as they are."""
+    text = given.decode("utf-8", "replace") if isinstance(given, bytes) else str(given)
+    if "-----BEGIN" in text:
+        return text
+    path = check_path(name, given)
     if not path.is_file():
         raise MissingFileError(f"{name}: {path} does not exist; expected a PEM file")
-    return path.read_text()
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ComputeTargetInputError(
+            f"{name}: {path} is no PEM text, which begins with -----BEGIN; a binary one is rewritten by "
+            "openssl x509 -inform DER (a key: openssl pkey -inform DER)"
+        ) from None
+    except OSError as problem:
+        raise ComputeTargetInputError(f"{name}: {path} cannot be read: {problem.strerror}") from None

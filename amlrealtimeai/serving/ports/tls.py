@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import ssl
 import stat
 import tempfile
@@ -32,11 +33,16 @@ class Tls:
         try:
             self.load_into(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
         except (ssl.SSLError, ValueError) as error:
-            reason = getattr(error, "reason", None) or error
+            reason = _fault(self.certificate, self.key, str(getattr(error, "reason", None) or error))
             raise ConfigError(
                 f"the TLS certificate and key cannot be used ({reason}); expected a PEM certificate chain and its own "
                 "private key, without a password"
             ) from None
+        if self.client_ca is not None:
+            try:
+                self.context()
+            except (ssl.SSLError, ValueError) as error:  # UnicodeDecodeError is a ValueError
+                raise ConfigError(f"client CA: expected PEM certificates, got others ({error})") from None
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Let the context use this certificate from the next handshake on; raises ssl.SSLError or ValueError."""
@@ -133,6 +139,19 @@ def _unlinked() -> int:
     descriptor, name = tempfile.mkstemp(prefix="amlrealtimeai-")
     Path(name).unlink()
     return descriptor
+
+
+def _fault(certificate: bytes, key: bytes, reason: str) -> str:
+    """Which of the two is wrong, in words; `reason`, OpenSSL's, where that cannot be told."""
+    for what, data, kind in (("certificate", certificate, "CERTIFICATE"), ("key", key, "PRIVATE KEY")):
+        labels = [label.decode() for label in re.findall(rb"-----BEGIN ([A-Z0-9 ]+)-----", data)]
+        if not any(label.endswith(kind) for label in labels):
+            return f"the {what} has no -----BEGIN {kind}-----{', but ' if labels else ''}{', '.join(labels)}"
+    if b"ENCRYPTED" in key:
+        return "the key has a password; openssl pkey -in key.pem -out open-key.pem writes one without"
+    if reason == "KEY_VALUES_MISMATCH":
+        return "the key is not that of the chain's first certificate, which has to be the server's own"
+    return reason
 
 
 def _no_password() -> bytes:
