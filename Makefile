@@ -7,7 +7,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # make setup WHEELHOUSE=folder installs from that folder and asks no network.
 FROM_FOLDER := $(if $(WHEELHOUSE),--no-index --find-links $(abspath $(WHEELHOUSE)))
 
-.PHONY: help setup quickstart lab release test test-authoring test-serving test-browser test-clients test-cluster check docs bench soak lock wheels wheelhouse clean
+.PHONY: help setup quickstart lab release test test-authoring test-notebooks test-npu test-serving test-browser test-clients test-cluster check docs bench soak lock wheels wheelhouse clean
 
 help:  ## what can be done here
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -20,17 +20,22 @@ quickstart: .venv/ready  ## the whole path once: run notebooks/00_QuickStart.ipy
 lab: .venv/ready  ## open copies of the notebooks, in my-lessons/, in JupyterLab
 	@$(BIN)/python -m amlrealtimeai lab
 
-# Two halves side by side, about as long as each other: what needs TensorFlow, with the notebooks, and the rest.
+# Two at a time; the longer ones first, so that both CPUs have something to do to the end. What needs TensorFlow is together.
 WITH_TENSORFLOW := $(addprefix tests/,accel_models benchmarks containers contrib convert core deployment_client pipeline)
 test: .venv/ready-dev  ## all tests, the notebooks under nbval included
-	@$(MAKE) --no-print-directory -j2 --output-sync=line test-authoring test-serving
+	@$(MAKE) --no-print-directory --keep-going -j2 --output-sync=line test-notebooks test-authoring test-serving test-npu
 
 test-authoring: .venv/ready-dev
 	$(BIN)/python -m pytest $(WITH_TENSORFLOW)
+
+test-notebooks: .venv/ready-dev
 	$(BIN)/python -m pytest -p tests.notebooks.twice --nbval --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
 
+test-npu: .venv/ready-dev
+	$(BIN)/python -m pytest tests/npu
+
 test-serving: .venv/ready-dev
-	$(BIN)/python -m pytest tests $(addprefix --ignore ,$(WITH_TENSORFLOW) tests/browser tests/sample_clients tests/cluster)
+	$(BIN)/python -m pytest tests $(addprefix --ignore ,$(WITH_TENSORFLOW) tests/npu tests/browser tests/sample_clients tests/cluster)
 
 test-browser: .venv/ready-dev  ## the lessons' widgets and all pages in headless Chromium; screenshots in build/screenshots
 	npm --prefix tests/browser ci --silent --no-audit --no-fund

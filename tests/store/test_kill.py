@@ -92,7 +92,7 @@ def run(function: str, root: Path, *arguments: int) -> int:
     """Run a function of this module in a process without threads, where fork is safe."""
     call = f"test_kill.{function}(Path({str(root)!r}), *{arguments})"
     code = f"from pathlib import Path; from tests.store import test_kill; print({call})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     return int(done.stdout)
 
