@@ -74,14 +74,17 @@ class Pool:
         with self._changed:
             before, self.wanted = self.wanted, count
             missing = self._reserve()
+        if not missing:
+            return
+        with ThreadPoolExecutor(missing) as threads:
+            futures = [threads.submit(self._start) for _ in range(missing)]
+        problem = next(filter(None, (future.exception() for future in futures)), None)
         try:
-            if missing:
-                with ThreadPoolExecutor(missing) as threads:
-                    for one in [threads.submit(self._start) for _ in range(missing)]:
-                        one.result()
-        except BaseException:
-            self.wanted = before
-            raise
+            if problem is not None:
+                self.wanted = before
+                raise problem
+        finally:
+            del futures, problem  # they refer to this frame, and so to the pool, which ends when nothing does
 
     def look(self) -> None:
         """Replace those that have died, start those that are missing, end those that are too many."""
@@ -174,7 +177,7 @@ class Pool:
         try:
             self._start()
         except (AmlRealtimeAiError, OSError) as error:
-            log.error("a replica of %r does not start: %s", self.name, error)
+            log.error("a replica of %r does not start: %s", self.name, str(error))  # not its frames, which have the pool
 
 
 def _end(replicas: list[Replica], owner: int) -> None:

@@ -1,5 +1,6 @@
 """A model in several processes answers as it does in one, whatever happens to them."""
 
+import gc
 import io
 import logging
 import os
@@ -19,7 +20,7 @@ from PIL import Image
 
 from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.artifact.preprocess import MAX_PIXELS
-from amlrealtimeai.errors import InvalidInputError, MissingFileError
+from amlrealtimeai.errors import DeploymentError, InvalidInputError, MissingFileError
 from amlrealtimeai.serving.replicas import pool as pools
 from amlrealtimeai.serving.replicas import replica
 from amlrealtimeai.serving.replicas.pool import Pool
@@ -201,6 +202,25 @@ def test_a_service_without_any_replica_says_so_at_once(
             pool.predict(PAIR)
     assert caught.value.code is grpc.StatusCode.UNAVAILABLE
     assert "a replica of 'arithmetic' does not start: a replica ended at its start, with status 1" in caplog.text
+
+
+def test_a_failure_to_grow_leaves_nothing_for_the_garbage_collector(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The processes of a pool end when nothing refers to it; a circle would keep them until some collection."""
+    pool = pool_of(arithmetic_model(tmp_path / "m.accelonnx"), 1)
+    (pid,) = pool.pids
+    gc.disable()
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "executable", "/bin/false")
+            with pytest.raises(DeploymentError, match="a replica ended at its start, with status 1"):
+                pool.grow(2)
+        assert pool.wanted == 1 and pool.pids == [pid] and pool.predict(PAIR).outputs
+        del pool
+        assert not exists(pid)
+    finally:
+        gc.enable()
 
 
 def test_fewer_are_wanted_and_more_again(pool: Pool) -> None:
