@@ -177,7 +177,7 @@ class Pool:
         try:
             self._start()
         except (AmlRealtimeAiError, OSError) as error:
-            log.error("a replica of %r does not start: %s", self.name, str(error))  # not its frames, which have the pool
+            log.error("a replica of %r does not start: %s", self.name, str(error))  # its frames have the pool
 
 
 def _end(replicas: list[Replica], owner: int) -> None:
