@@ -49,7 +49,7 @@ test-clients: .venv/ready-dev  ## build the clients in Go, JavaScript and C#, an
 
 # Kubernetes itself is built once, into the user's cache.
 KUBERNETES := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/amlrealtimeai/kubernetes-1.20.2
-test-cluster: .venv/ready-dev  ## build a real Kubernetes from Debian's source (once), and run services on it; as root
+test-cluster: .venv/ready-cluster  ## build a real Kubernetes from Debian's source (once), and run services on it; as root
 	tests/cluster/build_kubernetes.sh $(KUBERNETES)
 	AMLREALTIMEAI_REQUIRE_CLUSTER=1 $(BIN)/python -m pytest tests/cluster
 
@@ -77,7 +77,7 @@ soak: .venv/ready-dev  ## 200,000 hostile requests against a server, or N=200000
 	$(BIN)/python -m tests.hardening.soak --requests $(N)
 
 lock: .venv/ready  ## write requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile -q pyproject.toml --extra author --extra lab --extra class --extra cluster --extra dev --extra docs --extra bench --universal --python-version 3.11 --no-header -o requirements.lock
+	$(BIN)/uv pip compile -q pyproject.toml --extra author --extra lab --extra class --extra cluster --extra helm --extra dev --extra docs --extra bench --universal --python-version 3.11 --no-header -o requirements.lock
 
 wheels: .venv/bin/uv  ## build wheels with the kernel in them, for Linux on x86-64 and on 64 bit ARM, and one for all systems
 	AMLREALTIMEAI_WHEEL_FOR=x86_64 $(BIN)/uv build --quiet --wheel
@@ -110,6 +110,10 @@ clean:  ## remove what setup made
 
 .venv/ready-dev: .venv/ready
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c requirements.lock -e '.[dev,docs]'
+	touch $@
+
+.venv/ready-cluster: .venv/ready-dev
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c requirements.lock -e '.[helm]'
 	touch $@
 
 .venv/ready-bench: .venv/ready-dev

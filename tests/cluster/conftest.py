@@ -49,7 +49,7 @@ def target(kubernetes: Kubernetes) -> Iterator[ClusterTarget]:
     found = ClusterTarget(Cluster(kubernetes.kubeconfig))
     yield found
     for item in found.cluster.list("apps/v1", "Deployment"):
-        found.delete(item["metadata"]["name"])
+        found.delete(item["metadata"]["name"], grace=1)
 
 
 class Front:

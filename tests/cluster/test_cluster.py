@@ -24,7 +24,7 @@ HEADS = ClusterService("heads", IMAGES[0], resources=SMALL, grace=10)
 def belongings(target: ClusterTarget) -> list[str]:
     """Everything of ours on the cluster, service or not."""
     kinds = {
-        "v1": ("Secret", "Service", "Pod"),
+        "v1": ("Secret", "Service", "Endpoints", "Pod"),
         "apps/v1": ("Deployment", "ReplicaSet"),
         "networking.k8s.io/v1": ("NetworkPolicy",),
         "policy/v1beta1": ("PodDisruptionBudget",),
@@ -118,6 +118,7 @@ def test_keys_and_certificates_change_without_a_failure(target: ClusterTarget, f
         client("primary-key").predict({"x": X})
 
 
+SECONDS = 30  # from the call to its error, with everything taken away again
 FAILURES = {
     "a missing image": (
         {"image": "localhost:1/nothing:1"},
@@ -133,6 +134,10 @@ FAILURES = {
         {"arguments": ["--no-such-option"]},
         r"(?s)ends again and again.*exit code 2.*no-such-option",
     ),
+    "a probe that nobody answers": (
+        {"arguments": ["--admin-port", "9999"]},
+        "the server runs, but its health check fails: .*connection refused",
+    ),
     "a broken certificate": ({"certificate": "no PEM", "key": "none"}, "refused .*secrets|ends again and again"),
 }
 
@@ -140,22 +145,38 @@ FAILURES = {
 @pytest.mark.parametrize("case", FAILURES)
 def test_a_failure_says_why_and_leaves_nothing(target: ClusterTarget, case: str) -> None:
     wrong, text = FAILURES[case]
+    started = time.monotonic()
     with pytest.raises(DeploymentError, match=text) as caught:
         target.deploy(dataclasses.replace(HEADS, **wrong))  # type: ignore[arg-type]
-    assert "refused" in str(caught.value) or "taken away again" in str(caught.value)
     assert belongings(target) == []
+    assert time.monotonic() - started < SECONDS
+    assert "refused" in str(caught.value) or "taken away again" in str(caught.value)
+
+
+def test_a_secret_that_is_missing_is_named(target: ClusterTarget) -> None:
+    tls = Authority().issue("localhost")
+    secure = dataclasses.replace(
+        HEADS, keys=["a-key-of-it"], certificate=tls.certificate.decode(), key=tls.key.decode()
+    )
+    started = time.monotonic()
+    with pytest.raises(DeploymentError, match=r'the pod cannot be prepared: .*secret "heads-keys" not found'):
+        target.deploy(secure, on_progress=lambda _: target.cluster.delete("v1", "Secret", "heads-keys"))
+    assert belongings(target) == []
+    assert time.monotonic() - started < SECONDS
 
 
 def test_a_quota_is_named(target: ClusterTarget) -> None:
     path = "/api/v1/namespaces/default/resourcequotas"
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
     target.cluster._call("POST", path, quota)
+    started = time.monotonic()
     try:
         with pytest.raises(DeploymentError, match=r"does not create the pod: .*exceeded quota"):
             target.deploy(HEADS)
     finally:
         target.cluster._call("DELETE", f"{path}/none")
     assert belongings(target) == []
+    assert time.monotonic() - started < SECONDS
 
 
 def test_an_update_that_fails_is_taken_back(target: ClusterTarget, front: Any) -> None:

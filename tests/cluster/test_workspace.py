@@ -1,5 +1,6 @@
 """A workspace deploys to an attached cluster: the image goes to a registry, and the cluster pulls it from there."""
 
+import stat
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from amlrealtimeai.accel import AccelContainerImage, PredictionClient
 from amlrealtimeai.containers.push import push
@@ -17,6 +19,8 @@ from tests.cluster.conftest import X
 from tests.cluster.kubernetes import Kubernetes, free_ports
 from tests.cluster.test_cluster import belongings, wait_until
 from tests.serving.models import many_output_model
+
+THEIRS = {"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 1}]}}
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +76,30 @@ def test_from_a_model_to_a_cluster_and_back(
     service.delete()
     assert belongings(target) == []
     attached.detach()
+
+
+def test_a_dry_run_writes_what_would_be_applied(
+    image: Image, registry: str, kubernetes: Kubernetes, target: ClusterTarget, tmp_path: Path
+) -> None:
+    configuration = AksCompute.attach_configuration(registry=registry, kubeconfig=kubernetes.kubeconfig)
+    attached = ComputeTarget.attach(image.workspace, "cluster", configuration)
+    config = AksWebservice.deploy_configuration(autoscale_enabled=True, autoscale_max_replicas=3)
+    written = AksWebservice.dry_run(image.workspace, "heads", image, config, attached, tmp_path / "out")
+    assert [path.name for path in written] == ["heads-chart", "heads.yaml", "heads-kserve.yaml"]
+    applied = list(yaml.safe_load_all(written[1].read_text()))
+    assert [one["kind"] for one in applied][-2:] == ["Deployment", "HorizontalPodAutoscaler"]
+    assert applied[-2]["spec"]["template"]["spec"]["containers"][0]["image"] == f"{registry}/heads:1"
+    assert stat.S_IMODE(written[1].stat().st_mode) == 0o600
+    assert yaml.safe_load(written[2].read_text())["kind"] == "InferenceService"
+    assert belongings(target) == [] and image.workspace.webservices == {}
+    target.cluster._call("POST", "/api/v1/namespaces/default/services", {"metadata": {"name": "heads"}, **THEIRS})
+    with pytest.raises(DeploymentError, match="exists and is not ours"):
+        AksWebservice.dry_run(image.workspace, "heads", image, config, attached, tmp_path / "refused")
+    target.cluster.delete("v1", "Service", "heads")
+    assert not (tmp_path / "refused").exists()
+    here = ComputeTarget.create(image.workspace, "here", AksCompute.provisioning_configuration())
+    with pytest.raises(UnsupportedError, match="'here' has no manifests; only an attached cluster"):
+        AksWebservice.dry_run(image.workspace, "heads", image, config, here)
 
 
 def test_what_a_cluster_cannot_do_is_said(image: Image, registry: str, kubernetes: Kubernetes) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from amlrealtimeai.core.model import Model
 from amlrealtimeai.core.webservice import deployment
 from amlrealtimeai.core.webservice.deployment import check_key
 from amlrealtimeai.core.webservice.scaling import AutoScaler, check_replicas, check_scaling
-from amlrealtimeai.core.webservice.webservice import Webservice
+from amlrealtimeai.core.webservice.webservice import Webservice, wished
 from amlrealtimeai.core.workspace import Workspace
+from amlrealtimeai.errors import UnsupportedError
 
 _ASKED = (
     *("autoscale_enabled", "autoscale_min_replicas", "autoscale_max_replicas", "autoscale_refresh_seconds"),
@@ -169,10 +171,34 @@ class AksWebservice(Webservice):
         """How the number of replicas follows the load."""
         return AutoScaler.of(self._row["settings"].get("asked", {}))
 
+    @staticmethod
+    @known_keywords
+    def dry_run(
+        workspace: Workspace,
+        name: str,
+        image: Image,
+        deployment_config: AksServiceDeploymentConfiguration | None = None,
+        deployment_target: ComputeTarget | None = None,
+        folder: str | Path = ".",
+    ) -> list[Path]:
+        """Write what deploy_from_image would apply to an attached cluster; nothing is pushed, applied or listed.
+
+        The files are `name`.yaml, which the API server has checked and which holds the keys (its owner alone can read
+        it), the Helm chart `name`-chart and, for a service without TLS, KServe's `name`-kserve.yaml. Raises
+        DeploymentError for what the cluster would refuse, UnsupportedError for another target.
+        """
+        wish = wished(
+            workspace, name, deployment.model_of(workspace, image, None), image, deployment_config, deployment_target
+        )
+        runner = wish.target.runner()
+        if not hasattr(runner, "dry_run"):
+            raise UnsupportedError(
+                f"{wish.target.name!r} has no manifests; only an attached cluster has (AksCompute.attach_configuration)"
+            )
+        return list(runner.dry_run(deployment.planned(workspace, wish), Path(folder)))
+
     def get_token(self) -> Any:
         """Azure Active Directory tokens do not exist here."""
-        from amlrealtimeai.errors import UnsupportedError
-
         raise UnsupportedError("there are no tokens without Azure Active Directory. Use keys: get_keys().")
 
 

@@ -119,9 +119,7 @@ def deploy(workspace: Workspace, wish: Wish, overwrite: bool) -> None:
         before = workspace.store.find("webservices", name=wish.name)
         if before is not None:
             _check_replaceable(workspace, before, overwrite)
-        revision = before["settings"]["revision"] + 1 if before else 1
-        settings = {"num_replicas": wish.replicas, "auth_enabled": auth, "revision": revision, "asked": wish.asked}
-        row = {**_row_of(wish), "settings": settings}
+        row = _row_of(wish, auth, before)
         runner = wish.target.runner()
         if before:
             row["created"] = before["created"]
@@ -137,6 +135,14 @@ def deploy(workspace: Workspace, wish: Wish, overwrite: bool) -> None:
         former = workspace.store.find("compute_targets", name=before["compute_target"])
         if former is not None:
             ComputeTarget(workspace, former["name"]).runner().delete(wish.name, lambda connection, server: None)
+
+
+def planned(workspace: Workspace, wish: Wish) -> Service:
+    """What `deploy` would deploy: with the keys that the service has already, or with new ones."""
+    check_service_name(wish.name)
+    auth = resolve_auth(wish.name, wish.auth, wish.target, say=False)
+    keys = new_keys({**workspace.store.secrets("webservices", wish.name), **wish.keys}) if auth else {}
+    return service_of(workspace, _row_of(wish, auth, workspace.store.find("webservices", name=wish.name)), keys)
 
 
 def change(
@@ -347,8 +353,9 @@ def _check_replaceable(workspace: Workspace, row: Row, overwrite: bool) -> None:
         )
 
 
-def _row_of(wish: Wish) -> Row:
+def _row_of(wish: Wish, auth: bool, before: Row | None) -> Row:
     moment = now()
+    revision = before["settings"]["revision"] + 1 if before else 1
     return {
         "name": wish.name,
         "compute_target": wish.target.name,
@@ -359,6 +366,7 @@ def _row_of(wish: Wish) -> Row:
         "description": wish.description,
         "tags": check_strings("tags", wish.tags),
         "properties": check_strings("properties", wish.properties),
+        "settings": {"num_replicas": wish.replicas, "auth_enabled": auth, "revision": revision, "asked": wish.asked},
         "created": moment,
         "updated": moment,
     }

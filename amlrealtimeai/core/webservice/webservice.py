@@ -376,6 +376,24 @@ def _deploy(
     target: ComputeTarget | None,
     overwrite: bool,
 ) -> Webservice:
+    wish = wished(workspace, name, model, image, config, target)
+    try:
+        deployment.deploy(workspace, wish, overwrite)
+    except BaseException:
+        own.discard_unused(workspace, name)
+        raise
+    return Webservice(workspace, name)
+
+
+def wished(
+    workspace: Workspace,
+    name: str,
+    model: Model,
+    image: Image | None,
+    config: "AksServiceDeploymentConfiguration | None",
+    target: ComputeTarget | None,
+) -> deployment.Wish:
+    """What the arguments of a deployment ask for, checked."""
     from amlrealtimeai.core.webservice.aks import AksServiceDeploymentConfiguration, AksWebservice
 
     deployment.check_service_name(name)
@@ -391,7 +409,7 @@ def _deploy(
             "ComputeTarget.create(workspace, 'aks', AksCompute.provisioning_configuration())."
         )
     config = AksWebservice.deploy_configuration() if config is None else config
-    wish = deployment.Wish(
+    return deployment.Wish(
         name=name,
         model=model,
         image=image,
@@ -404,9 +422,3 @@ def _deploy(
         description=config.description,
         asked=config.asked,
     )
-    try:
-        deployment.deploy(workspace, wish, overwrite)
-    except BaseException:
-        own.discard_unused(workspace, name)
-        raise
-    return Webservice(workspace, name)

@@ -9,15 +9,31 @@ import yaml
 
 from amlrealtimeai import __version__
 from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.targets.cluster.manifests import ADMIN_PORT, GRPC_PORT, Manifest, objects, pod_template
+from amlrealtimeai.targets.cluster.manifests import ADMIN_PORT, GRPC_PORT, REVISION, Manifest, objects, pod_template
 from amlrealtimeai.targets.cluster.service import ClusterService
 
-_NUMBERS = ("replicas", "minReplicas", "maxReplicas", "averageUtilization")
+_NUMBERS = ("replicas", "minReplicas", "maxReplicas", "averageUtilization", "targetCPUUtilizationPercentage")
 
 
 def as_yaml(manifests: list[Manifest]) -> str:
     """One document an object."""
     return "---\n".join(yaml.safe_dump(manifest, sort_keys=False) for manifest in manifests)
+
+
+def write_all(service: ClusterService, manifests: list[Manifest], folder: Path) -> list[Path]:
+    """Write `manifests`, which are the service's, then its chart and, where KServe can have it, its InferenceService.
+
+    Returns what was written; files that are there already are replaced, but not a chart (InvalidInputError).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [write_chart(service, folder / f"{service.name}-chart"), folder / f"{service.name}.yaml"]
+    written[-1].unlink(missing_ok=True)
+    written[-1].touch(0o600, exist_ok=False)  # its keys are for its owner alone
+    written[-1].write_text(as_yaml(manifests))
+    if not service.has_tls:
+        written.append(folder / f"{service.name}-kserve.yaml")
+        written[-1].write_text(as_yaml([inference_service(service)]))
+    return written
 
 
 def inference_service(service: ClusterService) -> Manifest:
@@ -71,11 +87,15 @@ def write_chart(service: ClusterService, folder: Path | str) -> Path:
     }
     (folder / "Chart.yaml").write_text(yaml.safe_dump(chart, sort_keys=False))
     (folder / "values.yaml").write_text(yaml.safe_dump(_values(service), sort_keys=False))
-    for manifest in objects(_with_placeholders(service)):
-        name = f"{manifest['kind'].lower()}-{manifest['metadata']['name'].removeprefix(service.name).strip('-')}".strip(
-            "-"
-        )
-        (folder / "templates" / f"{name}.yaml").write_text(_template(manifest, service))
+    filled = _with_placeholders(service)
+    # the second is for Kubernetes before 1.21 and 1.23
+    for new, old in zip(objects(filled), objects(filled, "v1beta1", "v1"), strict=True):
+        suffix = new["metadata"]["name"].removeprefix(service.name)
+        text = _template(new, service)
+        if new["apiVersion"] != old["apiVersion"]:
+            known = f'.Capabilities.APIVersions.Has "{new["apiVersion"]}"'
+            text = f"{{{{- if {known} }}}}\n{text}{{{{- else }}}}\n{_template(old, service)}{{{{- end }}}}\n"
+        (folder / "templates" / f"{new['kind'].lower()}{suffix}.yaml").write_text(text)
     return folder
 
 
@@ -104,7 +124,9 @@ def _template(manifest: Manifest, service: ClusterService) -> str:
     if manifest["kind"] == "Deployment":
         container = manifest["spec"]["template"]["spec"]["containers"][0]
         container["resources"] = "{{ .Values.resources | toYaml | nindent 14 }}"
+        container["args"][container["args"].index("--model-version") + 1] = _REVISION
         annotations = manifest["spec"]["template"]["metadata"]["annotations"]
+        manifest["metadata"]["annotations"][REVISION] = annotations[REVISION] = _REVISION
         annotations["amlrealtimeai/secrets-digest"] = (
             "{{ list .Values.keys .Values.tls | toJson | sha256sum | trunc 16 }}"
         )
@@ -113,7 +135,8 @@ def _template(manifest: Manifest, service: ClusterService) -> str:
     if manifest["kind"] == "HorizontalPodAutoscaler":
         spec = manifest["spec"]
         spec["minReplicas"], spec["maxReplicas"] = "{{ .Values.scaling.least }}", "{{ .Values.scaling.most }}"
-        spec["metrics"][0]["resource"]["target"]["averageUtilization"] = "{{ .Values.scaling.utilization }}"
+        goal = spec["metrics"][0]["resource"]["target"] if "metrics" in spec else spec
+        goal["averageUtilization" if "metrics" in spec else "targetCPUUtilizationPercentage"] = _UTILIZATION
     text = yaml.safe_dump(manifest, sort_keys=False, width=1000)
     # numbers and blocks must not be quoted
     text = re.sub(rf"^( *(?:{'|'.join(_NUMBERS)}): )'(.*)'$", r"\1\2", text, flags=re.MULTILINE)
@@ -122,6 +145,8 @@ def _template(manifest: Manifest, service: ClusterService) -> str:
     )
 
 
+_UTILIZATION = "{{ .Values.scaling.utilization }}"
+_REVISION = "{{ .Values.revision }}"
 _SECRETS = {
     "keys": "{{ .Values.keys | b64enc }}",
     "tls.crt": "{{ .Values.tls.certificate | b64enc }}",

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from amlrealtimeai.errors import AmlRealtimeAiError
 from amlrealtimeai.targets.cluster.api import Cluster, Unreachable
 from amlrealtimeai.targets.cluster.manifests import REVISION, Manifest, selector
 
@@ -11,6 +12,8 @@ _POLL_SECONDS = 0.5
 # A pull or a crash is tried again by the cluster: only what lasts is a failure.
 _PATIENCE = 8.0
 _LOG_LINES = 15
+_PROBES = 5
+_READY = "ready on "
 _WAITING = {
     "ErrImagePull": "the image cannot be pulled",
     "ImagePullBackOff": "the image cannot be pulled",
@@ -106,12 +109,17 @@ def _problems_of(cluster: Cluster, pod: Manifest) -> Iterator[str]:
             yield f"{words} ({container['image']}){_more(cluster, name, container, waiting)}"
         elif container.get("restartCount", 0) >= 2 and not container.get("ready"):
             yield f"{_WAITING['CrashLoopBackOff']} ({container['image']}){_more(cluster, name, container, waiting)}"
-    if status.get("phase") == "Pending" or not _is_ready(status):
-        for event in cluster.list("v1", "Event", fields=f"involvedObject.name={name},type=Warning"):
-            if event["reason"] in ("FailedMount", "FailedCreatePodSandBox"):
-                yield f"the pod cannot be prepared: {event['message'].splitlines()[0]}"
-            elif event["reason"] == "Unhealthy" and event.get("count", 1) >= 15:
-                yield f"the server runs, but its health check fails: {event['message']}"
+    if not _is_ready(status):
+        yield from _warnings(cluster, name)
+
+
+def _warnings(cluster: Cluster, pod: str) -> Iterator[str]:
+    for event in cluster.list("v1", "Event", fields=f"involvedObject.name={pod},type=Warning"):
+        if event["reason"] in ("FailedMount", "FailedCreatePodSandBox"):
+            yield f"the pod cannot be prepared: {event['message'].splitlines()[0]}"
+        # until it says that it is ready, a server is loading its model, which takes what it takes
+        elif event["reason"] == "Unhealthy" and event.get("count", 1) >= _PROBES and _READY in _log(cluster, pod):
+            yield f"the server runs, but its health check fails: {event['message']}"
 
 
 def _more(cluster: Cluster, pod: str, container: Manifest, waiting: Manifest) -> str:
@@ -119,15 +127,16 @@ def _more(cluster: Cluster, pod: str, container: Manifest, waiting: Manifest) ->
     if not ended:
         return f": {waiting.get('message', '').splitlines()[0]}" if waiting.get("message") else ""
     killed = ", out of memory" if ended.get("reason") == "OOMKilled" else ""
-    log = ""
-    for previous in (True, False):
-        try:
-            log = cluster.log(pod, _LOG_LINES, previous=previous).strip()
-        except Exception:
-            continue
-        if log:
-            break
+    log = _log(cluster, pod, previous=True) or _log(cluster, pod)
     return f": exit code {ended['exitCode']}{killed}" + (f". Its log ends with:\n{log}" if log else "")
+
+
+def _log(cluster: Cluster, pod: str, previous: bool = False) -> str:
+    """The end of a pod's log; "" where there is none (yet)."""
+    try:
+        return cluster.log(pod, _LOG_LINES, previous=previous).strip()
+    except AmlRealtimeAiError:
+        return ""
 
 
 def _is_ready(status: Manifest) -> bool:

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from amlrealtimeai.containers.push import push
 from amlrealtimeai.errors import UnsupportedError
 from amlrealtimeai.store import Store
 from amlrealtimeai.targets.base import Record, Service, Status
+from amlrealtimeai.targets.cluster import chart
 from amlrealtimeai.targets.cluster.api import Cluster
 from amlrealtimeai.targets.cluster.rollout import Progress
 from amlrealtimeai.targets.cluster.service import ClusterService, Resources, Scaling
@@ -64,6 +66,15 @@ class KubernetesTarget:
             record(connection, None)
 
     update = deploy
+
+    def dry_run(self, service: Service, folder: Path) -> list[Path]:
+        """Write the objects of `service`, which the API server checks first, and what Helm and KServe take."""
+        self.check(service)
+        wanted, target = self._on_cluster(service, self._place(service)), self._target()
+        objects = target.objects(wanted)
+        for manifest in objects:
+            target.cluster.apply(manifest, dry_run=True)
+        return chart.write_all(wanted, objects, folder)
 
     def status(self, name: str) -> Status:
         """How the service is now, by the cluster's word."""

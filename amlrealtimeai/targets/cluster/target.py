@@ -11,6 +11,7 @@ from amlrealtimeai.targets.cluster.api import KINDS, Cluster, Unreachable
 from amlrealtimeai.targets.cluster.service import ClusterService
 
 _DELETE_SECONDS = 120
+_NODE_SECONDS = 5  # kubelets before 1.21 take up to a minute to say that a pod without a running container has ended
 
 
 class ClusterTarget:
@@ -81,20 +82,28 @@ class ClusterTarget:
         return "\n".join(f"{p['metadata']['name']}:\n{self.cluster.log(p['metadata']['name'], lines)}" for p in pods)
 
     def delete(self, name: str, grace: int | None = None) -> None:
-        """Take everything of the service away; returns when its pods are gone.
+        """Take everything of the service away; returns when the cluster lists nothing of it any more.
 
-        Requests in flight may end within the service's own grace, or `grace` seconds.
+        Requests in flight may end within the service's own grace, or `grace` seconds; with a `grace`, the cluster does
+        not wait much longer for a node's word that a pod has ended.
         """
         for version, kind, item in list(self.cluster.belongings(name)):
             self.cluster.delete(version, kind, item)
-        if grace is not None:
-            for pod in self.cluster.list("v1", "Pod", manifests.selector(name)):
-                self.cluster.delete("v1", "Pod", pod["metadata"]["name"], grace)
-        end = time.monotonic() + _DELETE_SECONDS
-        while self.cluster.list("v1", "Pod", manifests.selector(name)):
-            if time.monotonic() > end:
-                raise DeploymentError(f"pods of {name!r} are still ending after {_DELETE_SECONDS} s; the rest is gone")
+        start = time.monotonic()
+        while left := self._left(name):
+            seconds = time.monotonic() - start
+            if seconds > _DELETE_SECONDS:
+                raise DeploymentError(f"still ending after {_DELETE_SECONDS} s: {', '.join(left)}; the rest is gone")
+            if grace is not None:
+                for pod in self.cluster.list("v1", "Pod", manifests.selector(name)):
+                    self.cluster.delete("v1", "Pod", pod["metadata"]["name"], grace if seconds < _NODE_SECONDS else 0)
             time.sleep(0.2)
+
+    def _left(self, name: str) -> list[str]:
+        """What the cluster still has of a service that was deleted, with what it has made of it itself."""
+        kinds = (("apps/v1", "Deployment"), ("apps/v1", "ReplicaSet"), ("v1", "Pod"), ("v1", "Endpoints"))
+        labels = manifests.selector(name)
+        return [f"{kind} {o['metadata']['name']}" for v, kind in kinds for o in self.cluster.list(v, kind, labels)]
 
     def _deployment(self, name: str) -> Any:
         return self.cluster.find("apps/v1", "Deployment", name)
