@@ -2,6 +2,10 @@
 
 `build_kubernetes.sh` builds the programs from Debian's source. Everything lives in one folder and ends with `stop`.
 Needs root, and Debian's etcd-server, containerd, runc, containernetworking-plugins, catatonit and iproute2.
+
+    python -m tests.cluster.kubernetes
+
+says in one line what keeps this machine from running a node, if something does.
 """
 
 import json
@@ -277,6 +281,30 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+_TRIALS = {
+    "no mount namespace of its own": "unshare --mount mount --make-rshared /",
+    "no bridge for the pods": "ip link add amlrt-try type bridge && ip link delete amlrt-try",
+    "no network namespaces": "unshare --net true",
+    "no overlay file system": """cd "$(mktemp -d)" && trap 'rm -rf "$PWD"' EXIT && mkdir low up work all &&
+    unshare --mount mount -t overlay overlay -o lowerdir=low,upperdir=up,workdir=work all""",
+    "no cgroups that can be written": "cd /sys/fs/cgroup && if [ -d memory ]; then cd memory; fi && "
+    "mkdir amlrt-try && rmdir amlrt-try",
+}
+"""What a node does to this machine, as commands that do it once and take it back."""
+
+
+def obstacles() -> list[str]:
+    """Why no node can run here, whatever is installed; empty where one can."""
+    if os.name != "posix" or os.getuid():
+        return ["a kubelet needs root"]
+    found = []
+    for what, command in _TRIALS.items():
+        tried = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+        if tried.returncode:
+            found.append(f"{what} ({(tried.stderr.strip().splitlines() or ['status'])[-1]})")
+    return found
+
+
 def missing() -> list[str]:
     """Debian packages that the node needs and this machine lacks."""
     programs = {
@@ -285,3 +313,7 @@ def missing() -> list[str]:
     }  # fmt: skip
     found = [package for program, package in programs.items() if not shutil.which(program)]
     return found + ([] if Path("/usr/lib/cni/bridge").exists() else ["containernetworking-plugins"])
+
+
+if __name__ == "__main__":
+    print("; ".join(obstacles()))
