@@ -1,11 +1,11 @@
-"""A device that runs one image, in a real podman: swapped under clients, keys and TLS, crashes, clean removal."""
+"""A device that runs one image, in podman or docker: swapped under clients, keys and TLS, crashes, clean removal."""
 
 import contextlib
 import hashlib
 import os
-import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +14,21 @@ import numpy as np
 import pytest
 
 from amlrealtimeai.accel import AccelContainerImage, client_from_service
+from amlrealtimeai.containers import find_engine
 from amlrealtimeai.core import AksWebservice, ComputeTarget, EdgeCompute, Image, Model, Webservice, Workspace
 from amlrealtimeai.core.certificates import development_certificate
-from amlrealtimeai.errors import AmlRealtimeAiError, DeploymentError, InvalidInputError, UnsupportedError
+from amlrealtimeai.errors import (
+    AmlRealtimeAiError,
+    ContainerError,
+    DeploymentError,
+    InvalidInputError,
+    UnsupportedError,
+)
 from tests.core.conftest import MEANS
 from tests.targets.test_processes import eventually, is_open, port_of
+
+ENGINE = "podman"
+"""The one that the running test is about."""
 
 pytestmark = pytest.mark.container
 
@@ -35,10 +45,19 @@ def doubled(image: Image, doubled_file: Path, session_home: Path) -> Iterator[Im
         model.delete()
 
 
+@pytest.fixture(params=["podman", "docker"])
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each engine that answers here; the tests' own commands go to it, too."""
+    try:
+        find_engine(request.param)
+    except ContainerError as problem:
+        pytest.skip(str(problem))
+    yield request.param
+
+
 @pytest.fixture
-def shared(image: Image) -> Iterator[Workspace]:
-    if shutil.which("podman") is None:
-        pytest.skip("podman is not installed: apt install podman runc")
+def shared(image: Image, engine: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    monkeypatch.setattr(sys.modules[__name__], "ENGINE", engine)
     yield image.workspace
     for service in image.workspace.webservices.values():
         service.delete()
@@ -49,12 +68,13 @@ def shared(image: Image) -> Iterator[Workspace]:
 
 def containers(workspace: Workspace) -> list[str]:
     store = hashlib.sha256(str(workspace.path).encode()).hexdigest()[:16]
-    shown = ["podman", "ps", "--all", "--format", "{{.Names}}", "--filter", f"label=amlrealtimeai.store={store}"]
+    shown = [ENGINE, "ps", "--all", "--format", "{{.Names}}", "--filter", f"label=amlrealtimeai.store={store}"]
     return subprocess.run(shown, capture_output=True, text=True, check=True).stdout.split()
 
 
 def device(workspace: Workspace, **settings: object) -> ComputeTarget:
-    return ComputeTarget.create(workspace, "edge", EdgeCompute.provisioning_configuration(**settings))  # type: ignore[arg-type]
+    configuration = EdgeCompute.provisioning_configuration(engine=ENGINE, **settings)  # type: ignore[arg-type]
+    return ComputeTarget.create(workspace, "edge", configuration)
 
 
 def deploy(image: Image, target: ComputeTarget, name: str = "svc", **more: object) -> Webservice:
@@ -114,7 +134,7 @@ def test_keys_tls_and_a_crash(image: Image, shared: Workspace, picture: Path, tl
     first = service.get_keys()[0]
     assert service.ssl_enabled and service.auth_enabled
     (name,) = containers(shared)
-    shown = subprocess.run(["podman", "inspect", name], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run([ENGINE, "inspect", name], capture_output=True, text=True, check=True).stdout
     assert first not in shown and first not in service.get_logs()
     pid = pid_of(name)
     os.kill(pid, signal.SIGKILL)
@@ -137,7 +157,7 @@ def test_keys_tls_and_a_crash(image: Image, shared: Workspace, picture: Path, tl
 
 
 def pid_of(name: str) -> int:
-    shown = ["podman", "inspect", "--format", "{{.State.Pid}}", name]
+    shown = [ENGINE, "inspect", "--format", "{{.State.Pid}}", name]
     return int(subprocess.run(shown, capture_output=True, text=True).stdout or 0)
 
 
@@ -147,7 +167,7 @@ def test_what_a_device_cannot_do_is_said_and_changes_nothing(image: Image, share
         Webservice.deploy_from_model(shared, "svc", image.models[0], deployment_target=target)
     with pytest.raises(UnsupportedError, match=r"'edge' runs one container, got num_replicas=2"):
         deploy(image, target, num_replicas=2)
-    small = ComputeTarget.create(shared, "tiny", EdgeCompute.provisioning_configuration(memory_gb=0.001))
+    small = ComputeTarget.create(shared, "tiny", EdgeCompute.provisioning_configuration(engine=ENGINE, memory_gb=0.001))
     with pytest.raises(DeploymentError, match=r"'svc' does not start on 'tiny': .*memory limit"):
         deploy(image, small)
     assert shared.webservices == {} and containers(shared) == []
