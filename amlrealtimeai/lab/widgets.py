@@ -80,7 +80,7 @@ def upload_and_score(client: Any) -> Any:
         import ipywidgets
 
     button = ipywidgets.FileUpload(
-        accept="image/*", multiple=False, description="a picture of yours", layout={"width": "auto"}
+        accept="image/*", multiple=False, description="a picture of yours", layout={"width": "max-content"}
     )
     shown = ipywidgets.HTML("It stays on this computer.")
 

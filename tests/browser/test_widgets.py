@@ -4,22 +4,22 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser import jupyter
-from tests.browser.conftest import SECONDS, keep
+from tests.browser.conftest import ROOT, SECONDS, keep
 
-CELLS = [
-    "from tests.browser.small import *",
-    "lab.widgets.mantissa_slider(four_numbers)",
-    "lab.widgets.program_explorer(program)",
-    "lab.widgets.threshold_slider(picture, answer)",
-    "lab.widgets.latency_against_clients(service)",
-    "lab.widgets.upload_and_score(client)",
-    "print(kept())",
-]
+WIDGETS = ("mantissa_slider", "program_explorer", "threshold_slider", "latency_against_clients", "upload_and_score")
+LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def widget_cells() -> list[str]:
+    """Every cell of the lessons that shows a widget; `tests.browser.small` makes what they name."""
+    cells = [cell.source for lesson in LESSONS for cell in nbformat.read(lesson, as_version=4).cells]
+    return [source for source in cells if source.startswith("lab.widgets.")]
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +38,12 @@ def page(request: pytest.FixtureRequest, browser: Browser, address: str, folder:
     """The notebook, open and run."""
     dark = request.param == "notebook"  # one in each theme
     context = browser.new_context(
-        viewport={"width": 1366, "height": 3600}, color_scheme="dark" if dark else "light", reduced_motion="reduce"
+        viewport={"width": 1366, "height": 2000}, color_scheme="dark" if dark else "light", reduced_motion="reduce"
     )
     context.set_default_timeout(SECONDS * 1000)
     opened = context.new_page()
-    jupyter.open_notebook(opened, address, folder, request.param, CELLS)
+    cells = ["from tests.browser.small import *", *widget_cells(), "print(kept())"]
+    jupyter.open_notebook(opened, address, folder, request.param, cells)
     jupyter.run_all(opened)
     yield opened
     keep(opened, f"widgets-{request.param}")
@@ -148,7 +149,7 @@ def test_running_the_cells_again_leaves_nothing_behind(page: Page) -> None:
     first = said.inner_text()
     jupyter.run_all(page)
     expect(said).to_have_text(first)
-    for widget in ("mantissa_slider", "program_explorer", "threshold_slider", "latency_against_clients"):
+    for widget in WIDGETS:
         expect(cell(page, widget).locator(".jp-OutputArea-output")).to_have_count(1)
     expect(cell(page, "latency_against_clients")).to_contain_text("Nothing is measured yet")
     expect(page.locator(".jp-OutputArea-output", has_text="Error")).to_have_count(0)
