@@ -16,10 +16,11 @@ from amlrealtimeai.lab.pictures import Picture
 from amlrealtimeai.lab.style import NPU, OBJECTS, PAPER
 
 _SAME = 0.5
-_TALLEST = 40  # heights of a drawn picture, in widths
 """Overlap with an object (intersection over union) from which PASCAL VOC counts a box as its own."""
+_TALLEST = 40  # heights of a drawn picture, in widths
 
 Pictured = Path | str | np.ndarray | Image.Image
+Patch = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,11 @@ def draw(
     for number in reversed(range(len(labels))):  # the surest last, on top
         _outline(pen, _pixels(corners[number], canvas.size), OBJECTS[number % len(OBJECTS)])
     tags = [f"{voc_labels()[label]} {100 * score:.0f} %" for label, score in zip(labels, found, strict=True)]
-    for number in reversed(range(len(labels))):
-        _tag(pen, _pixels(corners[number], canvas.size), OBJECTS[number % len(OBJECTS)], tags[number])
+    patches: list[Patch] = []
+    for number, tag in enumerate(tags):  # the surest first, at its place
+        patches.append(_tag(pen, _pixels(corners[number], canvas.size), OBJECTS[number % len(OBJECTS)], tag, patches))
     for box in missed:
-        _tag(pen, _pixels(box[1:], canvas.size), NPU, f"missed: {voc_labels()[box.label]}")
+        patches.append(_tag(pen, _pixels(box[1:], canvas.size), NPU, f"missed: {voc_labels()[box.label]}", patches))
     said = [f"{tag} {_where(box)}" for tag, box in zip(tags, corners, strict=True)]
     said += [f"a missed {voc_labels()[box.label]} {_where(np.array(box[1:]))}" for box in missed]
     return Picture.of(canvas, f"Boxes on a picture: {'; '.join(said)}." if said else "A picture without a box on it.")
@@ -214,21 +216,21 @@ def _rgb(picture: Pictured) -> Image.Image:
         raise InvalidInputError(f"{picture} is not a picture that could be opened: {error}") from None
 
 
-def _pixels(box: Any, size: tuple[int, int]) -> tuple[float, float, float, float]:
+def _pixels(box: Any, size: tuple[int, int]) -> Patch:
     """(y1, x1, y2, x2) in shares as (left, top, right, bottom) in pixels."""
     y1, x1, y2, x2 = (float(value) for value in box)
     width, height = size[0] - 1, size[1] - 1
     return min(x1, x2) * width, min(y1, y2) * height, max(x1, x2) * width, max(y1, y2) * height
 
 
-def _outline(pen: ImageDraw.ImageDraw, box: tuple[float, float, float, float], colour: str) -> None:
+def _outline(pen: ImageDraw.ImageDraw, box: Patch, colour: str) -> None:
     left, top, right, bottom = box
     # a pale edge around it: legible on any background
     pen.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=PAPER, width=5)
     pen.rectangle(box, outline=colour, width=3)
 
 
-def _dashed(pen: ImageDraw.ImageDraw, box: tuple[float, float, float, float], colour: str, dash: int = 9) -> None:
+def _dashed(pen: ImageDraw.ImageDraw, box: Patch, colour: str, dash: int = 9) -> None:
     left, top, right, bottom = box
     for fill, width in ((PAPER, 5), (colour, 3)):
         for x in np.arange(left, right, 2 * dash):
@@ -241,14 +243,23 @@ def _dashed(pen: ImageDraw.ImageDraw, box: tuple[float, float, float, float], co
             pen.line((right, y, right, end), fill, width)
 
 
-def _tag(pen: ImageDraw.ImageDraw, box: tuple[float, float, float, float], colour: str, words: str) -> None:
-    """Words on a patch above the box's upper left corner, or inside where there is no room."""
+def _tag(pen: ImageDraw.ImageDraw, box: Patch, colour: str, words: str, others: Sequence[Patch]) -> Patch:
+    """Words on a patch above the box's upper left corner, or lower, where there is room and no other patch."""
     font = _font(14)
     _, _, wide, high = pen.textbbox((0, 0), words, font=font)
-    left = min(max(0.0, box[0] - 1), max(0.0, pen.im.size[0] - wide - 8))
-    top = box[1] - high - 5 if box[1] > high + 5 else box[1]
-    pen.rectangle((left, top, left + wide + 7, top + high + 4), fill=PAPER, outline=colour, width=2)
-    pen.text((left + 4, top + 1), words, fill="black", font=font)
+    wide, high = wide + 7, high + 4
+    left = min(max(0.0, box[0] - 1), max(0.0, pen.im.size[0] - wide - 1))
+    first = box[1] - high - 1 if box[1] > high + 1 else box[1]
+    places = [(left, top, left + wide, top + high) for top in np.arange(first, pen.im.size[1] - high, high + 2)]
+    free = (place for place in places if not any(_meet(place, other) for other in others))
+    patch = next(free, (left, first, left + wide, first + high))
+    pen.rectangle(patch, fill=PAPER, outline=colour, width=2)
+    pen.text((patch[0] + 4, patch[1] + 1), words, fill="black", font=font)
+    return patch
+
+
+def _meet(one: Patch, other: Patch) -> bool:
+    return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
 
 
 def _font(size: int) -> Any:

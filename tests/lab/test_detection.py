@@ -39,6 +39,16 @@ def test_a_box_stands_where_it_was_found_with_its_voc_name():
     assert (seen[18:38, 44:80].min(), seen[18:38, 44:80].max()) < (80, 256)  # the tag: dark words on white
 
 
+def test_names_of_boxes_side_by_side_do_not_cover_each_other():
+    beside, white = (LEFT[0], LEFT[1] + 0.05, *LEFT[2:]), np.full((300, 600, 3), 255, np.uint8)
+
+    def dark(*boxes):
+        classes, scores = [CAT] * len(boxes), [0.9] * len(boxes)
+        return int((pixels(detection.draw(white, classes, scores, boxes, width=400)).max(2) < 60).sum())
+
+    assert dark(LEFT, beside) > 1.9 * dark(LEFT)  # pixels of letters
+
+
 def test_missed_objects_are_dashed_and_said():
     truth = [Box(CAT, *LEFT), Box(DOG, *RIGHT)]
     drawn = detection.draw(GREY, [CAT], [0.9], [LEFT], truth=truth, width=400)
