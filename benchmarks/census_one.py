@@ -54,11 +54,7 @@ def _model(name: str, path: Path, picture: np.ndarray) -> Any:
     if family == "keras" and not path.exists():
         _keras(architecture, path, picture.shape[2])
     if family != "onnx":
-        model = onnx.load(path)
-        read = {value for node in model.graph.node for value in node.input}
-        for port in [port for port in model.graph.input if port.name not in read]:
-            model.graph.input.remove(port)  # tf2onnx leaves those of constants that it folded
-        return model
+        return onnx.load(path)
     model = onnx.load(Path(onnx.__file__).parent / f"backend/test/data/light/light_{architecture}.onnx")
     _randomise(model)
     return model
@@ -165,6 +161,7 @@ def _keras(name: str, path: Path, size: int) -> None:
     import tensorflow as tf
     import tf2onnx
     import tf2onnx.optimizer
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     tf.keras.utils.set_random_seed(0)
     model = getattr(tf.keras.applications, name)(weights=None, input_shape=(size, size, 3))
@@ -178,7 +175,9 @@ def _keras(name: str, path: Path, size: int) -> None:
     signature = [tf.TensorSpec((None, size, size, 3), tf.float32, name="image")]
     tf2onnx.optimizer.optimize_graph = lambda graph, *_, **__: graph  # minutes, in which it copies the weights again
     function = tf.function(lambda image: model(image, training=False), input_signature=signature)
-    tf2onnx.convert.from_function(function, input_signature=signature, opset=17, output_path=str(path))
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+    names = {"input_names": [frozen.inputs[0].name], "output_names": [frozen.outputs[0].name]}
+    tf2onnx.convert.from_graph_def(frozen.graph.as_graph_def(), **names, opset=17, output_path=str(path))
 
 
 def _randomise(model: Any) -> None:
