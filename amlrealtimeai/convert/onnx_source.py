@@ -52,6 +52,8 @@ class OnnxSource:
         graph = model.graph
         self._imports, self._ir_version = list(model.opset_import), model.ir_version
         lowering.check_nodes(graph.node, lowering.opset(model))
+        for tensor in graph.initializer:
+            lowering.check_loaded(tensor)
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
         self._sparse = {tensor.values.name: tensor for tensor in graph.sparse_initializer}
         fixed = {*self._constants, *self._sparse}

@@ -225,8 +225,26 @@ def test_external_data_comes_with_its_folder(tmp_path: Path) -> None:
         (name,) = answer
         np.testing.assert_allclose(answer[name], expected[name], atol=0.1)
     (folder / "weights.bin").unlink()
-    with pytest.raises(InvalidInputError, match=r"external data.*weights\.bin"):
+    with pytest.raises(InvalidInputError, match=r"external data: .*weights\.bin.*has to lie in the folder"):
         convert_onnx(path, tmp_path / "out", name="m")
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname", "link.bin", "folder"])
+def test_external_data_from_elsewhere_is_not_read(tmp_path: Path, location: str) -> None:
+    net = Network(x=IMAGE)
+    model = net.model(net.conv("x", 3, 8))
+    folder = tmp_path / "network"
+    (folder / "folder").mkdir(parents=True)
+    (tmp_path / "secret.bin").write_bytes(b"\0" * 864)
+    (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
+    weights = model.graph.initializer[0]
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value=location)
+    (folder / "network.onnx").write_bytes(model.SerializeToString())
+    for given in (folder, model):
+        with pytest.raises(InvalidInputError):
+            convert_onnx(given, tmp_path / "out", name="m")
 
 
 def test_files_that_are_no_models(tmp_path: Path) -> None:

@@ -36,7 +36,17 @@ def load_model(model: ModelProto | GraphProto | Path | str) -> ModelProto:
     try:
         return onnx.load(str(path))
     except Exception as error:  # protobuf, onnx and the file system each raise their own kind
-        raise InvalidInputError(f"cannot read {path} as an ONNX model with its external data: {error}") from error
+        told = f"cannot read {path} as an ONNX model with its external data: {error}"
+        raise InvalidInputError(f"{told}. Such data has to lie in the folder of the model") from error
+
+
+def check_loaded(tensor: TensorProto) -> None:
+    """Raise InvalidInputError where the data of a constant are elsewhere."""
+    if tensor.data_location == TensorProto.EXTERNAL and not tensor.HasField("raw_data"):
+        raise InvalidInputError(
+            f"the data of constant {tensor.name} is in another file that was not loaded; "
+            "give the path of the model, or load it with onnx.load(path)"
+        )
 
 
 def opset(model: ModelProto) -> int:
@@ -167,11 +177,7 @@ class Graph:
             raise Refusal(f"its constant {name} is sparse", "dense initializers")
         if name not in self._constants and name in self._initializers:
             tensor = self._initializers[name]
-            if tensor.data_location == TensorProto.EXTERNAL and not tensor.HasField("raw_data"):
-                raise InvalidInputError(
-                    f"the data of constant {name} is in another file that was not loaded; "
-                    "give the path of the model, or load it with onnx.load(path)"
-                )
+            check_loaded(tensor)
             self._constants[name] = numpy_helper.to_array(tensor)
         return self._constants.get(name)
 
