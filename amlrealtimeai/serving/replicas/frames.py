@@ -33,7 +33,9 @@ def send(peer: socket.socket, head: Head, arrays: bytes = b"", check: Check = un
     `check` is called whenever nothing has moved for the socket's timeout; what it raises leaves half a frame behind.
     """
     text = json.dumps(head).encode()
-    for part in (_SIZES.pack(len(text), len(arrays)) + text, arrays):
+    head_bytes = _SIZES.pack(len(text), len(arrays)) + text
+    # Small frames in one piece: whoever waits for them wakes up once.
+    for part in (head_bytes + arrays,) if len(arrays) <= _PART else (head_bytes, arrays):
         rest = memoryview(part)
         while rest:
             try:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +99,18 @@ def test_what_cannot_be_done_leaves_what_was_there(watched: Watched, tmp_path: P
     assert watched.server.table.get("m").model.pids == pids
     assert watched.set() == {}
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
+def test_what_a_replica_computes_when_its_server_stops_is_finished(watched: Watched) -> None:
+    watched.set(m={"replicas": {"least": 1, "most": 2, "seconds": 3600}})
+    (pid,) = watched.server.table.get("m").model.pids
+    os.kill(pid, signal.SIGSTOP)
+    with ThreadPoolExecutor(2) as threads, channel_to(watched.server) as channel:
+        answer = threads.submit(predict, channel, request_of("m", a=PAIR, b=PAIR).SerializeToString())
+        eventually(lambda: watched.server.in_flight_of("m") == 1)
+        stopped = threads.submit(watched.server.stop, 20)
+        eventually(lambda: watched.server.draining)
+        os.kill(pid, signal.SIGCONT)
+        assert answer.result(20).outputs["sum:0"].float_val == [2.0, 2.0]
+        stopped.result(20)
+    assert not Path(f"/proc/{pid}").exists()
