@@ -561,3 +561,16 @@ def test_a_loop_that_never_ends_is_said_and_leaves_no_timer(monkeypatch):
 
 def test_every_check_says_which_exercise_it_is_of():
     assert all("Exercise" in inspect.getdoc(getattr(check, name)) for name in CHECKS)
+
+
+@pytest.mark.parametrize("answer", [5, 2.5, True, np.array(5), int, len, {1}, iter([1]), object()])
+@pytest.mark.parametrize("name", sorted(set(check.__all__) - {"Verdict", "small_training_set", "missed", "doubled"}))
+def test_every_odd_answer_is_read(name, answer):
+    verdict = getattr(check, name)(answer)
+    assert not verdict.passed
+    assert "could not be read" not in str(verdict)
+
+
+@pytest.mark.parametrize("name", ["rotation", "steps_to_repeat", "which_set", "wrong_probe", "certificate_names"])
+def test_a_long_answer_is_not_said_in_full(name):
+    assert len(str(getattr(check, name)("a" * 100_000))) < 500

@@ -1,7 +1,7 @@
 """The exercises of 02_Convert."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -113,7 +113,8 @@ _WHY = {
 @check
 def which_stage(answer: Any) -> Verdict:
     """Exercise 2: where each step of the network runs; a dictionary, or the stages in the order of the steps."""
-    if isinstance(answer, str | bytes) or (not isinstance(answer, Mapping) and len(answer) != len(_STAGES)):
+    listed = isinstance(answer, Sequence | np.ndarray) and not isinstance(answer, str | bytes)
+    if not isinstance(answer, Mapping) and (not listed or len(answer) != len(_STAGES)):
         raise Wrong(f"Give a dictionary from each of {', '.join(_STAGES)} to its stage, not {shown(answer)}")
     given = dict(answer) if isinstance(answer, Mapping) else dict(zip(_STAGES, answer, strict=True))
     if any(is_open(stage) for stage in given.values()):

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -142,6 +142,8 @@ def _plain(words: Any) -> str:
 def _by_task(answer: Any) -> dict[Any, Any]:
     if isinstance(answer, Mapping):
         return dict(answer)
+    if not isinstance(answer, Iterable):
+        raise Wrong(f"Give a dictionary from each of {', '.join(_SETS)} to its set, not {shown(answer)}")
     values: list[Any] = answer.split(",") if isinstance(answer, str) else list(answer)
     if len(values) == len(_SETS) and all(isinstance(v, tuple | list) and len(v) == 2 for v in values):
         return dict(values)

@@ -7,7 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from amlrealtimeai.lab.check.verdict import Verdict, Wrong, ask, check, is_open, number, returned_nothing, right, words
+from amlrealtimeai.lab.check.verdict import (
+    Verdict,
+    Wrong,
+    ask,
+    check,
+    is_open,
+    number,
+    returned_nothing,
+    right,
+    shown,
+    words,
+)
 from amlrealtimeai.lab.pictures import Top, top
 
 
@@ -35,7 +46,7 @@ def _top_of(answer: Any) -> Top:
         values = np.asarray(answer, np.float64)
         if abs(values.sum() - 1) < 0.01:
             return top(values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     raise Wrong("Give lab.top(...) of what client.score_file returned for lab.sample('zebra').")
 
@@ -135,7 +146,8 @@ def steps_to_repeat(answer: Any) -> Verdict:
         raise Wrong(f"Name at least one of {', '.join(_STEPS)}.")
     unknown = given - set(_STEPS)
     if unknown:
-        raise Wrong(f"{', '.join(sorted(unknown))}: the steps are called {', '.join(_STEPS)}.")
+        said = ", ".join(step if len(step) < 40 else shown(step) for step in sorted(unknown)[:3])
+        raise Wrong(f"{said}: the steps are called {', '.join(_STEPS)}.")
     if "consume" in given:
         raise Wrong("The client stays as it is: names of inputs and outputs did not change.")
     missing = [step for step in ("convert", *_STEPS[:5]) if step not in given]

@@ -67,7 +67,7 @@ def rotation(answer: Any) -> Verdict:
     steps = words(answer, _ROTATION)
     if sorted(steps) != sorted(_ROTATION):
         unknown = [step for step in steps if step not in _ROTATION]
-        what = f" What is {unknown[0]!r}?" if unknown else ""
+        what = f" What is {shown(unknown[0])}?" if unknown else ""
         raise Wrong(f"Use each of these once: {', '.join(sorted(_ROTATION))}.{what}")
     used = "primary"
     for step in steps:

@@ -59,6 +59,8 @@ def check(function: Callable[..., Verdict]) -> Callable[..., Verdict]:
     @functools.wraps(function)
     def checked(answer: Any, *others: Any, **named: Any) -> Verdict:
         try:
+            if isinstance(answer, np.ndarray) and answer.ndim == 0:
+                answer = answer.item()
             if is_open(answer):
                 return Verdict(False, OPEN)
             return function(answer, *others, **named)
