@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from amlrealtimeai.core import ComputeTarget, Model, Webservice, Workspace
-from amlrealtimeai.core.arguments import check_text
+from amlrealtimeai.core.arguments import check_path, check_text
 from amlrealtimeai.core.certificates import local_name
 from amlrealtimeai.core.compute import AksUpdateConfiguration, SslConfiguration, own
 from amlrealtimeai.core.pem import self_signed
@@ -113,8 +113,8 @@ class DeploymentClient:
         """
         from amlrealtimeai.artifact.converted import ConvertedModel
 
-        ConvertedModel.load(service_def_path, threads=1)
-        path = Path(service_def_path).expanduser()
+        path = check_path("service_def_path", service_def_path)
+        ConvertedModel.load(path, threads=1)
         return Model.register(self._workspace, path, model_name).id
 
     def list_models(self) -> Sequence[Model]:
@@ -345,8 +345,9 @@ def _tls(enabled: bool, certificate: str | None, key: str | None) -> tuple[str, 
         return None
     if not certificate or not key:
         raise InvalidInputError("ssl_enabled=True needs ssl_certificate and ssl_key, both as PEM text")
-    Tls(certificate.encode(), key.encode())
-    return certificate, key
+    texts = [text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for text in (certificate, key)]
+    Tls(texts[0].encode(), texts[1].encode())
+    return texts[0], texts[1]
 
 
 def _keys(primary: str | None, secondary: str | None, secure: bool) -> dict[str, str]:

@@ -217,4 +217,10 @@ def _require_loadable(data: bytes, stage: str) -> None:
         session(data, options)
     except Exception as error:
         reason = " ".join(str(error).split())[:500]
+        unknown = re.search(r"No Op registered for (\w+)", reason)
+        if unknown:
+            raise ConversionError(
+                f"the op {unknown[1]} in the host stage {stage!r} has no form in ONNX. Leave it out, as far as the "
+                "answer does not need it, or write it with other TensorFlow ops"
+            ) from error
         raise ConversionError(f"ONNX Runtime cannot load the converted host stage {stage!r}: {reason}") from error

@@ -84,6 +84,12 @@ def _require_unwritten(graph: Graph, names: list[str], outputs: Sequence[str]) -
             )
 
 
+def _named(text: str) -> str:
+    """What TensorFlow's error calls the variable, else its first line."""
+    found = re.search(r"(?:Could not find variable|uninitialized value) ([\w/.-]+?)\.?(?:\s|$)", text)
+    return found[1] if found else text.partition("\n")[0]
+
+
 def _values(session: Any, graph: Graph, names: list[str], outputs: Sequence[str]) -> dict[str, np.ndarray]:
     """Value of every variable node among `names`."""
     tf = tensorflow()
@@ -93,7 +99,7 @@ def _values(session: Any, graph: Graph, names: list[str], outputs: Sequence[str]
         found = session.run(fetch) if fetch else {}
     except tf.errors.FailedPreconditionError as error:
         raise ConversionError(
-            f"a variable on the way to {outputs[0]!r} has no value in this session ({str(error).splitlines()[0]}). "
+            f"a variable on the way to {outputs[0]!r} has no value in this session ({_named(str(error))}). "
             "Initialise it or call restore_weights(session), and pass that session"
         ) from error
     return {name: np.asarray(value) for name, value in found.items()}

@@ -6,6 +6,7 @@ from typing import Any
 from amlrealtimeai.convert.convert import convert_frozen
 from amlrealtimeai.convert.quiet import tensorflow
 from amlrealtimeai.convert.saved_model import SavedModel, from_session
+from amlrealtimeai.core.arguments import check_name
 from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError, UnsupportedError
 
 
@@ -15,6 +16,8 @@ class Stage:
     on_npu = False
 
     def __init__(self, name: str | None = None) -> None:
+        if name is not None:
+            check_name("stage name", name, r"[A-Za-z0-9._-]{1,100}", "letters, digits, '.', '_' and '-'")
         self.name = name
 
     def convert(self, path: Path) -> None:
@@ -25,12 +28,13 @@ class Stage:
 class TensorflowStage(Stage):
     """What leads from one tensor to another in a session's graph, run on the host.
 
-    The session has to hold the values of the variables in between. Conversion happens when the definition is saved.
+    The session (None: the default one) has to hold the values of the variables in between. Conversion happens when
+    the definition is saved.
     """
 
     def __init__(self, session: Any, input_tensor: Any, output_tensor: Any, name: str | None = None) -> None:
         super().__init__(name)
-        self.session = session
+        self.session = _session(session)
         self.input_tensor = input_tensor
         self.output_tensor = output_tensor
 
@@ -38,6 +42,16 @@ class TensorflowStage(Stage):
         """Write this stage alone as a converted model. Raises ConversionError naming what has no ONNX form."""
         frozen = from_session(self.session, self.input_tensor, self.output_tensor)
         convert_frozen(frozen, path, name="stage", on_npu=False)
+
+
+def _session(session: Any) -> Any:
+    """`session`, or where it is None the default one."""
+    found = session or tensorflow().compat.v1.get_default_session()
+    if not hasattr(found, "graph") or not hasattr(found, "run"):
+        raise InvalidInputError(
+            f"TensorflowStage: expected a session with the values of the variables, tf.Session(), got {session!r:.100}"
+        )
+    return found
 
 
 class BrainWaveStage(Stage):

@@ -4,6 +4,7 @@ import os
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def test_a_home_of_any_name(name: str, tmp_path: Path, converted_file: Path, mon
 def test_a_place_that_cannot_be_written_is_named(workspace: Workspace, model: Model, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     definition = ServiceDefinition()
-    definition.pipeline.append(TensorflowStage(None, None, None))
+    definition.pipeline.append(TensorflowStage(SimpleNamespace(graph=None, run=None), None, None))
     for call in (
         lambda: model.download(tmp_path / "file" / "x"),
         lambda: workspace.write_config(tmp_path / "file" / "x"),
