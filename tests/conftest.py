@@ -19,7 +19,21 @@ settings.register_profile("shared machines", suppress_health_check=[HealthCheck.
 settings.load_profile("shared machines")
 
 # Set once for the whole process by libraries when they are imported.
-_OF_LIBRARIES = ("GRPC", "TF", "KMP", "PYTEST", "MPL", "JUPYTER", "JPY", "PYDEVD", "COLUMNS", "LINES")
+_OF_LIBRARIES = (
+    "GRPC",
+    "TF",
+    "TPU",
+    "ENABLE_RUNTIME_UPTIME",
+    "HDF5",
+    "KMP",
+    "PYTEST",
+    "MPL",
+    "JUPYTER",
+    "JPY",
+    "PYDEVD",
+    "COLUMNS",
+    "LINES",
+)
 
 
 @pytest.fixture(autouse=True)
