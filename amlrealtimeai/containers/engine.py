@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import platform
 import re
 import shutil
@@ -137,6 +138,12 @@ class Engine:
     def published_port(self, container: str, port: int) -> int:
         """The port of this machine behind which the container's `port` is reached."""
         return int(self.call("port", container, f"{port}/tcp").splitlines()[0].rsplit(":", 1)[-1])
+
+    def own_group(self) -> int:
+        """The number that the group of this process has inside a container; not for root."""
+        if self.name == "podman" or "rootless" in self.call("info", "--format", "{{.SecurityOptions}}"):
+            return 0  # in the user namespace of such engines, whoever has started them is root
+        return os.getgid()
 
     def remove(self, container: str, grace: float) -> None:
         """SIGTERM, after `grace` seconds SIGKILL, then forget the container; one that is gone is no error."""

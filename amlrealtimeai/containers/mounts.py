@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from amlrealtimeai.containers import base
+from amlrealtimeai.containers.engine import Engine
 from amlrealtimeai.errors import InvalidInputError, MissingFileError
 
 SECRETS = "/run/secrets"
@@ -59,14 +60,16 @@ class SecretFolder:
                 raise InvalidInputError(f"expected the name of a secret without '/' and a leading '.', got {name!r}")
             self._write(self._shown / name, values[name])
 
-    def options(self) -> list[str]:
+    def options(self, engine: Engine) -> list[str]:
         """For the engine's `run`."""
         # Without root's rights the files are their owner's, and the service reads them through the group.
-        group = [] if _as_root() else ["--group-add", str(os.getgid())]
+        group = [] if _as_root() else ["--group-add", str(engine.own_group())]
         return [*Mount(self._shown, SECRETS).options(), *group]
 
     def remove(self) -> None:
         """Forget the secrets."""
+        if self._shown.exists():
+            self._shown.chmod(0o750)  # else its owner, unless that is root, could not take a file out of it
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write(self, path: Path, text: str) -> None:

@@ -122,7 +122,7 @@ def run(
     options += [f"--label={key}={value}" for key, value in (labels or {}).items()]
     options += ["--restart", "on-failure:10"] if restart else []
     options += [option for mount in mounts for option in mount.options()]
-    options += secrets.options() if secrets else []
+    options += secrets.options(found) if secrets else []
     serving = ["--threads", str(max(1, round(cpus)))] if cpus else []
     if network == "host":
         options += ["--network", "host"]

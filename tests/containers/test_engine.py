@@ -1,11 +1,16 @@
 """The command line of an engine, without one: what hangs or is not there ends in a ContainerError."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from amlrealtimeai.containers.engine import Engine
+from amlrealtimeai.containers.mounts import SecretFolder
 from amlrealtimeai.errors import ContainerError
+
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -51,3 +56,39 @@ def test_a_failure_is_the_cause_without_what_was_logged_beside_it(tmp_path: Path
     with pytest.raises(ContainerError) as caught:
         Engine("podman", command).call("run")
     assert str(caught.value) == said
+
+
+def test_secrets_are_read_through_the_group_that_their_owner_has_inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("os.getgid", lambda: 1000)
+    engines = {
+        "0": [Engine("podman", ("false",)), Engine("docker", ("echo", "[name=seccomp name=rootless]"))],
+        "1000": [Engine("docker", ("echo", "[name=seccomp]"))],
+    }
+    secrets = SecretFolder(tmp_path / "secrets")
+    secrets.write({"keys": "a-key\n"})
+    for group, those in engines.items():
+        for engine in those:
+            assert secrets.options(engine)[-2:] == ["--group-add", group]
+
+
+def test_secrets_of_people_without_roots_rights_are_replaced_and_removed() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        if os.geteuid() == 0:
+            os.chown(place, NOBODY, NOBODY)
+        child = os.fork()
+        if not child:
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+            secrets = SecretFolder(Path(place) / "secrets")
+            secrets.write({"keys": "a-key\n", "tls.key": "old"})
+            secrets.write({"tls.key": "new"})
+            shown = {path.name: (path.read_text(), path.stat().st_mode & 0o777) for path in secrets.folder.glob("*/*")}
+            secrets.remove()
+            expected = {"keys": ("a-key\n", 0o640), "tls.key": ("new", 0o640)}
+            os._exit(0 if shown == expected and not list(Path(place).iterdir()) else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
