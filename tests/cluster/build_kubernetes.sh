@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds a Kubernetes (1.20.2) from Debian's source package into the folder $1: kube-apiserver, kube-controller-manager,
-# kube-scheduler and kubelet. Takes about ten minutes of two cores, once. Needs golang-go, dpkg-dev.
+# kube-scheduler and kubelet. Takes about ten minutes of two cores, once. Needs golang-go, gcc, libc6-dev, dpkg-dev.
 set -euo pipefail
 to=$1
 [ ! -e "$to/kubelet" ] || exit 0
