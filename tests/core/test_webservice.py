@@ -246,14 +246,22 @@ def test_a_model_that_cannot_be_loaded_fails_with_its_reason(
     assert [one.id for one in service.models] == [model.id]
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
 def test_a_service_names_the_model_that_it_serves_after_updates_that_failed(
-    workspace: Workspace, model: Model, doubled_file: Path, broken: Model, cluster: ComputeTarget, picture: Path
+    workspace: Workspace,
+    model: Model,
+    doubled_file: Path,
+    broken: Model,
+    cluster: ComputeTarget,
+    picture: Path,
+    replicas: int,
 ) -> None:
-    deploy(workspace, model, cluster)
+    deploy(workspace, model, cluster, num_replicas=replicas)
     for how in ("one", "two at once", "overwritten"):
         service = Webservice(workspace, "means-svc")
         if how == "overwritten":
-            service = Webservice.deploy_from_model(workspace, "means-svc", broken, None, None, cluster, True)
+            config = AksWebservice.deploy_configuration(num_replicas=replicas)
+            service = Webservice.deploy_from_model(workspace, "means-svc", broken, None, config, cluster, True)
         else:
             service.update(models=[broken], tags={"asked": how})
         if how == "two at once":
@@ -264,7 +272,7 @@ def test_a_service_names_the_model_that_it_serves_after_updates_that_failed(
         assert fresh.serialize()["modelIds"] == ["means:1"] and fresh.image_id is None
         with pytest.raises(DeploymentError, match="Bad CRC-32"):
             service.wait_for_deployment()
-        assert [one.id for one in service.models] == ["means:1"]
+        assert [one.id for one in service.models] == ["means:1"] and service.num_replicas == replicas
         np.testing.assert_allclose(score(service, picture), MEANS, atol=1e-3)
         with pytest.raises(InUseError, match=r"model 'means:1' is used by the webservice"):
             model.delete()
