@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image as Picture
 from amlrealtimeai.contrib.brainwave import BrainwaveImage, BrainwaveWebservice
 from amlrealtimeai.contrib.brainwave.client import PredictionClient
 from amlrealtimeai.core import Image, Model, Webservice, Workspace
-from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.errors import InvalidInputError, WebserviceNotFoundError
 from amlrealtimeai.exceptions import WebserviceException
 from tests.core.conftest import MEANS
 from tests.serving.certificates import Authority
@@ -99,6 +100,45 @@ def test_a_service_with_tls(workspace: Workspace, picture: Path, tmp_path: Path)
     with pytest.raises(InvalidInputError, match="belong together"):
         service.update(ssl_certificate=fresh.certificate.decode())
     service.delete()
+
+
+def test_an_overwritten_service_keeps_no_other_tls_than_asked_for(
+    workspace: Workspace, picture: Path, tmp_path: Path
+) -> None:
+    model = registered(workspace, tmp_path)
+    configure = BrainwaveWebservice.deploy_configuration
+    authorities = [Authority() for _ in range(2)]
+    issued = [authority.issue("localhost") for authority in authorities]
+    files: list[dict[str, Any]] = []
+    for number, tls in enumerate(issued):
+        paths = [tmp_path / f"{number}.pem", tmp_path / f"{number}.key"]
+        for path, text in zip(paths, (tls.certificate, tls.key), strict=True):
+            path.write_bytes(text)
+        files.append({"ssl_enabled": True, "ssl_cert_pem_file": paths[0], "ssl_key_pem_file": paths[1]})
+    plain = Webservice.deploy_from_model(workspace, "plain-svc", model, None, configure())
+    with pytest.raises(InvalidInputError, match="'plain-svc' was deployed without TLS, which cannot change in place"):
+        Webservice.deploy_from_model(workspace, "plain-svc", model, None, configure(**files[0]), None, True)
+    Webservice.deploy_from_model(workspace, "tls-svc", model, None, configure(**files[0]))
+    for other, said in ((configure(), "was deployed with TLS"), (configure(**files[1]), "has another certificate")):
+        with pytest.raises(InvalidInputError, match=said):
+            Webservice.deploy_from_model(workspace, "tls-svc", model, None, other, None, True)
+    again = Webservice.deploy_from_model(
+        workspace, "tls-svc", model, None, configure(num_replicas=2, **files[0]), None, True
+    )
+    again.wait_for_deployment()
+    assert (again.ssl_enabled, again.auth_enabled, again.num_replicas) == (True, True, 2)
+    again.update(ssl_certificate=issued[1].certificate, ssl_key=issued[1].key)
+    with PredictionClient(
+        again.ip_address, again.port, True, again.get_keys()[0], root_certificates=authorities[1].pem
+    ) as client:
+        np.testing.assert_allclose(client.score_file(picture), MEANS, atol=1e-3)
+    plain.update(num_replicas=3)
+    plain.wait_for_deployment()
+    assert plain.num_replicas == 3
+    for service in (plain, again):
+        service.delete()
+        with pytest.raises(WebserviceNotFoundError, match="does not exist any more"):
+            service.delete()
 
 
 def test_a_configuration_is_checked(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ class BrainwaveDeploymentConfiguration(AksServiceDeploymentConfiguration):
         """The cluster of the service that is there already, else a new one for it alone."""
         before = workspace.store.find("webservices", name=name)
         if before is not None and own.edition_of(workspace, before["compute_target"]) == _EDITION:
-            return ComputeTarget(workspace, before["compute_target"])
+            return self._fitting(ComputeTarget(workspace, before["compute_target"]), name)
         return own.make(
             workspace,
             _EDITION,
@@ -38,6 +38,16 @@ class BrainwaveDeploymentConfiguration(AksServiceDeploymentConfiguration):
             certificate=self.certificate,
             key=self.key,
         )
+
+    def _fitting(self, target: ComputeTarget, name: str) -> ComputeTarget:
+        """The cluster, with enough FPGAs; WebserviceInputError where it would serve with another TLS than asked for."""
+        _check_same_tls(name, target, self.certificate is not None)
+        if self.certificate != target.certificate:
+            raise WebserviceInputError(
+                f"the service {name!r} has another certificate. Replace it in place: BrainwaveWebservice(workspace, "
+                f"{name!r}).update(ssl_certificate=..., ssl_key=...), with the PEM texts."
+            )
+        return own.enlarge(target, self.num_replicas)
 
 
 class BrainwaveWebservice(Webservice, edition=_EDITION):
@@ -94,24 +104,33 @@ class BrainwaveWebservice(Webservice, edition=_EDITION):
 
         TLS cannot be switched on or off in place, because all clients have to change with it: InvalidInputError.
         """
-        if ssl_enabled is not None and ssl_enabled != self.ssl_enabled:
-            raise WebserviceInputError(
-                f"the service {self.name!r} was deployed with{'' if self.ssl_enabled else 'out'} TLS, which cannot "
-                "change in place: delete it and deploy it again"
-            )
+        if ssl_enabled is not None:
+            _check_same_tls(self.name, self._target, ssl_enabled)
         if (ssl_certificate is None) != (ssl_key is None) or (ssl_certificate is not None and not self.ssl_enabled):
             raise WebserviceInputError("ssl_certificate and ssl_key belong together, and to a service with TLS")
         if ssl_certificate is not None and ssl_key is not None:
-            Tls(ssl_certificate.encode(), ssl_key.encode())
-            configuration = SslConfiguration("Enabled", ssl_certificate, ssl_key, local_name(ssl_certificate))
+            chain, key = (text.decode() if isinstance(text, bytes) else text for text in (ssl_certificate, ssl_key))
+            Tls(chain.encode(), key.encode())
+            configuration = SslConfiguration("Enabled", chain, key, local_name(chain))
             self._target.update(AksUpdateConfiguration(configuration))  # type: ignore[attr-defined]
+        if num_replicas is not None:
+            own.enlarge(self._target, check_replicas(num_replicas))
         super().update(image=image, models=models, num_replicas=num_replicas, tags=tags, description=description)
 
     def delete(self) -> None:
         """Stop the service and forget it, with its address."""
+        self.update_deployment_state()  # else its cluster would be what is missing
         target = self._target
         super().delete()
         target.delete()
+
+
+def _check_same_tls(name: str, target: ComputeTarget, wanted: bool) -> None:
+    if wanted != target.ssl_enabled:
+        raise WebserviceInputError(
+            f"the service {name!r} was deployed with{'' if target.ssl_enabled else 'out'} TLS, which cannot change in "
+            "place: delete it and deploy it again"
+        )
 
 
 def _text(file: str | Path) -> str:

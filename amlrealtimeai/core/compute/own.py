@@ -8,6 +8,7 @@ from typing import Any
 from amlrealtimeai.core.compute.aks import AksProvisioningConfiguration
 from amlrealtimeai.core.compute.target import ComputeTarget
 from amlrealtimeai.core.workspace import Workspace
+from amlrealtimeai.store.store import Row
 
 
 def make(workspace: Workspace, edition: str, name: str, **settings: Any) -> ComputeTarget:
@@ -15,6 +16,16 @@ def make(workspace: Workspace, edition: str, name: str, **settings: Any) -> Comp
     if edition_of(workspace, name) == edition:
         ComputeTarget(workspace, name).delete()
     return ComputeTarget.create(workspace, name, AksProvisioningConfiguration(location=f"{edition}/{name}", **settings))
+
+
+def enlarge(target: ComputeTarget, agents: int) -> ComputeTarget:
+    """The cluster of a service with so many FPGAs at least: nobody else counts on how many it has."""
+
+    def changes(row: Row) -> Row:
+        return {"settings": {**row["settings"], "agent_count": max(agents, row["settings"]["agent_count"])}}
+
+    target.workspace.store.change("compute_targets", {"name": target.name}, changes)
+    return ComputeTarget(target.workspace, target.name)
 
 
 def edition_of(workspace: Workspace, target: str) -> str | None:
