@@ -123,20 +123,22 @@ class Graph:
         given = set(stop)
         order: list[str] = []
         seen: set[str] = set()
-        stack = [(tensor, False) for tensor in reversed([t for t in tensors if t not in given])]
+        stack = [(node_name(tensor), False) for tensor in reversed([t for t in tensors if t not in given])]
         while stack:
-            tensor, done = stack.pop()
-            name = node_name(tensor)
+            name, done = stack.pop()
             if done:
                 order.append(name)
                 continue
             if name in seen or name not in self.nodes:
                 continue
             seen.add(name)
-            stack.append((tensor, True))
-            node = self.nodes[name]
-            sources = [tensor_name(n.removeprefix("^")) for n in node.input] if control else self.inputs(node)
-            stack.extend((source, False) for source in reversed(sources) if source not in given)
+            stack.append((name, True))
+            for source in reversed(self.nodes[name].input):
+                if source.startswith("^") and not control:
+                    continue
+                if given and tensor_name(source.removeprefix("^")) in given:
+                    continue
+                stack.append((node_name(source), False))
         return order
 
     def pruned(self, outputs: Iterable[str]) -> "Graph":

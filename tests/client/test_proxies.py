@@ -29,13 +29,13 @@ def test_this_computer_is_never_reached_through_a_proxy(
 ) -> None:
     monkeypatch.setenv(variable, NOBODY)
     with predicting(echo) as port, PredictionClient(host, port) as client:
-        assert client.score_numpy_array(ONE, timeout=5).tolist() == [[1]]
+        assert client.score_numpy_array(ONE, timeout=30).tolist() == [[1]]
 
 
 def test_neither_is_ipv6_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", NOBODY)
     with predicting(echo, "[::1]") as port, PredictionClient("[::1]", port) as client:
-        assert client.score_numpy_array(ONE, timeout=5).tolist() == [[1]]
+        assert client.score_numpy_array(ONE, timeout=30).tolist() == [[1]]
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
@@ -43,7 +43,7 @@ def test_another_host_is_reached_through_the_proxy(variable: str, monkeypatch: p
     with predicting(echo) as port, Forwarder(port, is_proxy=True) as proxy:
         monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.port}")
         with PredictionClient("service.test", 5005) as client:
-            assert client.score_numpy_array(ONE, timeout=5).tolist() == [[1]]
+            assert client.score_numpy_array(ONE, timeout=30).tolist() == [[1]]
         assert proxy.targets == ["service.test:5005"]
 
 
@@ -52,7 +52,7 @@ def test_a_proxy_without_a_scheme_and_one_that_grpc_cannot_use(monkeypatch: pyte
         monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:9")
         monkeypatch.setenv("all_proxy", f"127.0.0.1:{proxy.port}")
         with PredictionClient("service.test", 5005) as client:
-            assert client.score_numpy_array(ONE, timeout=5).tolist() == [[1]]
+            assert client.score_numpy_array(ONE, timeout=30).tolist() == [[1]]
         assert proxy.targets == ["service.test:5005"]
 
 
@@ -81,7 +81,7 @@ def test_no_proxy_may_name_networks(excepted: str, direct: bool, monkeypatch: py
                 with pytest.raises(DeploymentError, match="nothing answered at"):
                     client.score_numpy_array(ONE, timeout=0.3)
             else:
-                assert client.score_numpy_array(ONE, timeout=5).tolist() == [[1]]
+                assert client.score_numpy_array(ONE, timeout=30).tolist() == [[1]]
         assert bool(proxy.targets) is not direct
 
 

@@ -189,7 +189,7 @@ def test_a_gzip_bomb_is_refused_early(rest: Server) -> None:
 )
 def test_paths(rest: Server, method: str, path: str, code: int) -> None:
     body = b"{}" if method != "GET" else None
-    connection = http.client.HTTPConnection("127.0.0.1", rest.rest_port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", rest.rest_port, timeout=30)
     connection.request(method, path, body)
     assert connection.getresponse().status == code
     connection.close()

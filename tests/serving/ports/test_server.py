@@ -274,8 +274,8 @@ def test_status_through_a_models_life(models: dict[str, ConvertedModel]) -> None
 def test_health(channel: grpc.Channel) -> None:
     stub = health_pb2_grpc.HealthStub(channel)
     for name in ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"):
-        assert stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5).status == 1
-    assert refused(lambda: stub.Check(health_pb2.HealthCheckRequest(service="no"), timeout=5))[0] == "NOT_FOUND"
+        assert stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=30).status == 1
+    assert refused(lambda: stub.Check(health_pb2.HealthCheckRequest(service="no"), timeout=30))[0] == "NOT_FOUND"
 
 
 def test_reflection_describes_every_method(channel: grpc.Channel) -> None:
@@ -294,7 +294,7 @@ def test_reflection_describes_every_method(channel: grpc.Channel) -> None:
 
 def test_trailing_metadata_has_the_stages_microseconds(channel: grpc.Channel) -> None:
     call = channel.unary_unary(f"/{protos.PREDICTION_SERVICE}/Predict", None, protos.PredictResponse.FromString)
-    _, made = call.with_call(request_of("means", images=IMAGES).SerializeToString(), timeout=5)
+    _, made = call.with_call(request_of("means", images=IMAGES).SerializeToString(), timeout=30)
     trailing = dict(made.trailing_metadata())
     pairs = [part.split("=") for part in trailing["x-amlrealtimeai-timings"].split(",")]
     assert [name for name, _ in pairs] == ["queue", "parse", "decode", "classifier", "build", "total"]
@@ -431,7 +431,7 @@ def test_stop_finishes_what_is_in_flight_and_health_says_so_first(tmp_path: Path
         assert call.result(timeout=1).outputs["output_alias"].float_val[:] == [0]
         watcher.join(5)
         assert seen == [1, 2], "SERVING, then NOT_SERVING"
-        code, _ = refused(lambda: predict(channel, request_of(x=ONE), timeout=5))
+        code, _ = refused(lambda: predict(channel, request_of(x=ONE), timeout=30))
         assert code == "UNAVAILABLE"
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.port), 1)

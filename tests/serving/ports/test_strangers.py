@@ -76,19 +76,19 @@ class Never:
 @pytest.mark.parametrize("metadata", [[], [("authorization", "Bearer wrong")]], ids=["none", "wrong"])
 def test_the_key_is_looked_at_before_the_message(channel: grpc.Channel, method: str, metadata: list) -> None:
     with Never() as never:
-        code, text = refused(lambda: list(channel.stream_stream(method)(never(), timeout=5, metadata=metadata)))
+        code, text = refused(lambda: list(channel.stream_stream(method)(never(), timeout=30, metadata=metadata)))
     assert code == "UNAUTHENTICATED" and "key" in text
 
 
 def test_health_is_answered_without_the_message(channel: grpc.Channel) -> None:
     with Never() as never:
-        answer = channel.stream_unary("/grpc.health.v1.Health/Check")(never(), timeout=5)
+        answer = channel.stream_unary("/grpc.health.v1.Health/Check")(never(), timeout=30)
     assert health_pb2.HealthCheckResponse.FromString(answer).status == health_pb2.HealthCheckResponse.SERVING
     with Never() as never:
-        first = next(iter(channel.stream_stream("/grpc.health.v1.Health/Watch")(never(), timeout=5)))
+        first = next(iter(channel.stream_stream("/grpc.health.v1.Health/Watch")(never(), timeout=30)))
     assert health_pb2.HealthCheckResponse.FromString(first).status == health_pb2.HealthCheckResponse.SERVING
     with_key = health_pb2_grpc.HealthStub(channel)
-    call = lambda: with_key.Check(health_pb2.HealthCheckRequest(service="no"), timeout=5, metadata=KEY)  # noqa: E731
+    call = lambda: with_key.Check(health_pb2.HealthCheckRequest(service="no"), timeout=30, metadata=KEY)  # noqa: E731
     assert refused(call)[0] == "NOT_FOUND"
 
 
@@ -96,10 +96,10 @@ def test_reflection_and_an_unknown_method_with_a_key(channel: grpc.Channel) -> N
     from grpc_reflection.v1alpha import reflection_pb2
 
     question = reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString()
-    (answer,) = channel.stream_stream(REFLECTION)(iter([question]), timeout=5, metadata=KEY)
+    (answer,) = channel.stream_stream(REFLECTION)(iter([question]), timeout=30, metadata=KEY)
     names = reflection_pb2.ServerReflectionResponse.FromString(answer).list_services_response.service
     assert PREDICTION in [service.name for service in names]
-    assert refused(lambda: channel.unary_unary("/a/b")(b"", timeout=5))[0] == "UNIMPLEMENTED"
+    assert refused(lambda: channel.unary_unary("/a/b")(b"", timeout=30))[0] == "UNIMPLEMENTED"
 
 
 def test_forty_idle_streams_hold_up_nobody(models: dict[str, ConvertedModel]) -> None:
@@ -107,7 +107,7 @@ def test_forty_idle_streams_hold_up_nobody(models: dict[str, ConvertedModel]) ->
         server.add_model("heads", models["heads"])
         streams = [channel.stream_stream(REFLECTION)(never()) for _ in range(40)]
         stub = health_pb2_grpc.HealthStub(channel)
-        assert stub.Check(health_pb2.HealthCheckRequest(), timeout=5).status == 1
+        assert stub.Check(health_pb2.HealthCheckRequest(), timeout=30).status == 1
         assert len(predict(channel, request_of(x=PAIR)).outputs) == 12
         assert eventually(lambda: sum(not stream.is_active() for stream in streams) >= 10)
         ended = [stream for stream in streams if not stream.is_active()]

@@ -88,7 +88,7 @@ def test_new_requests_are_refused_while_an_old_one_finishes(tmp_path: Path) -> N
         stopping.start()
         assert eventually(lambda: server._servicer.draining)
         assert not old.done(), "the old request is still running"
-        code, text = refused(lambda: predict(channel, one, timeout=5))
+        code, text = refused(lambda: predict(channel, one, timeout=30))
         assert code == "UNAVAILABLE" and "shutting down" in text
         assert old.code() is grpc.StatusCode.OK
         stopping.join(10)

@@ -61,7 +61,7 @@ def test_json_log_lines_and_the_rest_port(tmp_path: Path) -> None:
     with service(model, *arguments) as running:
         assert running.process.stdout is not None
         rest = int(running.process.stdout.readline().removeprefix("REST API on port "))
-        with urllib.request.urlopen(f"http://127.0.0.1:{rest}/v1/models/means", timeout=5) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{rest}/v1/models/means", timeout=30) as response:
             assert json.load(response)["model_version_status"][0]["state"] == "AVAILABLE"
         with grpc.insecure_channel(f"127.0.0.1:{running.port}") as channel:
             predict(channel, request_of(images=IMAGES))

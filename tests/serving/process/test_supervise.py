@@ -52,7 +52,7 @@ def test_a_replaced_server_keeps_its_rest_port(tmp_path: Path) -> None:
         eventually(lambda: children(running.process.pid) not in ([], [before]))
 
         def healthy() -> bool:
-            with urllib.request.urlopen(f"http://127.0.0.1:{rest}/healthz", timeout=5) as response:
+            with urllib.request.urlopen(f"http://127.0.0.1:{rest}/healthz", timeout=30) as response:
                 return response.status == 200
 
         eventually(healthy)
@@ -144,7 +144,7 @@ def test_a_server_whose_workers_do_not_end_does_not_answer(tmp_path: Path) -> No
         call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
         future = call.future(request_of(a=pair, b=pair).SerializeToString(), timeout=30)
         assert next(watched).status == 2, "health says so"
-        assert stub.Check(health_pb2.HealthCheckRequest(), timeout=5).status == 2
+        assert stub.Check(health_pb2.HealthCheckRequest(), timeout=30).status == 2
         assert not server.answers
         gate.open.set()
         assert future.code() is grpc.StatusCode.DEADLINE_EXCEEDED

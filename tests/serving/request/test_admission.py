@@ -93,7 +93,7 @@ def idle(gated: Gated, workers: int) -> bool:
 def test_a_request_whose_deadline_has_passed_is_not_computed(make: object) -> None:
     gated = make(workers=1)
     running = gated.send()
-    assert gated.first.entered.acquire(timeout=5)
+    assert gated.first.entered.acquire(timeout=30)
     late = gated.send(timeout=0.3)
     assert late.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     gated.first.open.set()
@@ -105,7 +105,7 @@ def test_a_request_whose_deadline_has_passed_is_not_computed(make: object) -> No
 def test_a_request_that_is_cancelled_while_it_waits_is_not_computed(make: object) -> None:
     gated = make(workers=1)
     running = gated.send()
-    assert gated.first.entered.acquire(timeout=5)
+    assert gated.first.entered.acquire(timeout=30)
     waiting = gated.send()
     assert eventually(lambda: gated.admission.waiting == 1)
     waiting.cancel()
@@ -120,7 +120,7 @@ def test_a_request_that_is_cancelled_while_it_waits_is_not_computed(make: object
 def test_a_running_request_that_nobody_waits_for_ends_before_its_next_stage(make: object, how: str) -> None:
     gated = make(workers=1)
     running = gated.send(timeout=0.3 if how == "deadline" else 20)
-    assert gated.first.entered.acquire(timeout=5)
+    assert gated.first.entered.acquire(timeout=30)
     if how == "cancel":
         running.cancel()
     else:
@@ -135,7 +135,7 @@ def test_a_running_request_that_nobody_waits_for_ends_before_its_next_stage(make
 def test_the_servers_own_time_limit_is_named(make: object) -> None:
     gated = make(workers=1, max_seconds=0.2)
     running = gated.send()
-    assert gated.first.entered.acquire(timeout=5)
+    assert gated.first.entered.acquire(timeout=30)
     time.sleep(0.25)
     gated.first.open.set()
     assert running.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -158,7 +158,7 @@ def test_in_flight_limit_at_below_and_above_its_value(make: object, limit: int, 
 def test_bytes_in_flight_at_below_and_above_the_limit(make: object, extra: int, fine: bool) -> None:
     gated = make(workers=1, max_bytes_in_flight=2 * len(REQUEST) + extra)
     first = gated.send()
-    assert gated.first.entered.acquire(timeout=5)
+    assert gated.first.entered.acquire(timeout=30)
     second = gated.send()
     if fine:
         assert eventually(lambda: gated.admission.waiting == 1)
@@ -190,8 +190,8 @@ def test_a_call_without_a_message_or_with_two_is_answered(make: object) -> None:
     gated = make(workers=1)
     gated.first.open.set()
     stream = gated.channel.stream_unary(f"/{protos.PREDICTION_SERVICE}/Predict")
-    assert refused(lambda: stream(iter([]), timeout=5))[0] in ("INVALID_ARGUMENT", "UNIMPLEMENTED")
-    stream(iter([REQUEST, REQUEST]), timeout=5)
+    assert refused(lambda: stream(iter([]), timeout=30))[0] in ("INVALID_ARGUMENT", "UNIMPLEMENTED")
+    stream(iter([REQUEST, REQUEST]), timeout=30)
     assert eventually(lambda: idle(gated, 1))
 
 
@@ -220,20 +220,20 @@ def test_a_service_with_workers_of_its_own_leaves_those_of_others_alone(make: ob
     gated.server.set_workers("m", 6)
     named = request_of("m", a=PAIR, b=PAIR).SerializeToString()
     calls = [gated.send(request=named) for _ in range(8)]
-    assert all(gated.first.entered.acquire(timeout=5) for _ in range(6))
+    assert all(gated.first.entered.acquire(timeout=30) for _ in range(6))
     assert eventually(lambda: gated.admission.in_flight_of("m") == 8)
     assert gated.first.runs == 6 and eventually(lambda: gated.admission.waiting == 2)
     request = request_of("free", a=PAIR, b=PAIR).SerializeToString()
     assert predict(gated.channel, request).model_spec.name == "free"
     gated.server.set_workers("m", 7)
-    assert gated.first.entered.acquire(timeout=5), "who waited goes on when there are more workers"
+    assert gated.first.entered.acquire(timeout=30), "who waited goes on when there are more workers"
     gated.server.set_workers("m", 2)
     gated.first.open.set()
     assert [call.code().name for call in calls] == ["OK"] * 8
     assert eventually(lambda: gated.admission.in_flight_of("m") == 0)
     gated.first.open.clear()
     more = [gated.send(request=named) for _ in range(4)]
-    assert all(gated.first.entered.acquire(timeout=5) for _ in range(3))
+    assert all(gated.first.entered.acquire(timeout=30) for _ in range(3))
     assert eventually(lambda: gated.admission.waiting == 2), "two at once"
     gated.server.set_workers("m", None)
     gated.first.open.set()
