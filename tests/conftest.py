@@ -4,6 +4,11 @@ No example of hypothesis has a deadline, because machines are shared.
 """
 
 import os
+
+# As make does, before NumPy and ONNX Runtime are loaded. Two threads for small products mostly wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import random
 import signal
 from collections.abc import Iterator
@@ -12,8 +17,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as make does, before ONNX Runtime is loaded
 
 settings.register_profile("shared machines", suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machines")
