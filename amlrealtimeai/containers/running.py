@@ -6,7 +6,9 @@ import re
 import socket
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -130,6 +132,7 @@ def run(
     else:
         options += ["--publish", f"{_LOOPBACK}:{port or ''}:{PORT}"]
     started = _start(found, [*options, "--name", name, loaded, *serving, *arguments], name, loaded)
+    warn_without_limits(started, memory)
     try:
         _wait_until_serving(started, network, "--ssl-cert" in arguments, time.monotonic() + timeout, timeout)
     except BaseException:
@@ -181,6 +184,18 @@ def _start(engine: Engine, command: list[str], name: str, image: str) -> Running
         # A container that was created but could not start is still listed.
         engine.succeeds("rm", "--force", name)
         raise
+
+
+def warn_without_limits(service: Running, memory: str) -> None:
+    """Engines that cannot limit a container only say so in passing: without root's rights on cgroups v1."""
+    if hasattr(os, "geteuid") and os.geteuid():
+        with suppress(ContainerError):
+            if service.engine.call("inspect", "--format", "{{.HostConfig.Memory}}", service.id) == "0":
+                warnings.warn(
+                    f"{service.name} runs without limits of memory ({memory}) and CPUs: {service.engine.name} can set "
+                    "them here for root only, or on a system with cgroups v2.",
+                    stacklevel=3,
+                )
 
 
 def _wait_until_serving(service: Running, network: str, secure: bool, deadline: float, timeout: float) -> None:

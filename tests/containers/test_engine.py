@@ -1,4 +1,4 @@
-"""The command line of an engine, without one: what hangs or is not there ends in a ContainerError."""
+"""The command line of an engine, without one: what hangs or is not there is explained; whose secrets are whose."""
 
 import os
 import tempfile
@@ -8,6 +8,7 @@ import pytest
 
 from amlrealtimeai.containers.engine import Engine
 from amlrealtimeai.containers.mounts import SecretFolder
+from amlrealtimeai.containers.running import Running, warn_without_limits
 from amlrealtimeai.errors import ContainerError
 
 NOBODY = 65534
@@ -92,3 +93,15 @@ def test_secrets_of_people_without_roots_rights_are_replaced_and_removed() -> No
             expected = {"keys": ("a-key\n", 0o640), "tls.key": ("new", 0o640)}
             os._exit(0 if shown == expected and not list(Path(place).iterdir()) else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize(("shown", "user", "warned"), [("0", 1000, 1), ("536870912", 1000, 0), ("0", 0, 0)])
+def test_limits_that_an_engine_leaves_out_are_told(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder, shown: str, user: int, warned: int
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    warn_without_limits(Running(Engine("podman", ("sh", "-c", f"echo {shown}")), "svc", "image", "id"), "512m")
+    assert [str(one.message) for one in recwarn] == warned * [
+        "svc runs without limits of memory (512m) and CPUs: podman can set them here for root only, or on a system "
+        "with cgroups v2."
+    ]
