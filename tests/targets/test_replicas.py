@@ -203,3 +203,16 @@ def test_replicas_end_with_a_killed_notebook(workspace: Workspace) -> None:
     assert len(found) == 2
     other.kill()
     eventually(lambda: not any(map(process_exists, found)))
+
+
+def test_a_killed_server_comes_back_with_replicas_of_its_own(workspace: Workspace) -> None:
+    service = deployed(workspace, "process", agents=2, num_replicas=2)
+    before = replicas()
+    assert len(before) == 2
+    front = int(Path(f"/proc/{before[0]}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(front, signal.SIGKILL)
+    eventually(lambda: not any(map(process_exists, before)))
+    eventually(lambda: counts(service) == (2, 2) and len(replicas()) == 2)
+    with client_from_service(service) as client:
+        answer = client.score_numpy_arrays({"images": np.array([picture()], object)})
+    assert answer[0, 0] == pytest.approx(-113.68, abs=0.001)
