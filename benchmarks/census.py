@@ -2,11 +2,11 @@
 
     python -m benchmarks.census [--only keras:MobileNetV2 onnx:squeezenet ...] [--torch PYTHON] [--folder FOLDER]
 
-keras: tf.keras.applications through tf2onnx without its optimiser, here. onnx: the onnx package's light models.
-torchvision, timm: through torch's exporter (from_torch.py), in the environment of PYTHON (pip install torch torchvision
-timm onnx onnxscript), which is no part of this project; without --torch they are left out. Weights are random as the
-libraries make them; batch normalisation has gains of 0.8 to 1.2, means around 0 and variances of 0.5 to 1. FOLDER keeps
-the models and what was found, from where a run that was stopped goes on.
+keras: tf.keras.applications through tf2onnx without its optimiser (from_keras.py). onnx: the light models of the onnx
+package. torchvision, timm: through torch's exporter (from_torch.py), in the environment of PYTHON (pip install torch
+torchvision timm onnx onnxscript), which is no part of this project; without --torch they are left out. Weights are
+random as the libraries make them; batch normalisation has gains of 0.8 to 1.2, means around 0 and variances of 0.5 to
+1. FOLDER keeps the models and what was found, from where a run that was stopped goes on.
 
 Each model runs in a process of its own, on one of the lessons' pictures. What does not compile whole, or up to its
 Softmax, is converted with host parts. in float: the largest difference of the compiled layers, computed without
@@ -114,6 +114,8 @@ def _examined(name: str, folder: Path, torch: str) -> dict[str, str]:
     if family in ("torchvision", "timm") and not path.exists():
         script = str(Path(__file__).with_name("from_torch.py"))
         commands.insert(0, [torch, script, family, architecture, str(path), str(size)])
+    if family == "keras" and not path.exists():
+        commands.insert(0, [sys.executable, "-m", "benchmarks.from_keras", architecture, str(path), str(size)])
     for command in commands:
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode:

@@ -28,7 +28,7 @@ def examine(name: str, path: Path, picture: np.ndarray) -> dict[str, Any]:
     """Compile one model and compare it with ONNX Runtime."""
     from amlrealtimeai import npu
 
-    model = _model(name, path, picture)
+    model = _model(name, path)
     stopping = npu.blockers(model)
     row: dict[str, Any] = {"outcome": "whole", "nodes": len(model.graph.node)}
     outputs = None
@@ -47,12 +47,10 @@ def examine(name: str, path: Path, picture: np.ndarray) -> dict[str, Any]:
     return row
 
 
-def _model(name: str, path: Path, picture: np.ndarray) -> Any:
+def _model(name: str, path: Path) -> Any:
     import onnx
 
     family, architecture = name.split(":", 1)
-    if family == "keras" and not path.exists():
-        _keras(architecture, path, picture.shape[2])
     if family != "onnx":
         return onnx.load(path)
     model = onnx.load(Path(onnx.__file__).parent / f"backend/test/data/light/light_{architecture}.onnx")
@@ -152,32 +150,6 @@ def _same_top(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> 
         return "same"
     gap = scores.reshape(-1)[first] - scores.reshape(-1)[other]
     return "tie" if gap <= 2 * np.abs(found[name] - scores).max() else "OTHER"
-
-
-def _keras(name: str, path: Path, size: int) -> None:
-    """Write an architecture of keras.applications as ONNX, with random weights as from_torch.py has them."""
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
-    import tensorflow as tf
-    import tf2onnx
-    import tf2onnx.optimizer
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    tf.keras.utils.set_random_seed(0)
-    model = getattr(tf.keras.applications, name)(weights=None, input_shape=(size, size, 3))
-    for layer in model._flatten_layers():
-        if isinstance(layer, tf.keras.layers.BatchNormalization):
-            if layer.gamma is not None:
-                layer.gamma.assign(tf.random.uniform(layer.gamma.shape, 0.8, 1.2))
-            layer.beta.assign(tf.random.normal(layer.beta.shape, 0, 0.1))
-            layer.moving_mean.assign(tf.random.normal(layer.beta.shape, 0, 0.1))
-            layer.moving_variance.assign(tf.random.uniform(layer.beta.shape, 0.5, 1.0))
-    signature = [tf.TensorSpec((None, size, size, 3), tf.float32, name="image")]
-    tf2onnx.optimizer.optimize_graph = lambda graph, *_, **__: graph  # minutes, in which it copies the weights again
-    function = tf.function(lambda image: model(image, training=False), input_signature=signature)
-    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
-    names = {"input_names": [frozen.inputs[0].name], "output_names": [frozen.outputs[0].name]}
-    tf2onnx.convert.from_graph_def(frozen.graph.as_graph_def(), **names, opset=17, output_path=str(path))
 
 
 def _randomise(model: Any) -> None:
