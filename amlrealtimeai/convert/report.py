@@ -106,7 +106,7 @@ class ConversionReport:
             )
         if self.blocked:
             lines.append("left to the host")
-            lines += [f"  {node}" for node in self.blocked]
+            lines += [f"  {node}" for node in _grouped(self.blocked)]
         lines.append(f"compared with {self.framework} on a sample")
         lines += [f"  {check}" for check in self.checks]
         return "\n".join(line.rstrip() for line in lines)
@@ -118,7 +118,7 @@ class ConversionReport:
             for s in self.stages
         )
         checks = "".join(f"<li>{escape(str(check))}</li>" for check in self.checks)
-        left = "".join(f"<li>{escape(str(node))}</li>" for node in self.blocked)
+        left = "".join(f"<li>{escape(node)}</li>" for node in _grouped(self.blocked))
         left = f"<p>Left to the host:</p><ul>{left}</ul>" if left else ""
         return (
             f"<p><b>{escape(self.name)}</b>: {escape(self.path.name)}, {self.size / 2**20:.1f} MiB, "
@@ -126,3 +126,11 @@ class ConversionReport:
             f"<th>MiB</th><th>s</th></tr>{rows}</table>{left}"
             f"<p>Compared with {escape(self.framework)} on a sample:</p><ul>{checks}</ul>"
         )
+
+
+def _grouped(blocked: Sequence[Blocked]) -> list[str]:
+    """A line for each reason, with its first node and how many more there are."""
+    alike: dict[tuple[str, str], list[Blocked]] = {}
+    for node in blocked:
+        alike.setdefault((node.op, node.reason), []).append(node)
+    return [f"{first}{f' So with {len(more)} more.' if more else ''}" for first, *more in alike.values()]

@@ -37,6 +37,15 @@ def test_layer_normalisation_and_gelu_run_between_convolutions(tmp_path: Path) -
     assert "node 'the_erf5' (Erf): the NPU has no such operation" in str(report) and "Cut at div4." in str(report)
 
 
+def test_nodes_that_are_left_for_the_same_reason_share_a_line(tmp_path: Path) -> None:
+    net = Network(x=IMAGE)
+    maps = "x"
+    for _ in range(3):
+        maps = net.add("Erf", net.conv(maps, 8 if maps != "x" else 3, 8))
+    text = str(convert(tmp_path, net.model(net.conv(maps, 8, 8)), tolerance=0.06))
+    assert text.count("(Erf): the NPU has no such operation") == 1 and "Cut at relu1. So with 2 more." in text
+
+
 def test_a_softmax_at_the_end_runs_on_the_host(tmp_path: Path) -> None:
     net = Network(x=IMAGE)
     report = convert(tmp_path, net.model(classified(net, net.conv("x", 3, 8), 8)))
