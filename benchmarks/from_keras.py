@@ -24,8 +24,6 @@ def main() -> None:
     model = getattr(tf.keras.applications, name)(weights=None, input_shape=(size, size, 3))
     _draw_statistics(tf, model)
     tf2onnx.optimizer.optimize_graph = lambda graph, *_, **__: graph  # minutes, in which it copies the weights again
-    # grouped convolutions are compiled by XLA on a CPU, in a call that tf2onnx does not look into
-    tf.keras.layers.Conv2D._jit_compiled_convolution_op = tf.keras.layers.Conv2D.convolution_op
     signature = [tf.TensorSpec((None, size, size, 3), tf.float32, name="image")]
     function = tf.function(lambda image: model(image, training=False), input_signature=signature)
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())
