@@ -52,6 +52,8 @@ def resolve(address: Any, port: Any, use_ssl: bool, usual_port: bool) -> Address
     scheme = head.lower() if mark else ""
     if scheme not in _TLS_OF:
         raise InvalidInputError(f"expected an address with http:// or https:// in front, or none, got {address!r}")
+    if isinstance(use_ssl, str | bytes):  # "False" would be true
+        raise InvalidInputError(f"use_ssl: expected True or False, got the text {use_ssl!r}")
     secure = _TLS_OF[scheme]
     if secure is False and use_ssl:
         raise InvalidInputError(f"the address {address!r} says http, but use_ssl=True is given: leave one of them out")

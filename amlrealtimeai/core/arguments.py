@@ -6,6 +6,7 @@ import inspect
 import operator
 import os
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -41,6 +42,14 @@ def warn_without_meaning(what: str, **keywords: Any) -> None:
     given = [name for name, value in keywords.items() if value is not None]
     if given:
         warnings.warn(f"{what}: {', '.join(given)} has no meaning on this machine and is ignored.", stacklevel=4)
+
+
+def caller_level() -> int:
+    """How many frames of this package are above `warnings.warn`, so that the warning shows the user's own line."""
+    frame, level = sys._getframe(1), 1
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("amlrealtimeai."):
+        frame, level = frame.f_back, level + 1  # type: ignore[assignment]
+    return level
 
 
 def check_name(what: str, name: Any, pattern: str, expected: str) -> str:

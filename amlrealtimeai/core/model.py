@@ -1,5 +1,6 @@
 """Model: a registered file or folder, with versions. A SavedModel folder before conversion, one file after."""
 
+import os
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -107,7 +108,7 @@ class Model(Versioned):
         path = check_path("model_path", model_path)
         row: Row = {
             "name": model_name,
-            "filename": path.resolve().name,
+            "filename": Path(os.path.abspath(path)).name,  # noqa: PTH100 -- "." has a name, a link keeps its own
             "is_folder": int(path.is_dir()),
             "is_converted": int(_is_converted(path)),
             "parent_id": parent_id,

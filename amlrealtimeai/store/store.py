@@ -90,6 +90,10 @@ class Store:
             needed = folders.size(source)
         elif source.is_file():
             write, needed = lambda writer: _copy_file(source, writer), source.stat().st_size
+        elif source.exists():
+            raise InvalidInputError(
+                f"{source} is neither a file nor a folder; expected one of them. Write what it gives into a file."
+            )
         else:
             raise MissingFileError(f"{source} does not exist; expected a file or a folder. Check the path.")
         with self.blobs.stage(write, needed) as staged:

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -117,3 +118,33 @@ def test_a_certificate_s_time_is_checked(start: Any) -> None:
     with pytest.raises(InvalidInputError, match="start: expected a time from 1950 on with its zone"):
         development_certificate(start=start)
     assert development_certificate(days=np.int64(3)).certificate  # type: ignore[arg-type]
+
+
+def test_a_name_that_the_certificate_does_not_have_is_told(tmp_path: Path) -> None:
+    made = development_certificate(["localhost", "*.example.org", "127.0.0.1"])
+    tls = {"ssl_cert_pem_file": made.certificate, "ssl_key_pem_file": made.key}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in ("localhost", "LOCALHOST", "a.example.org", "127.0.0.1"):
+            AksCompute.provisioning_configuration(ssl_cname=name, **tls)
+    for name in ("www.contoso.com", "example.org", "b.a.example.org"):
+        with pytest.warns(UserWarning, match=rf"valid for localhost, .*, but not for ssl_cname='{name}'") as told:
+            AksCompute.provisioning_configuration(ssl_cname=name, **tls)
+        assert told[0].filename == __file__
+
+
+def test_a_link_keeps_its_name_and_a_device_is_none(workspace: Workspace, tmp_path: Path, converted_file: Path) -> None:
+    (tmp_path / "versions" / "v3").mkdir(parents=True)
+    (tmp_path / "versions" / "v3" / "x").write_text("x")
+    (tmp_path / "current").symlink_to(tmp_path / "versions" / "v3")
+    (tmp_path / "latest.accelonnx").symlink_to(converted_file)
+    for name in ("current", "latest.accelonnx"):
+        model = Model.register(workspace, tmp_path / name, "linked")
+        assert (model.filename, Path(model.download(tmp_path / "out")).name) == (name, name)
+    os.chdir(tmp_path / "versions" / "v3")
+    for path, name in ((".", "v3"), ("..", "versions"), ("../v3/", "v3")):
+        assert Model.register(workspace, path, "named").filename == name
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(InvalidInputError, match="is neither a file nor a folder"):
+            Model.register(workspace, path, "device")

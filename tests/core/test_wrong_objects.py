@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from amlrealtimeai.accel import AccelContainerImage, AccelInferenceConfig
+from amlrealtimeai.accel import AccelContainerImage, AccelInferenceConfig, PredictionClient
 from amlrealtimeai.core import (
     AksCompute,
     AksWebservice,
@@ -181,3 +181,23 @@ def test_diagnostics_are_not_collected(capsys: pytest.CaptureFixture[str]) -> No
     assert ComputeTargetException is same
     set_diagnostics_collection(send_diagnostics=True)
     assert "nothing is collected or sent" in capsys.readouterr().out
+
+
+def test_two_answers_to_one_question_are_refused(
+    workspace: Workspace, model: Model, cluster: ComputeTarget, image: Image
+) -> None:
+    service = Webservice.deploy_from_model(workspace, "svc", model, None, None, cluster)
+    with pytest.raises(InvalidInputError, match="expected an image or models, got both"):
+        service.update(image=image, models=[model])
+
+
+def test_a_text_is_no_flag(workspace: Workspace, model: Model, cluster: ComputeTarget) -> None:
+    asked = AksWebservice.deploy_configuration(auth_enabled="False")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="auth_enabled: expected True, False or None, got the text 'False'"):
+        Webservice.deploy_from_model(workspace, "svc", model, None, asked, cluster)
+    service = Webservice.deploy_from_model(workspace, "svc", model, None, None, cluster)
+    with pytest.raises(InvalidInputError, match="auth_enabled: expected"):
+        service.update(auth_enabled="false")  # type: ignore[arg-type]
+    assert not service.auth_enabled
+    with pytest.raises(InvalidInputError, match="use_ssl: expected True or False, got the text 'False'"):
+        PredictionClient("localhost", 1, "False")  # type: ignore[arg-type]

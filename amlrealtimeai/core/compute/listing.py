@@ -1,11 +1,13 @@
 """What all kinds of compute targets do to be listed: a checked name, a row, a certificate and its key as secrets."""
 
 import sqlite3
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from amlrealtimeai.core.arguments import check_name, check_path
+from amlrealtimeai.core.arguments import caller_level, check_name, check_path
+from amlrealtimeai.core.certificates import names_in
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import ComputeTargetInputError, ConfigError, MissingFileError
 from amlrealtimeai.serving.ports.tls import Tls
@@ -78,7 +80,20 @@ def read_tls(
     check_name("ssl_cname", cname, _HOST_NAME, "a host name such as 'localhost', without a port or https://")
     texts = [_pem(name, given[name]) for name in ("ssl_cert_pem_file", "ssl_key_pem_file")]
     Tls(texts[0].encode(), texts[1].encode())
+    _warn_of_another_name(str(cname), texts[0])
     return cname, texts[0], texts[1]
+
+
+def _warn_of_another_name(cname: str, certificate: str) -> None:
+    """Clients compare the name that they call with those in the certificate."""
+    names = names_in(certificate)
+    parent = cname.lower().partition(".")[2]
+    if names and not {cname.lower(), f"*.{parent}"} & {name.lower() for name in names}:
+        warnings.warn(
+            f"the certificate is valid for {', '.join(names)}, but not for ssl_cname={cname!r}: clients will "
+            "refuse it.",
+            stacklevel=caller_level(),
+        )
 
 
 def _pem(name: str, given: Any) -> str:

@@ -3,14 +3,13 @@
 import contextlib
 import secrets
 import sqlite3
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from amlrealtimeai.core.arguments import check_name, check_strings, shown
+from amlrealtimeai.core.arguments import caller_level, check_name, check_strings, shown
 from amlrealtimeai.core.compute import ComputeTarget
 from amlrealtimeai.core.image import Image
 from amlrealtimeai.core.model import Model
@@ -56,6 +55,8 @@ class _ChangedMeanwhileError(Exception):
 
 def model_of(workspace: Workspace, image: Image | None, models: "Model | str | Iterable[Model | str] | None") -> Model:
     """The one converted model to serve."""
+    if image is not None and models is not None:
+        raise WebserviceInputError("expected an image or models, got both: an image has its model in it")
     if image is not None:
         image.wait_for_creation()
         return image.models[0]
@@ -293,20 +294,14 @@ def _warn_of_ignored(target: ComputeTarget, names: Sequence[str]) -> None:
         warnings.warn(
             f"{', '.join(names)} has no meaning on {target.name!r} (a target of the type {target.type}) "
             "and is ignored.",
-            stacklevel=_caller_level(),
+            stacklevel=caller_level(),
         )
-
-
-def _caller_level() -> int:
-    """How many frames of this package are above `warnings.warn`, so that the warning shows the user's own line."""
-    frame, level = sys._getframe(1), 1
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("amlrealtimeai."):
-        frame, level = frame.f_back, level + 1  # type: ignore[assignment]
-    return level
 
 
 def resolve_auth(name: str, wanted: bool | None, target: ComputeTarget, say: bool) -> bool:
     """Keys are the default where there is TLS. Without it they are served to this machine alone, with a warning."""
+    if isinstance(wanted, str | bytes):  # "False" would be true
+        raise WebserviceInputError(f"auth_enabled: expected True, False or None, got the text {shown(wanted)}")
     secure = target.ssl_enabled
     if wanted and not secure:
         if not target.is_local:
@@ -317,7 +312,7 @@ def resolve_auth(name: str, wanted: bool | None, target: ComputeTarget, say: boo
         warnings.warn(
             f"the service {name!r} has keys, but {target.name!r} has no TLS: programs on this machine that can see its "
             "network traffic can read them. Nobody else is served.",
-            stacklevel=_caller_level(),
+            stacklevel=caller_level(),
         )
     if wanted is None and not secure and say:
         print(
