@@ -26,15 +26,21 @@ class AccelInferenceConfig:
             return model
         from amlrealtimeai.accel.converter import AccelOnnxConverter
 
-        if model.filename.endswith(".onnx"):
+        if _is_onnx(model):
             request = AccelOnnxConverter.convert_onnx_model(workspace, model, self.output_tensor)
         elif self.input_tensor is None or self.output_tensor is None:
             raise InvalidInputError(
                 f"the model {model.id!r} has to be converted first. Name its tensors: "
-                "AccelInferenceConfig(input_tensor='Placeholder:0', output_tensor='classifier/...:0'). "
-                "For a folder with an ONNX model: AccelOnnxConverter.convert_onnx_model(workspace, model)."
+                "AccelInferenceConfig(input_tensor='Placeholder:0', output_tensor='classifier/...:0')."
             )
         else:
             request = AccelOnnxConverter.convert_tf_model(workspace, model, self.input_tensor, self.output_tensor)
         request.wait_for_completion()
         return request.result
+
+
+def _is_onnx(model: Model) -> bool:
+    """Whether it is an ONNX file, or a folder that has one beside its external data."""
+    if model.is_folder:
+        return any(model.kept_path().glob("*.onnx")) and not any(model.kept_path().glob("saved_model.pb*"))
+    return model.filename.lower().endswith(".onnx")

@@ -178,7 +178,8 @@ def _unusable(path: Path, error: InvalidInputError) -> InvalidInputError:
 
 
 def _sample(spec: TensorSpec) -> np.ndarray:
-    shape = [1 if size is None else size for size in spec.shape]
+    free = 64 if len(spec.shape) == 4 else 2  # as conversion has tried it
+    shape = [(free if axis else 1) if size is None else size for axis, size in enumerate(spec.shape)]
     if spec.dtype != "string":
         return np.zeros(shape, DTYPES[spec.dtype])
     png = io.BytesIO()

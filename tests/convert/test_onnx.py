@@ -147,6 +147,14 @@ def test_images_of_any_size_run_on_the_host(tmp_path: Path) -> None:
     assert kinds(report) == ["onnx"]
 
 
+def test_a_model_of_free_sizes_is_warmed_up(tmp_path: Path) -> None:
+    for shape, op, kernel in ((("n", 3, "h", "w"), "MaxPool", [7, 7]), (("n", 3, "w"), "AveragePool", [2])):
+        net = Network(x=shape)
+        model = net.model(net.add(op, "x", kernel_shape=kernel))
+        convert_onnx(model, tmp_path / "out", name="m", require_fpga=False)
+        ConvertedModel.load(tmp_path / "out").warm_up()
+
+
 def test_signals_and_their_convolutions(tmp_path: Path) -> None:
     net = Network(x=("n", 4, 64))
     first = net.add("Erf", net.add("Conv", "x", net.weights(8, 4, 5), strides=[2]))

@@ -114,7 +114,7 @@ def test_a_registered_onnx_model_is_converted_deployed_and_asked(
 def test_model_deploy_converts_an_onnx_model_on_the_way(
     workspace: Workspace, onnx_file: Path, cluster: ComputeTarget
 ) -> None:
-    source = Model.register(workspace, onnx_file, "network")
+    source = Model.register(workspace, onnx_file.parent, "network")
     config = AccelInferenceConfig(output_tensor="scores")
     service = Model.deploy(workspace, "network-svc", [source], config, None, cluster)
     service.wait_for_deployment()
