@@ -158,7 +158,17 @@ def _keys(path: Path | None) -> list[str]:
     if not path.is_file():
         raise MissingFileError(f"no key file {path}; expected a file with one key on each line")
     check_private(path, "the key file")
-    keys = path.read_text().split()
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # editors of Windows put a mark in front
+    except UnicodeDecodeError:
+        raise ConfigError(f"the key file {path} is no UTF-8 text; expected one key on each line") from None
+    keys = {number: line.strip() for number, line in enumerate(lines, 1) if line.strip()}
+    for number, key in keys.items():
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise ConfigError(
+                f"the key file {path}, line {number}: expected one key of printable ASCII characters without spaces, "
+                "and no comments"
+            )
     if not keys:
         raise ConfigError(f"the key file {path} holds no key; expected one on each line")
-    return keys
+    return list(keys.values())
