@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amlrealtimeai.artifact.stages import usable_cpus
-from amlrealtimeai.errors import DeploymentError
+from amlrealtimeai.errors import DeploymentError, NotFoundError
 from amlrealtimeai.serving.ports.tls import Tls
 from amlrealtimeai.serving.process.environment import with_this_package
 from amlrealtimeai.serving.process.watch import Watcher
@@ -172,7 +172,8 @@ def start_child(store: Store, settings: Settings) -> Host:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE_SECONDS + 10.0)
-        end(store, row)  # a server that its supervisor left behind
+        with contextlib.suppress(NotFoundError):  # a workspace that was deleted has no server left
+            end(store, row)  # a server that its supervisor left behind
         process.kill()
         process.wait()
 
