@@ -56,4 +56,4 @@ def test_helm_installs_upgrades_and_removes_it(
         assert [array.tolist() for array in client.score_numpy_arrays({"x": X})] == [[[1, 2]], [[2, 3]]]
     assert target.status("heads").revision == 2
     release.uninstall("release")
-    wait_until(lambda: belongings(target) == [])
+    wait_until(lambda: belongings(target) == [], 150)  # this kubelet says after a minute that a pod has ended
