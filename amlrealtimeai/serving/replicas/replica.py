@@ -69,7 +69,7 @@ class Replica:
         try:
             answer = self._answer(arrays, outputs, check)
             if answer is None:
-                raise ReplicaLostError
+                raise OSError("it has ended")
             head, results = answer[0], frames.unpacked(answer[1])
             timings = {kind: float(seconds) for kind, seconds in dict(head.get("timings", {})).items()}
         except (OSError, ValueError, TypeError) as error:  # it has ended, or says what no replica says

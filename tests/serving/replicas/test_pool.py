@@ -160,6 +160,7 @@ def test_no_request_is_lost_when_replicas_are_killed(pool: Pool) -> None:
 def test_both_killed_while_idle_cost_nothing(pool: Pool) -> None:
     for pid in pool.pids:
         os.kill(pid, signal.SIGKILL)
+    eventually(lambda: all(one.has_ended for one in pool._all))
     assert pool.predict(PAIR).outputs["sum:0"].tolist() == [[4.0, 7.0]]
 
 
@@ -198,6 +199,7 @@ def test_a_service_without_any_replica_says_so_at_once(
         patched.setattr(pools, "_PAUSES", (0.0, 0.1))
         for pid in pool.pids:
             os.kill(pid, signal.SIGKILL)
+        eventually(lambda: all(one.has_ended for one in pool._all))
         with pytest.raises(RequestError, match="has no replica at the moment; try again") as caught:
             pool.predict(PAIR)
     assert caught.value.code is grpc.StatusCode.UNAVAILABLE
