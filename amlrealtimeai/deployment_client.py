@@ -104,8 +104,6 @@ class DeploymentClient:
     def __repr__(self) -> str:
         return f"DeploymentClient({self._workspace.name!r})"
 
-    # --- models --------------------------------------------------------------------------------------------------
-
     def register_model(self, model_name: str, service_def_path: str | Path) -> str:
         """Store a service definition (the zip of ServiceDefinition.save) and return the model's id, "name:version".
 
@@ -124,8 +122,6 @@ class DeploymentClient:
     def delete_model(self, model_id: str) -> None:
         """Forget a model; InUseError while a service uses it."""
         self._model(model_id).delete()
-
-    # --- services ------------------------------------------------------------------------------------------------
 
     def create_service(
         self,
@@ -264,8 +260,6 @@ class DeploymentClient:
             service.delete()
             target.delete()
 
-    # --- keys ----------------------------------------------------------------------------------------------------
-
     def get_auth_keys(self, service_id: str) -> dict[str, str]:
         """{"primaryKey": ..., "secondaryKey": ...}; both are valid. ConfigError for a service without TLS."""
         primary, secondary = self._service(service_id).get_keys()
@@ -283,8 +277,6 @@ class DeploymentClient:
         for name in names:
             service.regen_key(name)
         return self.get_auth_keys(service_id)
-
-    # --- inside --------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _turn(self, name: str) -> Iterator[None]:

@@ -80,8 +80,6 @@ class Store:
             (self.path / name).mkdir(exist_ok=True)
         return self.path / name
 
-    # --- bytes ---------------------------------------------------------------------------------------------------
-
     @contextlib.contextmanager
     def staged(self, source: Path) -> Iterator[Staged]:
         """The bytes of a file, or the deterministic tar of a folder, flushed to the store's disk but not yet listed."""
@@ -151,8 +149,6 @@ class Store:
             connection.execute("DELETE FROM servers WHERE id = ?", (id,))
         for path in sorted(self.run.glob(f"{id}.*"), key=lambda path: path.suffix == ".lock"):  # its lock goes last
             temporary.remove(path)
-
-    # --- rows ----------------------------------------------------------------------------------------------------
 
     def add_version(self, table: str, row: Row, staged: Staged, version: int | None = None) -> int:
         """List a new object of a versioned table with its bytes; returns the version.
@@ -227,8 +223,6 @@ class Store:
         temporary.remove(self.path / "kept" / digest)
         return temporary.remove(self.blobs.path(digest))
 
-    # --- secrets and facts ---------------------------------------------------------------------------------------
-
     def secrets(self, kind: str, owner: str) -> dict[str, str]:
         """Secrets of one object, by name."""
         with self.database.read() as connection:
@@ -250,9 +244,6 @@ class Store:
                 "INSERT INTO facts VALUES (?, ?)", [(name, _storable(name, value)) for name, value in values.items()]
             )
             return True
-
-
-# --- the same inside a transaction of the caller ---------------------------------------------------------------------
 
 
 def insert(connection: sqlite3.Connection, table: str, row: Row) -> None:

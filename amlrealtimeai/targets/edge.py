@@ -141,8 +141,6 @@ class EdgeTarget:
                 connection.execute("DELETE FROM servers WHERE compute_target = ?", (self._settings.name,))
             self._sweep(find_engine(self._settings.engine))
 
-    # --- inside --------------------------------------------------------------------------------------------------
-
     def _start(self, engine: Engine, service: Service) -> str:
         """A container that answers, and its row; neither is there when it does not come up."""
         assert service.image is not None, "check() has seen to it"

@@ -159,8 +159,6 @@ class EmbeddedTarget:
         for row in self._alive():
             self._follow(row["id"])
 
-    # --- servers -------------------------------------------------------------------------------------------------
-
     def _alive(self) -> list[Row]:
         """Servers of the cluster that run; those that have ended are forgotten."""
         alive = []
@@ -246,8 +244,6 @@ class EmbeddedTarget:
             time.sleep(0.02)
         if not hosts.is_alive(self._store, row):
             self._store.forget_server(row["id"])
-
-    # --- services ------------------------------------------------------------------------------------------------
 
     def _place(self, service: Service, server: str, record: Record) -> str | None:
         """Write the service down for a server, if that lives and the FPGAs are enough; then let the server know.

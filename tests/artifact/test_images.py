@@ -76,9 +76,6 @@ def test_the_refusal_says_what_was_sent(data: bytes, said: str) -> None:
     assert said in said_of(data)
 
 
-# --- limits ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
 def test_pixels_at_and_above_their_limit_in_every_format(kind: str) -> None:
     data = encode(picture(8, 8), kind)
@@ -140,9 +137,6 @@ def test_many_small_parts_cost_little(data: bytes, said: str) -> None:
     assert peak < 2 * len(data) + (1 << 20)
 
 
-# --- deadlines -------------------------------------------------------------------------------------------------------
-
-
 class Passed(Exception):
     """What a check raises when the time is over."""
 
@@ -178,8 +172,6 @@ def test_scans_leave_no_long_gap_between_two_looks() -> None:
     preprocess_images([files.repeated_scans(400, 600)], {}, check=lambda: seen.append(time.perf_counter()))
     assert len(seen) > 10 and max(np.diff(seen)) < max(0.25, 0.5 * (seen[-1] - seen[0]))
 
-
-# --- altered files ---------------------------------------------------------------------------------------------------
 
 WHOLE = [
     encode(picture(40, 30), "JPEG"),

@@ -104,9 +104,6 @@ def close(found, expected):
     np.testing.assert_allclose(np.ravel(found), np.ravel(expected), atol=0.03 * np.abs(expected).max())
 
 
-# --- spring 2018: two notebooks ----------------------------------------------------------------------------------
-
-
 def first_quickstart():
     """Decode, featurize on the FPGA, the network's own classifier; deploy; ask with a picture."""
     tf.reset_default_graph()
@@ -161,9 +158,6 @@ def first_model_build():
     with FirstClient(service.ipAddress, service.port) as predictions:
         close(predictions.score_image(str(picture)), expected[0])
     client.delete_service(service.id)
-
-
-# --- autumn 2018: three notebooks ----------------------------------------------------------------------------------
 
 
 def middle_service(model_def_path, name):
@@ -244,9 +238,6 @@ def middle_custom_weights():
         model_def.pipeline.append(middle_pipeline.KerasStage(head))
         model_def.save(str(folder / "custom"))
     close(middle_service(folder / "custom", "custom-weights"), expected)
-
-
-# --- 2019: quickstart and training; object detection is a program of its own -------------------------------------
 
 
 def accel_service(saved, in_images, output, expected):

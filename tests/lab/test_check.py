@@ -154,9 +154,6 @@ def test_a_verdict_is_green_or_red_with_a_mark_and_its_text_escaped():
     assert "#c62828" in bad._repr_html_() and "&#10007; Not yet.</b> &lt;script&gt;" in bad._repr_html_()
 
 
-# --- 00_QuickStart ---
-
-
 def test_the_zebra_passes_in_every_form():
     values = probabilities(340)
     for answer in (lab.top(values), values, values[None], list(values), [lab.top(values)], values.astype(np.float32)):
@@ -304,9 +301,6 @@ def test_wrong_steps_are_diagnosed(answer, said):
     assert not verdict.passed and said in verdict.text, verdict
 
 
-# --- 01_ModelBuild ---
-
-
 def table(*rows):
     return Confusion(np.array(rows), ("cat", "dog"))
 
@@ -434,9 +428,6 @@ def test_wrong_sets_are_diagnosed(sets, said):
 
 def test_sets_for_too_few_tasks():
     assert "Give each" in str(check.which_set({})) and "Give each" in str(check.which_set({"report": "held out"}))
-
-
-# --- 05_SSL ---
 
 
 @pytest.fixture(scope="module")

@@ -58,9 +58,6 @@ def answer(client: PredictionClient) -> float:
     return float(np.ravel(client.score_numpy_arrays({"images": np.array([plain_picture()], object)}))[0])
 
 
-# --- two handles ---------------------------------------------------------------------------------------------------
-
-
 def test_an_older_handle_changes_only_what_it_is_given(workspace: Workspace, tmp_path: Path) -> None:
     first = deploy(workspace, cluster(workspace), tags={"a": "1"})
     second = Webservice(workspace, "svc")
@@ -128,9 +125,6 @@ def test_what_was_deleted_elsewhere_is_not_found(workspace: Workspace) -> None:
     assert again.state == "Healthy" and again.tags == {}
 
 
-# --- a refused change destroys nothing -----------------------------------------------------------------------------
-
-
 def test_a_refused_overwrite_leaves_the_keys_that_the_server_knows(workspace: Workspace, tmp_path: Path) -> None:
     target = secure_cluster(workspace, tmp_path, agents=2)
     service = deploy(workspace, target)
@@ -182,9 +176,6 @@ def test_no_private_key_is_written_for_a_server_in_this_process(workspace: Works
     assert {path.name.split("-")[0] for path in held} == {"store.sqlite3"}
 
 
-# --- several at once ------------------------------------------------------------------------------------------------
-
-
 def test_of_two_who_create_a_service_one_wins(workspace: Workspace, tmp_path: Path) -> None:
     clients = [DeploymentClient("local", "local", "lab") for _ in range(3)]
     model = clients[0].register_model("means", image_model(tmp_path / "again.accelonnx"))
@@ -226,8 +217,6 @@ def test_of_two_who_deploy_one_wins(workspace: Workspace) -> None:
     assert len(made) == 1 and len(refused) == 3
     assert score(made[0]) == pytest.approx(-113.68, abs=0.001)
 
-
-# --- kill -9 --------------------------------------------------------------------------------------------------------
 
 STEPS = """
 import signal
@@ -363,9 +352,6 @@ def test_only_processes_that_hold_the_servers_lock_are_ended(workspace: Workspac
         innocent.wait()
         holder.kill()
         holder.communicate()
-
-
-# --- what is told ---------------------------------------------------------------------------------------------------
 
 
 def test_status_counts_replicas_and_names_the_revision(workspace: Workspace, tmp_path: Path) -> None:

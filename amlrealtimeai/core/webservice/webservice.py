@@ -70,8 +70,6 @@ class Webservice(Asked, Keyed, Stored):
             )
         self._row = row
 
-    # --- deployment ----------------------------------------------------------------------------------------------
-
     @staticmethod
     @known_keywords
     def deploy_from_image(
@@ -190,8 +188,6 @@ class Webservice(Asked, Keyed, Stored):
         """Read the service again from the workspace; `state` and `error` are always those of now."""
         self._row = deployment.same_service(self.workspace, self._row)
 
-    # --- what it is ----------------------------------------------------------------------------------------------
-
     @staticmethod
     @known_keywords
     def list(
@@ -301,8 +297,6 @@ class Webservice(Asked, Keyed, Stored):
         if count is None:
             raise WebserviceInputError(f"num_lines: expected a number of at least 1, got {shown(num_lines)}")
         return self._target.runner().logs(self.name, count)
-
-    # --- inside --------------------------------------------------------------------------------------------------
 
     @property
     def _target(self) -> ComputeTarget:

@@ -112,8 +112,6 @@ class Reader:
         self._place = end
         return array
 
-    # --- inside ----------------------------------------------------------------------------------------------------
-
     def _parts(self, opening: bytes, closing: bytes) -> Iterator[None]:
         self._expect(opening)
         self._check_depth(self._depth + 1)

@@ -116,8 +116,6 @@ class Pool:
                 self._give_back(replica)
         raise RequestError(grpc.StatusCode.UNAVAILABLE, f"{_TRIES} replicas ended while they computed this request")
 
-    # --- inside --------------------------------------------------------------------------------------------------
-
     def _take(self, check: Check) -> Replica:
         while True:
             with self._changed:

@@ -64,8 +64,6 @@ class Request:
         self._work: Callable[[], bytes] | None = None
         self._counted = servicer.begin()
 
-    # --- the four steps --------------------------------------------------------------------------------------------
-
     def admit(self) -> bool:
         """Look at the key, then take a place; nothing of the message is looked at before."""
         try:
@@ -117,8 +115,6 @@ class Request:
         if send is not None:
             send(answer)
             self.servicer.note(self.record)
-
-    # --- what may come between -------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Do the work; it has a worker now, if it needs one."""

@@ -41,8 +41,6 @@ def refused(body: Any, **inputs: tuple[str, int]) -> str:
     return str(caught.value)
 
 
-# --- numbers ---------------------------------------------------------------------------------------------------------
-
 numbers = st.sampled_from([*INTEGERS, *FLOATS, "bool"]).flatmap(
     lambda name: hnp.arrays(np.dtype(name), hnp.array_shapes(min_dims=1, max_dims=4, max_side=4))
 )
@@ -160,9 +158,6 @@ def test_element_limit_at_and_above_its_value(count: int, fine: bool) -> None:
         assert f"max_elements = {MAX_ELEMENTS}" in refused(body, x=("uint8", 1))
 
 
-# --- rows, columns, names --------------------------------------------------------------------------------------------
-
-
 def test_rows_and_columns() -> None:
     two = {"a": ("float32", 2), "b": ("string", 1)}
     rows = read({"instances": [{"a": [1, 2], "b": "p"}, {"b": "q", "a": [3, 4]}]}, **two)
@@ -204,9 +199,6 @@ def test_rows_and_columns() -> None:
 )
 def test_requests_that_do_not_fit(body: bytes, said: str) -> None:
     assert said in refused(body, x=("float32", 2))
-
-
-# --- strings ---------------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=200)
@@ -269,8 +261,6 @@ def test_base64_errors_say_what_was_done(text: str, said: str) -> None:
 def test_strings_that_do_not_fit(value: bytes, said: str) -> None:
     assert said in refused(b'{"inputs": [' + value + b"]}", x=("string", 2))
 
-
-# --- what a text may cost --------------------------------------------------------------------------------------------
 
 SIZE = 1 << 18
 HOSTILE = {
