@@ -73,13 +73,13 @@ def check_kind(what: str, value: Any, kind: type, expected: str) -> Any:
     return value
 
 
-def check_count(value: Any) -> int | None:
-    """`value` as an int, also NumPy's, if it is a whole number of at least 1 (flags and texts are none); else None."""
+def check_count(value: Any, least: int = 1) -> int | None:
+    """`value` as an int, also of NumPy, if it is a whole number from `least` on, no flag or text; else None."""
     try:
         count = operator.index(value)
     except TypeError:
         return None
-    return count if count >= 1 and not isinstance(value, bool) else None
+    return count if count >= least and not isinstance(value, bool) else None
 
 
 def check_path(what: str, value: Any) -> Path:

@@ -293,10 +293,10 @@ class Webservice(Asked, Keyed, Stored):
     def get_logs(self, num_lines: int = 5000, init: bool = False) -> str:
         """The last lines that the service has logged."""
         deployment.same_service(self.workspace, self._row)
-        count = check_count(num_lines)
+        count = check_count(num_lines, least=0)
         if count is None:
-            raise WebserviceInputError(f"num_lines: expected a number of at least 1, got {shown(num_lines)}")
-        return self._target.runner().logs(self.name, count)
+            raise WebserviceInputError(f"num_lines: expected a number of at least 0, got {shown(num_lines)}")
+        return self._target.runner().logs(self.name, count) if count else ""
 
     @property
     def _target(self) -> ComputeTarget:
