@@ -3,8 +3,6 @@
 By hand, for a long run: python -m tests.convert.random_models 500 [first seed]
 """
 
-import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import tensorflow.compat.v1 as tf
 from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.convert import ConversionReport, convert_saved_model
 from tests.convert import networks
+from tests.convert.random_runs import differences, main
 
 
 class Builder:
@@ -179,35 +178,8 @@ def convert(seed: int, folder: Path) -> tuple[ConversionReport, list[str]]:
     report = convert_saved_model(
         folder / "model", "x", list(expected), folder / "out", name="m", fmt="msfp16", require_fpga=False
     )
-    got = ConvertedModel.load(folder / "out").predict(given, list(expected)).outputs
-    wrong = []
-    for alias, values in expected.items():
-        if got[alias].shape != values.shape or got[alias].dtype != values.dtype:
-            wrong.append(f"{alias}: {got[alias].dtype} {got[alias].shape}, expected {values.dtype} {values.shape}")
-        elif values.dtype.kind == "f":
-            error = np.sqrt(np.mean(np.square(got[alias] - values)) / max(np.mean(np.square(values)), 1e-12))
-            if not error < 0.1:  # of the energy: msfp16 in some layers, near zero in a few values
-                wrong.append(f"{alias}: {error:.1%} off")
-    return report, wrong
-
-
-def main(count: int, first: int) -> int:
-    failures = parts = hosts = 0
-    for seed in range(first, first + count):
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                report, wrong = convert(seed, Path(folder))
-            except Exception as error:
-                report, wrong = None, [f"{type(error).__name__}: {error}"]
-        if wrong:
-            failures += 1
-            print(seed, *(" ".join(text.split())[:500] for text in wrong), flush=True)
-        if report is not None:
-            parts += sum(stage.kind == "npu" for stage in report.stages)
-            hosts += not any(stage.kind == "npu" for stage in report.stages)
-    print(f"{count} models: {failures} failed; {parts} NPU parts, {hosts} models on the host alone")
-    return failures
+    return report, differences(expected, ConvertedModel.load(folder / "out").predict(given, list(expected)).outputs)
 
 
 if __name__ == "__main__":
-    sys.exit(bool(main(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)))
+    main(convert)

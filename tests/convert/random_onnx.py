@@ -3,8 +3,6 @@
 By hand, for a long run: python -m tests.convert.random_onnx 500 [first seed]
 """
 
-import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from onnx import helper
 from amlrealtimeai.artifact.converted import ConvertedModel
 from amlrealtimeai.convert import ConversionReport, convert_onnx
 from tests.convert.onnx_models import Network, floats
+from tests.convert.random_runs import differences, main
 
 
 class Builder:
@@ -173,36 +172,8 @@ def convert(seed: int, folder: Path) -> tuple[ConversionReport, list[str]]:
         model, folder / "out", name="m", fmt="msfp16", require_fpga=False, progress=lambda _, done: seen.append(done)
     )
     wrong = [] if seen == sorted(seen) else [f"progress falls: {seen}"]
-    got = ConvertedModel.load(folder / "out").predict(feed).outputs
-    if list(got) != list(expected):
-        wrong.append(f"outputs {list(got)}, expected {list(expected)}")
-    for name, values in expected.items():
-        if got[name].shape != values.shape or got[name].dtype != values.dtype:
-            wrong.append(f"{name}: {got[name].dtype} {got[name].shape}, expected {values.dtype} {values.shape}")
-        elif values.dtype.kind == "f":
-            error = np.sqrt(np.mean(np.square(got[name] - values)) / max(np.mean(np.square(values)), 1e-12))
-            if not error < 0.1:  # of the energy: msfp16 in some layers, near zero in a few values
-                wrong.append(f"{name}: {error:.1%} off")
-    return report, wrong
-
-
-def main(count: int, first: int) -> int:
-    failures = parts = hosts = 0
-    for seed in range(first, first + count):
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                report, wrong = convert(seed, Path(folder))
-            except Exception as error:
-                report, wrong = None, [f"{type(error).__name__}: {error}"]
-        if wrong:
-            failures += 1
-            print(seed, *(" ".join(text.split())[:500] for text in wrong), flush=True)
-        if report is not None:
-            parts += sum(stage.kind == "npu" for stage in report.stages)
-            hosts += not any(stage.kind == "npu" for stage in report.stages)
-    print(f"{count} models: {failures} failed; {parts} NPU parts, {hosts} models on the host alone")
-    return failures
+    return report, wrong + differences(expected, ConvertedModel.load(folder / "out").predict(feed).outputs)
 
 
 if __name__ == "__main__":
-    sys.exit(bool(main(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)))
+    main(convert)

@@ -26,11 +26,14 @@ def check(ports: Path, *options: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_asks_the_admin_port_without_loading_libraries(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ports = tmp_path / "ports.json"
-    monkeypatch.setenv(health.PORTS, str(ports))
+@pytest.fixture
+def ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where servers that are started now write their ports."""
+    monkeypatch.setenv(health.PORTS, str(tmp_path / "ports.json"))
+    return tmp_path / "ports.json"
+
+
+def test_asks_the_admin_port_without_loading_libraries(model: Path, ports: Path) -> None:
     with service(model, "--port", "0", "--admin-port", "0") as running:
         status, text = check(ports, "-X", "importtime")
         assert status == 0 and "\nhealthy: /readyz on port " in f"\n{text}"
@@ -41,11 +44,7 @@ def test_asks_the_admin_port_without_loading_libraries(
     assert status == 1 and text.startswith("unhealthy: /readyz on port ")
 
 
-def test_asks_the_port_of_a_server_that_listens_everywhere(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ports = tmp_path / "ports.json"
-    monkeypatch.setenv(health.PORTS, str(ports))
+def test_asks_the_port_of_a_server_that_listens_everywhere(model: Path, ports: Path) -> None:
     with service(model, "--host", "0.0.0.0", "--port", "0") as running:
         assert check(ports) == (0, f"healthy: gRPC health on port {running.port}\n")
         running.process.kill()
