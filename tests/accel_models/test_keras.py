@@ -82,6 +82,24 @@ def test_a_file_that_is_not_hdf5(tmp_path):
         keras_file.read(tmp_path / "text.h5")
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"data": np.array([[1.0, np.nan]])}, "/a/kernel:0 holds NaN or infinity"),
+        ({"shape": (2**40, 2), "dtype": "f4"}, "/a/kernel:0 has 2199023255552 numbers, expected at most 268435456"),
+        ({"data": np.array([b"x"])}, "could not convert string to float"),
+    ],
+)
+def test_a_file_whose_numbers_are_none(tmp_path, options, said):
+    import h5py
+
+    with h5py.File(tmp_path / "odd.h5", "w") as file:
+        file.attrs["layer_names"], file.create_group("a").attrs["weight_names"] = [b"a"], [b"kernel:0"]
+        file["a"].create_dataset("kernel:0", **options)
+    with pytest.raises(WeightsError, match=rf"odd\.h5 is not a Keras weights file \({said}"):
+        keras_file.read(tmp_path / "odd.h5")
+
+
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """An empty home folder, and so an empty Keras cache."""

@@ -144,6 +144,15 @@ def test_a_huge_result_is_a_blocker_before_memory_is_asked_for(case):
     assert blocker.cut in ("c", "g") and "positions along one axis" in blocker.reason
 
 
+@pytest.mark.parametrize(("sizes", "most"), [([-1, 7, 3, 2**35], 2**28), ([-1, 7, 7, 2**22], 2**24)])
+def test_a_huge_rearrangement_is_a_blocker_before_memory_is_asked_for(sizes, most):
+    regrouped = [node("Reshape", "c k", "r"), node("Transpose", "r", "t", perm=[0, 2, 1, 3])]
+    operands = "r r" if sizes[1] != sizes[2] else "r t"
+    _, blocker = npu.blockers(behind_conv(*regrouped, node("Concat", operands, "y", axis=2), k=sizes))
+    assert blocker.op == "Concat" and blocker.cut == "c"
+    assert "it rearranges" in blocker.reason and f"at most {most}" in str(blocker)
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_another_meaning_is_a_blocker(case):
     document, message = REFUSED[case]
