@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from amlrealtimeai.core import ComputeTarget, Model, Webservice, Workspace
-from amlrealtimeai.core.arguments import check_path, check_text
+from amlrealtimeai.core.arguments import check_path, check_text, known_keywords
 from amlrealtimeai.core.certificates import local_name
 from amlrealtimeai.core.compute import AksUpdateConfiguration, SslConfiguration, own
 from amlrealtimeai.core.pem import self_signed
@@ -71,6 +71,7 @@ class DeploymentClient:
     when this process ends, until the service is deleted.
     """
 
+    @known_keywords
     def __init__(
         self,
         subscription_id: str,
@@ -99,7 +100,7 @@ class DeploymentClient:
             exist_ok=True,
         )
         self._run_in = run_in
-        self._keep_running = keep_running
+        self._keep_running = bool(keep_running)
 
     def __repr__(self) -> str:
         return f"DeploymentClient({self._workspace.name!r})"
@@ -123,6 +124,7 @@ class DeploymentClient:
         """Forget a model; InUseError while a service uses it."""
         self._model(model_id).delete()
 
+    @known_keywords
     def create_service(
         self,
         service_name: str,
@@ -164,6 +166,7 @@ class DeploymentClient:
                 raise
         return self.get_service_by_id(service_name)
 
+    @known_keywords
     def update_service(
         self,
         service_id: str,

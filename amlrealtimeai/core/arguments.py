@@ -17,12 +17,15 @@ from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError, MissingF
 P = ParamSpec("P")
 R = TypeVar("R")
 _SHOWN = 200
+_FLAGS = (bool, bool | None)
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, on today's file systems
 
 
 def known_keywords(function: Callable[P, R]) -> Callable[P, R]:
-    """Make an unknown keyword a TypeError that lists the known ones."""
-    known = [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
+    """Make an unknown keyword a TypeError that lists the known ones, and let no flag be anything but a flag."""
+    parameters = inspect.signature(function).parameters
+    known = [name for name in parameters if name not in ("self", "cls")]
+    flags = [(place, name) for place, name in enumerate(parameters) if parameters[name].annotation in _FLAGS]
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -32,6 +35,8 @@ def known_keywords(function: Callable[P, R]) -> Callable[P, R]:
                 f"{function.__qualname__}() has no keyword {', '.join(map(repr, unknown))}; "
                 f"it knows: {', '.join(known)}"
             )
+        for place, name in flags:
+            check_flag(name, args[place] if place < len(args) else kwargs.get(name))
         return function(*args, **kwargs)
 
     return checked
@@ -71,6 +76,14 @@ def check_kind(what: str, value: Any, kind: type, expected: str) -> Any:
     if not isinstance(value, kind):
         raise InvalidInputError(f"{what}: expected {expected}, got {shown(value)}")
     return value
+
+
+def check_flag(what: str, value: Any) -> bool:
+    """A flag as a bool, also one of NumPy, 0, 1 or None. InvalidInputError for others: "False" would be true."""
+    plain = value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+    if plain is not None and (not isinstance(plain, int) or plain not in (0, 1)):
+        raise InvalidInputError(f"{what}: expected True or False, got {shown(value)}")
+    return bool(plain)
 
 
 def check_count(value: Any, least: int = 1) -> int | None:

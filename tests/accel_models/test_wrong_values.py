@@ -72,7 +72,7 @@ def test_flags_and_numbers_of_numpy(graph: tf.Graph, tmp_path: Path) -> None:
 
 
 def test_a_text_is_no_flag(graph: tf.Graph, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="is_frozen: expected True or False, got the text 'False'"):
+    with pytest.raises(InvalidInputError, match="is_frozen: expected True or False, got 'False'"):
         Tiny(tmp_path, is_frozen="False")  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="is_training: expected True or False"):
         Tiny(tmp_path).import_graph_def(is_training="no")  # type: ignore[arg-type]

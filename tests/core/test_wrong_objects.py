@@ -18,6 +18,8 @@ from amlrealtimeai.core import (
     Webservice,
     Workspace,
 )
+from amlrealtimeai.core.webservice import AksServiceDeploymentConfiguration
+from amlrealtimeai.deployment_client import DeploymentClient
 from amlrealtimeai.errors import (
     ComputeTargetNotFoundError,
     ImageNotFoundError,
@@ -192,10 +194,23 @@ def test_two_answers_to_one_question_are_refused(
 
 
 def test_a_text_is_no_flag(workspace: Workspace, model: Model, cluster: ComputeTarget) -> None:
-    asked = AksWebservice.deploy_configuration(auth_enabled="False")  # type: ignore[arg-type]
-    with pytest.raises(InvalidInputError, match="auth_enabled: expected True, False or None, got the text 'False'"):
-        Webservice.deploy_from_model(workspace, "svc", model, None, asked, cluster)
+    with pytest.raises(InvalidInputError, match="auth_enabled: expected True or False, got 'False'"):
+        AksWebservice.deploy_configuration(auth_enabled="False")  # type: ignore[arg-type]
     service = Webservice.deploy_from_model(workspace, "svc", model, None, None, cluster)
+    for wrong in ("False", "no", b"0", [], np.array([False]), 2, 0.0):
+        with pytest.raises(InvalidInputError, match="overwrite: expected True or False, got"):
+            Webservice.deploy_from_model(workspace, "svc", model, None, None, cluster, wrong)  # type: ignore[arg-type]
+        with pytest.raises(InvalidInputError, match="auth_enabled: expected True or False, got"):
+            asked = AksServiceDeploymentConfiguration(auth_enabled=wrong)  # type: ignore[arg-type]
+            Webservice.deploy_from_model(workspace, "other", model, None, asked, cluster)
+    with pytest.raises(InvalidInputError, match="keep_running: expected True or False, got 'False'"):
+        AksCompute.provisioning_configuration(run_in="process", keep_running="False")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="keep_running: expected True or False, got 'no'"):
+        DeploymentClient("s", "g", "account", run_in="process", keep_running="no")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="autoscale_enabled: expected True or False"):
+        service.update(autoscale_enabled="False")  # type: ignore[call-arg]
+    for flag in (0, None, np.bool_(False)):
+        service.wait_for_deployment(flag)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="auth_enabled: expected"):
         service.update(auth_enabled="false")  # type: ignore[arg-type]
     assert not service.auth_enabled

@@ -11,10 +11,10 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from amlrealtimeai.accel.models import weights as weight_sources
-from amlrealtimeai.accel.models.checks import check_flag, check_graph, check_tensor, session_errors, session_of
+from amlrealtimeai.accel.models.checks import check_graph, check_tensor, session_errors, session_of
 from amlrealtimeai.accel.models.layers import Builder, QuantizedBuilder
 from amlrealtimeai.convert import notes
-from amlrealtimeai.core.arguments import check_path
+from amlrealtimeai.core.arguments import check_flag, check_path
 from amlrealtimeai.errors import InvalidInputError, UnsupportedError, WeightsError
 from amlrealtimeai.npu.formats import BlockFormat, as_format
 

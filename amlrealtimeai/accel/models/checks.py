@@ -29,13 +29,6 @@ def check_tensor(what: str, value: Any) -> Any:
     return value
 
 
-def check_flag(what: str, value: Any) -> bool:
-    """`value` as a bool; a text such as "False" would be true."""
-    if isinstance(value, str | bytes):
-        raise InvalidInputError(f"{what}: expected True or False, got the text {value!r}")
-    return bool(value)
-
-
 def session_of(what: str, session: Any, graph: tf.Graph) -> Any:
     """`session`, or where it is None the default one; InvalidInputError for none, and for one of another graph."""
     found = session or tf.get_default_session()

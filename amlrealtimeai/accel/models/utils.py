@@ -4,9 +4,10 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from amlrealtimeai.accel.models.checks import check_flag, check_graph, check_tensor
+from amlrealtimeai.accel.models.checks import check_graph, check_tensor
 from amlrealtimeai.artifact.preprocess import MEANS, SHORT_SIDE, PreprocessParameters
 from amlrealtimeai.convert import notes
+from amlrealtimeai.core.arguments import check_flag
 from amlrealtimeai.errors import InvalidInputError
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from amlrealtimeai.core.arguments import caller_level, check_name, check_strings, shown
+from amlrealtimeai.core.arguments import caller_level, check_flag, check_name, check_strings, shown
 from amlrealtimeai.core.compute import ComputeTarget
 from amlrealtimeai.core.image import Image
 from amlrealtimeai.core.model import Model
@@ -300,8 +300,7 @@ def _warn_of_ignored(target: ComputeTarget, names: Sequence[str]) -> None:
 
 def resolve_auth(name: str, wanted: bool | None, target: ComputeTarget, say: bool) -> bool:
     """Keys are the default where there is TLS. Without it they are served to this machine alone, with a warning."""
-    if isinstance(wanted, str | bytes):  # "False" would be true
-        raise WebserviceInputError(f"auth_enabled: expected True, False or None, got the text {shown(wanted)}")
+    check_flag("auth_enabled", wanted)
     secure = target.ssl_enabled
     if wanted and not secure:
         if not target.is_local:
