@@ -193,14 +193,20 @@ def _label(cut: Cut, tensor: str) -> str:
 
 
 def relative_error(expected: np.ndarray, got: np.ndarray) -> float:
-    """Greatest difference over the greatest magnitude; 0 for equal, infinity for NaN or unequal text."""
+    """Greatest difference over the greatest finite magnitude; 0 for equal, infinity for unequal text.
+
+    Infinities and NaN have to stand where they are expected; nothing but NaN is no answer, and infinitely wrong.
+    """
     if expected.dtype.kind not in "fiub":
         return 0.0 if np.array_equal(expected, got) else math.inf
     if np.array_equal(expected, got):
         return 0.0
-    wide = expected.astype(np.float64)
-    difference = np.abs(got.astype(np.float64) - wide)
-    error = float(difference.max() / max(np.abs(wide).max(), np.finfo(np.float32).tiny))
+    wide, found = expected.astype(np.float64), got.astype(np.float64)
+    finite = np.isfinite(wide)
+    if np.isnan(wide).all() or not np.array_equal(wide[~finite], found[~finite], equal_nan=True):
+        return math.inf
+    difference = np.abs(found[finite] - wide[finite]).max(initial=0)
+    error = float(difference / np.abs(wide[finite]).max(initial=np.finfo(np.float32).tiny))
     return error if math.isfinite(error) else math.inf
 
 
@@ -234,9 +240,12 @@ def signal_bound(depth: int) -> float:
 
 
 def _worst(expected: np.ndarray, got: np.ndarray) -> str:
+    if expected.dtype.kind == "f" and np.isnan(expected).all():
+        return "All expected values are NaN: the model itself has no answer to the sample."
     if expected.dtype.kind not in "fiub":
         index: Any = tuple(int(i) for i in np.argwhere(expected != got)[0])
     else:
-        difference = np.abs(got.astype(np.float64) - expected.astype(np.float64))
+        same = np.equal(got, expected) | (np.isnan(got) & np.isnan(expected))
+        difference = np.where(same, 0, np.abs(got.astype(np.float64) - expected.astype(np.float64)))
         index = tuple(int(i) for i in np.unravel_index(np.argmax(np.nan_to_num(difference, nan=math.inf)), got.shape))
     return f"Worst element {list(index)}: expected {expected[index]!r}, got {got[index]!r}."

@@ -102,6 +102,8 @@ class OnnxSource:
         for name in self.given:
             if self.dtype(name) == "":
                 raise InvalidInputError(f"the input {name!r} is no tensor with a known type; expected a dense tensor")
+            if 0 in (self.shape(name) or []):
+                raise InvalidInputError(f"the input {name!r} of shape {self.shape(name)} never holds anything; drop it")
         for name, known in self._known.items():
             count = float(np.prod([size or 1 for size in _sizes(known) or []], dtype=float))
             if count > _LARGEST_VALUE:
@@ -261,7 +263,7 @@ class OnnxSource:
             values = (values - _GREY) / _PER_UNIT * scale
         elif not dtype.startswith("uint"):
             values = values > _GREY
-        return np.ascontiguousarray(values.astype(dtype))
+        return np.asarray(values.astype(dtype), order="C")  # ascontiguousarray makes a number an array of one
 
     def values(self, feed: Mapping[str, np.ndarray], tensors: Sequence[str]) -> dict[str, np.ndarray]:
         """ONNX Runtime's values of `tensors`, node by node without its optimiser. Raises ConversionError."""

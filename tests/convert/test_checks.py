@@ -17,6 +17,17 @@ def test_relative_error() -> None:
     assert relative_error(np.array(["a"], object), np.array(["b"], object)) == math.inf
 
 
+def test_infinities_and_nan_have_to_stand_where_they_are_expected() -> None:
+    expected = np.array([1.0, -math.inf, math.nan, 4.0], np.float32)
+    assert relative_error(expected, expected.copy()) == 0.0
+    assert relative_error(expected, np.array([1.0, -math.inf, math.nan, 3.0], np.float32)) == 0.25
+    for wrong in ([1, math.inf, math.nan, 4], [1, -math.inf, 0, 4], [math.nan, -math.inf, math.nan, 4], [1, 9, 9, 4]):
+        assert relative_error(expected, np.array(wrong, np.float32)) == math.inf
+    assert relative_error(np.full(2, math.nan, np.float32), np.full(2, math.nan, np.float32)) == math.inf
+    infinite = np.full(2, math.inf, np.float32)
+    assert relative_error(infinite, infinite.copy()) == 0.0 and relative_error(infinite, -infinite) == math.inf
+
+
 def test_signal_to_noise() -> None:
     expected = np.array([3.0, 4.0], np.float32)
     assert signal_to_noise(expected, expected) == math.inf

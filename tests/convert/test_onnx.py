@@ -138,6 +138,37 @@ def test_any_number_of_images(tmp_path: Path) -> None:
     convert(tmp_path, net.model(y), *({"x": image(n, n, 3, 16, 16)} for n in (1, 2, 5)))
 
 
+def test_inputs_without_a_size(tmp_path: Path) -> None:
+    for kind in (TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL, TensorProto.UINT8):
+        net = Network(x=IMAGE, s=((), kind))
+        scaled = net.add("Mul", net.conv("x", 3, 8), net.add("Cast", "s", to=TensorProto.FLOAT))
+        feed = {"x": image(), "s": np.array(1, helper.tensor_dtype_to_np_dtype(kind))}
+        convert(tmp_path, net.model(scaled, net.add("Identity", "s")), feed)
+
+
+def test_an_input_that_never_holds_anything(tmp_path: Path) -> None:
+    for shape in ((0,), ("n", 0), (0, 3)):
+        net = Network(x=IMAGE, s=shape)
+        with pytest.raises(InvalidInputError, match=r"the input 's' of shape .* never holds anything; drop it"):
+            convert_onnx(net.model(net.conv("x", 3, 8), net.add("Neg", "s")), tmp_path / "out", name="m")
+
+
+def test_a_host_part_may_compute_infinities_and_nan(tmp_path: Path) -> None:
+    for op in ("Log", "Sqrt", "Acosh", "Reciprocal"):  # of the sample, which has numbers on both sides of zero
+        net = Network(x=IMAGE)
+        maps = net.conv("x", 3, 8)
+        model = net.model(maps, net.add(op, "x"))
+        convert_onnx(model, tmp_path / "out", name="m", fmt="msfp16")
+        feed = {"x": image()}
+        got = ConvertedModel.load(tmp_path / "out").predict(feed).outputs
+        for name, values in floats(model, feed).items():
+            np.testing.assert_allclose(got[name], values, rtol=1e-5, atol=0.1)
+    net = Network(x=IMAGE)
+    nothing = net.add("Log", net.add("Sub", net.constant(-1.0), net.add("Abs", net.conv("x", 3, 8))))
+    with pytest.raises(ConversionError, match="All expected values are NaN: the model itself has no answer"):
+        convert_onnx(net.model(nothing), tmp_path / "none", name="m")
+
+
 def test_images_of_any_size_run_on_the_host(tmp_path: Path) -> None:
     net = Network(x=("n", 3, "h", "w"))
     model = net.model(classified(net, net.conv("x", 3, 8), 8))
