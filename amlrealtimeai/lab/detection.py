@@ -244,13 +244,15 @@ def _dashed(pen: ImageDraw.ImageDraw, box: Patch, colour: str, dash: int = 9) ->
 
 
 def _tag(pen: ImageDraw.ImageDraw, box: Patch, colour: str, words: str, others: Sequence[Patch]) -> Patch:
-    """Words on a patch above the box's upper left corner, or lower, where there is room and no other patch."""
+    """Words on a patch above the box's upper left corner, else down the box, else nearest to it, where no other is."""
     font = _font(14)
     _, _, wide, high = pen.textbbox((0, 0), words, font=font)
     wide, high = wide + 7, high + 4
     left = min(max(0.0, box[0] - 1), max(0.0, pen.im.size[0] - wide - 1))
     first = box[1] - high - 1 if box[1] > high + 1 else box[1]
-    places = [(left, top, left + wide, top + high) for top in np.arange(first, pen.im.size[1] - high, high + 2)]
+    rows = np.arange(first % (high + 2), pen.im.size[1] - high, high + 2)
+    tops = sorted(rows, key=lambda top: (not first <= top < box[3], abs(top - first)))
+    places = [(left, top, left + wide, top + high) for top in tops]
     free = (place for place in places if not any(_meet(place, other) for other in others))
     patch = next(free, (left, first, left + wide, first + high))
     pen.rectangle(patch, fill=PAPER, outline=colour, width=2)

@@ -49,6 +49,16 @@ def test_names_of_boxes_side_by_side_do_not_cover_each_other():
     assert dark(LEFT, beside) > 1.9 * dark(LEFT)  # pixels of letters
 
 
+def test_names_of_many_boxes_at_the_bottom_do_not_cover_each_other():
+    low, white = (0.7, 0.3, 0.9, 0.6), np.full((400, 400, 3), 255, np.uint8)
+
+    def dark(count):
+        drawn = detection.draw(white, [CAT] * count, [0.9] * count, [low] * count, width=400)
+        return int((pixels(drawn).max(2) < 60).sum())
+
+    assert dark(10) > 9 * dark(1)  # pixels of letters
+
+
 def test_missed_objects_are_dashed_and_said():
     truth = [Box(CAT, *LEFT), Box(DOG, *RIGHT)]
     drawn = detection.draw(GREY, [CAT], [0.9], [LEFT], truth=truth, width=400)
