@@ -42,5 +42,7 @@ class AccelInferenceConfig:
 def _is_onnx(model: Model) -> bool:
     """Whether it is an ONNX file, or a folder that has one beside its external data."""
     if model.is_folder:
-        return any(model.kept_path().glob("*.onnx")) and not any(model.kept_path().glob("saved_model.pb*"))
+        from amlrealtimeai.convert.from_onnx import onnx_files
+
+        return bool(onnx_files(model.kept_path())) and not any(model.kept_path().glob("saved_model.pb*"))
     return model.filename.lower().endswith(".onnx")

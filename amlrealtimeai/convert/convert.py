@@ -123,7 +123,7 @@ def convert_model(
     host_only: bool = False,
 ) -> ConversionReport:
     """Cut, convert, write and compare a model that is loaded."""
-    if config not in npu.configs:
+    if not isinstance(config, str) or config not in npu.configs:
         raise InvalidInputError(f"unknown NPU configuration {config!r}; presets: {', '.join(npu.configs)}")
     float_graph = model.graph.float_graph(model.outputs)
     with disk(target.parent), work_folder(target) as folder:

@@ -21,6 +21,6 @@ def own_errors(step: Callable[[], str]) -> Iterator[None]:
         reason = " ".join(str(error).split())[:400] or "no reason given"
         raise ConversionError(
             f"the conversion stopped at the step {step()!r} with {type(error).__name__} of {source}: {reason}. "
-            "Expected a model that TensorFlow can run for inference and that ONNX can say. If an op is named here, "
+            "Expected a model that runs for inference and that ONNX can say. If an op is named here, "
             "write that layer with simpler ops, or end the model before it with another name in outputs_nodes"
         ) from error

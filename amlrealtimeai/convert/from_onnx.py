@@ -62,8 +62,14 @@ def onnx_file(path: Path) -> Path:
     """The path itself, or the one .onnx file in that folder. Raises InvalidInputError."""
     if not path.is_dir():
         return path
-    files = sorted(path.glob("*.onnx"))
+    files = onnx_files(path)
     if len(files) != 1:
         held = ", ".join(file.name for file in files[:6] or sorted(path.iterdir())[:6]) or "nothing"
         raise InvalidInputError(f"expected one .onnx file in the folder {path.name}, got {held}")
     return files[0]
+
+
+def onnx_files(folder: Path) -> list[Path]:
+    """Those with .onnx in either case; hidden ones, as macOS leaves them beside others, are none."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() == ".onnx" and not path.name.startswith("."))
+    return sorted(path for path in found if path.is_file())

@@ -33,6 +33,8 @@ class SavedModel:
 
 def split_names(names: str | Iterable[str]) -> list[str]:
     """A name, a comma-separated string or a list of names -> list of names, as they were written."""
+    if not isinstance(names, Iterable):
+        raise InvalidInputError(f"expected tensor names, got {names!r:.200}; pass for example output.name")
     parts = names.split(",") if isinstance(names, str) else list(names)
     stripped = [str(getattr(part, "name", part)).strip() for part in parts]
     result = [part for part in stripped if part]

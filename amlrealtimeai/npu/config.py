@@ -51,6 +51,6 @@ def as_config(config: NpuConfig | str) -> NpuConfig:
     """The configuration itself, or the preset of that name."""
     if isinstance(config, NpuConfig):
         return config
-    if config not in configs:
+    if not isinstance(config, str) or config not in configs:
         raise InvalidInputError(f"unknown NPU configuration {config!r}; presets: {', '.join(configs)}")
     return configs[config]

@@ -88,7 +88,7 @@ def as_format(fmt: "BlockFormat | str") -> BlockFormat:
     """The format itself, or the preset of that name."""
     if isinstance(fmt, BlockFormat):
         return fmt
-    if fmt not in formats:
+    if not isinstance(fmt, str) or fmt not in formats:
         raise InvalidInputError(f"unknown number format {fmt!r}; presets: {', '.join(formats)}; or give a BlockFormat")
     return formats[fmt]
 

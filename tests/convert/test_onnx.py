@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -275,6 +276,23 @@ def test_external_data_comes_with_its_folder(tmp_path: Path) -> None:
     (folder / "weights.bin").unlink()
     with pytest.raises(InvalidInputError, match=r"external data: .*weights\.bin.*has to lie in the folder"):
         convert_onnx(path, tmp_path / "out", name="m")
+
+
+def test_the_model_of_a_folder_is_found_as_people_name_it(tmp_path: Path) -> None:
+    net = Network(x=IMAGE)
+    folder = tmp_path / "network"
+    folder.mkdir()
+    onnx.save(net.model(net.conv("x", 3, 8)), folder / "NETWORK.ONNX")
+    (folder / "._NETWORK.ONNX").write_bytes(b"macOS")
+    (folder / "older.onnx").mkdir()
+    assert kinds(convert_onnx(folder, tmp_path / "out", name="m")) == ["npu"]
+
+
+@pytest.mark.parametrize("wrong", [{"fmt": []}, {"fmt": {}}, {"config": []}, {"config": {}}, {"outputs_nodes": 5}])
+def test_arguments_of_another_kind(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    net = Network(x=IMAGE)
+    with pytest.raises(InvalidInputError, match=r"unknown (number format|NPU configuration)|tensor names"):
+        convert_onnx(net.model(net.conv("x", 3, 8)), tmp_path / "out", **{"name": "m", **wrong})
 
 
 @pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname", "link.bin", "folder"])
