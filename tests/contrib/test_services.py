@@ -1,5 +1,6 @@
 """The middle edition's images and services: one address each, asked without a client, deployed without a target."""
 
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from PIL import Image as Picture
 
 from amlrealtimeai.contrib.brainwave import BrainwaveImage, BrainwaveWebservice
 from amlrealtimeai.contrib.brainwave.client import PredictionClient
-from amlrealtimeai.core import Image, Model, Webservice, Workspace
-from amlrealtimeai.errors import InvalidInputError, WebserviceNotFoundError
+from amlrealtimeai.core import AksCompute, AksWebservice, ComputeTarget, Image, Model, Webservice, Workspace
+from amlrealtimeai.core.certificates import development_certificate
+from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError, WebserviceNotFoundError
 from amlrealtimeai.exceptions import WebserviceException
 from tests.core.conftest import MEANS
 from tests.serving.certificates import Authority
@@ -139,6 +141,49 @@ def test_an_overwritten_service_keeps_no_other_tls_than_asked_for(
         service.delete()
         with pytest.raises(WebserviceNotFoundError, match="does not exist any more"):
             service.delete()
+
+
+def test_what_asks_for_tls_is_never_served_without_and_leaves_nothing_behind(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    model, made = registered(workspace, tmp_path), development_certificate(["localhost"])
+    folder = tmp_path / "tls"
+    certificate, key, _ = made.save(folder)
+    config = BrainwaveWebservice.deploy_configuration(
+        ssl_enabled=True, ssl_cert_pem_file=certificate, ssl_key_pem_file=key
+    )
+    plain = ComputeTarget.create(workspace, "plain", AksCompute.provisioning_configuration(agent_count=2))
+    with pytest.raises(InvalidInputError, match="ssl_enabled=True, but 'plain' has no TLS: leave deployment_target"):
+        Webservice.deploy_from_model(workspace, "svc", model, None, config, plain)
+    with pytest.raises(InvalidInputError, match="deployment_target: expected an attached cluster"):
+        AksWebservice.dry_run(workspace, "svc", "no image", config)  # type: ignore[arg-type]
+    assert [target.name for target in ComputeTarget.list(workspace)] == ["plain"]
+    service = Webservice.deploy_from_model(workspace, "svc", model, None, config)
+    fresh = development_certificate(["localhost"])
+    for wrong in ({"num_replicas": 0}, {"image": 5}, {"tags": 5}, {"models": ["missing"]}):
+        with pytest.raises(AmlRealtimeAiError):
+            service.update(ssl_certificate=fresh.certificate, ssl_key=fresh.key, **wrong)  # type: ignore[arg-type]
+        assert ComputeTarget(workspace, "svc").certificate == made.certificate, "refused updates change nothing"
+    service.update(ssl_certificate=fresh.certificate.encode(), ssl_key=fresh.key, num_replicas=2)
+    assert ComputeTarget(workspace, "svc").certificate == fresh.certificate
+    Webservice.deploy_from_model(workspace, "svc", model, None, None, plain, overwrite=True)
+    assert [target.name for target in ComputeTarget.list(workspace)] == ["plain"]
+
+
+def test_certificates_come_as_files_of_any_editor_or_as_text(tmp_path: Path) -> None:
+    made = development_certificate(["localhost"])
+    marked, binary = tmp_path / "marked.pem", tmp_path / "binary.der"
+    marked.write_bytes(b"\xef\xbb\xbf" + made.certificate.encode())
+    binary.write_bytes(ssl.PEM_cert_to_DER_cert(made.certificate[: made.certificate.index("-----END") + 25]))
+    for certificate in (marked, made.certificate, made.certificate.encode()):
+        found = BrainwaveWebservice.deploy_configuration(
+            ssl_enabled=True,
+            ssl_cert_pem_file=certificate,
+            ssl_key_pem_file=made.key,  # type: ignore[arg-type]
+        )
+        assert found.certificate == made.certificate
+    with pytest.raises(InvalidInputError, match="is no PEM text"):
+        BrainwaveWebservice.deploy_configuration(ssl_enabled=True, ssl_cert_pem_file=binary, ssl_key_pem_file=made.key)
 
 
 def test_a_configuration_is_checked(tmp_path: Path) -> None:

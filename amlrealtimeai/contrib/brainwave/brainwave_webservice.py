@@ -4,15 +4,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from amlrealtimeai.core.arguments import check_path, known_keywords
+from amlrealtimeai.core.arguments import known_keywords
 from amlrealtimeai.core.certificates import local_name
 from amlrealtimeai.core.compute import AksUpdateConfiguration, ComputeTarget, SslConfiguration, own
+from amlrealtimeai.core.compute.listing import pem_pair
 from amlrealtimeai.core.image import Image
 from amlrealtimeai.core.webservice import AksServiceDeploymentConfiguration, Webservice
 from amlrealtimeai.core.webservice.scaling import check_replicas
 from amlrealtimeai.core.workspace import Workspace
-from amlrealtimeai.errors import MissingFileError, WebserviceInputError
-from amlrealtimeai.serving.ports.tls import Tls
+from amlrealtimeai.errors import WebserviceInputError
 
 _EDITION = "brainwave"
 
@@ -38,6 +38,15 @@ class BrainwaveDeploymentConfiguration(AksServiceDeploymentConfiguration):
             certificate=self.certificate,
             key=self.key,
         )
+
+    def check_target(self, target: ComputeTarget) -> None:
+        """WebserviceInputError for a target that would serve without the TLS that was asked for."""
+        if self.certificate is not None and self.certificate != target.certificate:
+            has = "another certificate" if target.ssl_enabled else "no TLS"
+            raise WebserviceInputError(
+                f"ssl_enabled=True, but {target.name!r} has {has}: "
+                "leave deployment_target out, so that the service has an address and this certificate of its own."
+            )
 
     def _fitting(self, target: ComputeTarget, name: str) -> ComputeTarget:
         """The cluster, with enough FPGAs; WebserviceInputError where it would serve with another TLS than asked for."""
@@ -71,9 +80,9 @@ class BrainwaveWebservice(Webservice, edition=_EDITION):
         given = [file for file in (ssl_cert_pem_file, ssl_key_pem_file) if file is not None]
         if len(given) != (2 if ssl_enabled else 0):
             raise WebserviceInputError("ssl_enabled=True, ssl_cert_pem_file and ssl_key_pem_file belong together")
-        certificate, key = (_text(file) for file in given) if given else (None, None)
-        if certificate and key:
-            Tls(certificate.encode(), key.encode())
+        certificate, key = (None, None)
+        if ssl_cert_pem_file is not None and ssl_key_pem_file is not None:
+            certificate, key = pem_pair(ssl_cert_pem_file, ssl_key_pem_file)
         return BrainwaveDeploymentConfiguration(
             num_replicas=check_replicas(1 if num_replicas is None else num_replicas),
             tags=tags,
@@ -108,14 +117,14 @@ class BrainwaveWebservice(Webservice, edition=_EDITION):
             _check_same_tls(self.name, self._target, ssl_enabled)
         if (ssl_certificate is None) != (ssl_key is None) or (ssl_certificate is not None and not self.ssl_enabled):
             raise WebserviceInputError("ssl_certificate and ssl_key belong together, and to a service with TLS")
-        if ssl_certificate is not None and ssl_key is not None:
-            chain, key = (text.decode() if isinstance(text, bytes) else text for text in (ssl_certificate, ssl_key))
-            Tls(chain.encode(), key.encode())
-            configuration = SslConfiguration("Enabled", chain, key, local_name(chain))
-            self._target.update(AksUpdateConfiguration(configuration))  # type: ignore[attr-defined]
+        given = ssl_certificate is not None and ssl_key is not None
+        pair = pem_pair(ssl_certificate, ssl_key) if given else None
         if num_replicas is not None:
             own.enlarge(self._target, check_replicas(num_replicas))
         super().update(image=image, models=models, num_replicas=num_replicas, tags=tags, description=description)
+        if pair is not None:  # last: nothing of an update that is refused is done
+            configuration = SslConfiguration("Enabled", *pair, local_name(pair[0]))
+            self._target.update(AksUpdateConfiguration(configuration))  # type: ignore[attr-defined]
 
     def delete(self) -> None:
         """Stop the service and forget it, with its address."""
@@ -131,10 +140,3 @@ def _check_same_tls(name: str, target: ComputeTarget, wanted: bool) -> None:
             f"the service {name!r} was deployed with{'' if target.ssl_enabled else 'out'} TLS, which cannot change in "
             "place: delete it and deploy it again"
         )
-
-
-def _text(file: str | Path) -> str:
-    path = check_path("ssl_cert_pem_file and ssl_key_pem_file", file)
-    if not path.is_file():
-        raise MissingFileError(f"no file {str(path)!r}; give the paths of a certificate and its key as PEM files")
-    return path.read_text()

@@ -78,10 +78,16 @@ def read_tls(
     if missing:
         raise ComputeTargetInputError(f"TLS needs {', '.join(given)} together; missing: {', '.join(missing)}")
     check_name("ssl_cname", cname, _HOST_NAME, "a host name such as 'localhost', without a port or https://")
-    texts = [_pem(name, given[name]) for name in ("ssl_cert_pem_file", "ssl_key_pem_file")]
-    Tls(texts[0].encode(), texts[1].encode())
+    texts = pem_pair(certificate, key)
     _warn_of_another_name(str(cname), texts[0])
-    return cname, texts[0], texts[1]
+    return cname, *texts
+
+
+def pem_pair(certificate: Any, key: Any) -> tuple[str, str]:
+    """A certificate chain and its private key as PEM texts, checked together; given as paths, texts or bytes."""
+    chain, private = _pem("ssl_cert_pem_file", certificate), _pem("ssl_key_pem_file", key)
+    Tls(chain.encode(), private.encode())
+    return chain, private
 
 
 def _warn_of_another_name(cname: str, certificate: str) -> None:

@@ -36,6 +36,6 @@ def edition_of(workspace: Workspace, target: str) -> str | None:
 
 
 def discard_unused(workspace: Workspace, name: str) -> None:
-    """Delete the cluster of a service that could not be deployed."""
-    if edition_of(workspace, name) and workspace.store.find("webservices", name=name) is None:
+    """Delete the cluster of a service that could not be deployed, or that was deployed elsewhere instead."""
+    if edition_of(workspace, name) and not workspace.store.select("webservices", compute_target=name):
         ComputeTarget(workspace, name).delete()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from amlrealtimeai.core.arguments import known_keywords
+from amlrealtimeai.core.arguments import check_kind, known_keywords
 from amlrealtimeai.core.cloud import needs_azure
 from amlrealtimeai.core.compute import ComputeTarget
 from amlrealtimeai.core.image import Image
@@ -44,6 +44,9 @@ class AksServiceDeploymentConfiguration:
     def own_target(self, workspace: Workspace, name: str) -> ComputeTarget | None:
         """The target of a service that is deployed without one; None where people have to name it."""
         return None
+
+    def check_target(self, target: ComputeTarget) -> None:
+        """WebserviceInputError for a target that cannot serve in the way that this asks for."""
 
 
 @needs_azure("container_resource_requirements liveness_probe_requirements data_collection")
@@ -187,14 +190,14 @@ class AksWebservice(Webservice):
         it), the Helm chart `name`-chart and, for a service without TLS, KServe's `name`-kserve.yaml. Raises
         DeploymentError for what the cluster would refuse, UnsupportedError for another target.
         """
-        wish = wished(
-            workspace, name, deployment.model_of(workspace, image, None), image, deployment_config, deployment_target
-        )
-        runner = wish.target.runner()
+        expected = "an attached cluster, AksCompute.attach_configuration()"
+        target = check_kind("deployment_target", deployment_target, ComputeTarget, expected)
+        runner = target.runner()
         if not hasattr(runner, "dry_run"):
-            raise UnsupportedError(
-                f"{wish.target.name!r} has no manifests; only an attached cluster has (AksCompute.attach_configuration)"
-            )
+            raise UnsupportedError(f"{target.name!r} has no manifests; only {expected} has")
+        image = Image.given(workspace, image)
+        model = deployment.model_of(workspace, image, None)
+        wish = wished(workspace, name, model, image, deployment_config, target)
         return list(runner.dry_run(deployment.planned(workspace, wish), Path(folder)))
 
     def get_token(self) -> Any:

@@ -373,9 +373,8 @@ def _deploy(
     wish = wished(workspace, name, model, image, config, target)
     try:
         deployment.deploy(workspace, wish, overwrite)
-    except BaseException:
+    finally:
         own.discard_unused(workspace, name)
-        raise
     return Webservice(workspace, name)
 
 
@@ -403,6 +402,7 @@ def wished(
             "ComputeTarget.create(workspace, 'aks', AksCompute.provisioning_configuration())."
         )
     config = AksWebservice.deploy_configuration() if config is None else config
+    config.check_target(target)
     return deployment.Wish(
         name=name,
         model=model,
