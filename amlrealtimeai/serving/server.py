@@ -276,8 +276,8 @@ class Server:
         return tuple(keys or ()) if self.secure or self._plain_keys else ()
 
     def _checked_keys(self, keys: Sequence[str] | None) -> tuple[str, ...]:
-        if isinstance(keys, str):
-            raise ConfigError("expected a list of keys, got one string")
+        if keys is not None and not isinstance(keys, list | tuple):  # false or 0 would open the service to everyone
+            raise ConfigError(f"expected a list of keys, got {type(keys).__name__}")
         checked = tuple(keys or ())
         if any(not isinstance(key, str) or not key.strip() for key in checked):
             raise ConfigError("expected keys to be non-empty strings; an empty one would open the service to everyone")

@@ -134,6 +134,15 @@ def test_tls_is_checked_and_its_key_is_kept_secret(
         AksCompute.provisioning_configuration(**{**tls_files, "ssl_cname": "https://x:1"})
 
 
+def test_switching_tls_on_without_a_certificate_is_refused() -> None:
+    configuration = AksCompute.provisioning_configuration()
+    said = "enable_ssl: expected ssl_cname, ssl_cert_pem_file and"
+    with pytest.raises(InvalidInputError, match=said):
+        configuration.enable_ssl()
+    with pytest.warns(UserWarning, match="leaf_domain_label"), pytest.raises(InvalidInputError, match=said):
+        configuration.enable_ssl(leaf_domain_label="contoso")
+
+
 def test_tls_is_not_added_later(workspace: Workspace, tls_files: dict[str, str]) -> None:
     made = create(workspace, "aks")
     change = SslConfiguration(cert=tls_files["ssl_cert_pem_file"], key=tls_files["ssl_key_pem_file"], cname="localhost")

@@ -296,6 +296,17 @@ def test_a_service_that_never_served_another_model_names_the_one_that_failed(
     assert [one.name for one in Webservice(workspace, "means-svc").models] == ["means"]
 
 
+def test_a_service_names_no_model_that_was_deleted_before_its_update_failed(
+    workspace: Workspace, model: Model, broken: Model, cluster: ComputeTarget, picture: Path
+) -> None:
+    service = deploy(workspace, model, cluster)
+    service.update(models=[broken])
+    model.delete()
+    eventually(lambda: Webservice(workspace, "means-svc").state == "Failed")
+    assert [one.id for one in Webservice(workspace, "means-svc").models] == ["broken:1"]
+    np.testing.assert_allclose(score(service, picture), MEANS, atol=1e-3)
+
+
 def test_keys_without_tls_are_for_this_machine_alone(
     workspace: Workspace, model: Model, cluster: ComputeTarget, picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

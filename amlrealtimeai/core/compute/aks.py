@@ -56,11 +56,17 @@ class AksProvisioningConfiguration:
         leaf_domain_label: str | None = None,
         overwrite_existing_domain: bool | None = None,
     ) -> None:
-        """Serve with TLS: the three belong together."""
+        """Serve with TLS: the three belong together, and are needed. Raises InvalidInputError, FileNotFoundError."""
         warn_without_meaning(
             "enable_ssl", leaf_domain_label=leaf_domain_label, overwrite_existing_domain=overwrite_existing_domain
         )
-        self.ssl_cname, self.certificate, self.key = read_tls(ssl_cname, ssl_cert_pem_file, ssl_key_pem_file)
+        tls = read_tls(ssl_cname, ssl_cert_pem_file, ssl_key_pem_file)
+        if tls[0] is None:  # Azure had certificates of its own
+            raise ComputeTargetInputError(
+                "enable_ssl: expected ssl_cname, ssl_cert_pem_file and ssl_key_pem_file, got none of them. Make a "
+                "certificate for this machine: core.certificates.development_certificate()"
+            )
+        self.ssl_cname, self.certificate, self.key = tls
 
     def create(self, workspace: Workspace, name: str) -> None:
         """List the cluster; one with the same name and settings stays as it is."""

@@ -159,10 +159,11 @@ def _keys(path: Path | None) -> list[str]:
         raise MissingFileError(f"no key file {path}; expected a file with one key on each line")
     check_private(path, "the key file")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()  # editors of Windows put a mark in front
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # editors of Windows put a mark in front
     except UnicodeDecodeError:
         raise ConfigError(f"the key file {path} is no UTF-8 text; expected one key on each line") from None
-    keys = {number: line.strip() for number, line in enumerate(lines, 1) if line.strip()}
+    stripped = [line.strip(" \t\r") for line in lines]
+    keys = {number: line for number, line in enumerate(stripped, 1) if line}
     for number, key in keys.items():
         if not key.isascii() or not key.isprintable() or " " in key:
             raise ConfigError(

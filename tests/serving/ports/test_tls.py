@@ -80,8 +80,9 @@ def test_rotation_loses_nothing(authority: Authority, models: dict[str, Converte
 
 
 def test_keys_have_to_be_keys(authority: Authority) -> None:
-    with pytest.raises(ConfigError, match="got one string"):
-        Server(tls=authority.issue(), keys="abc")
+    for wrong in ("abc", False, 0, {"primary": "abc"}):
+        with pytest.raises(ConfigError, match="expected a list of keys, got"):
+            Server(tls=authority.issue(), keys=wrong)
     for bad in (["a", ""], [" "], [None]):
         with pytest.raises(ConfigError, match="non-empty strings"):
             Server(tls=authority.issue(), keys=bad)

@@ -30,6 +30,8 @@ def test_one_key_on_each_line(data: bytes, tmp_path: Path) -> None:
         (b"secret-key another\n", "line 1: expected one key"),
         (b"secret-key\nschl\xc3\xbcssel\n", "line 2: expected one key"),
         (b"secret-key\x00\n", "line 1: expected one key"),
+        (b"secret-key\x0cs\n", "line 1: expected one key"),
+        (b"secret-key\n\xe2\x80\xa8x\n", "line 2: expected one key"),
         ("secret-key\n".encode("utf-16"), "is no UTF-8 text"),
         (b"\r\n\r\n", "holds no key"),
     ],

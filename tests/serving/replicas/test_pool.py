@@ -225,6 +225,24 @@ def test_a_failure_to_grow_leaves_nothing_for_the_garbage_collector(
         gc.enable()
 
 
+def test_starts_that_fail_are_not_repeated_at_once(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+
+    def fails(*arguments: object) -> None:
+        started.append(1)
+        raise DeploymentError("it does not start")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pools, "_PAUSES", (0.0, 60.0))
+        patched.setattr(pools, "Replica", fails)
+        os.kill(pool.pids[0], signal.SIGKILL)
+        eventually(lambda: pool.look() or (pool.ready == 1 and started and not pool._starting))
+        for _ in range(100):
+            pool.look()
+        assert not pool._starting and len(started) == 1
+        pool._not_before = 0.0  # the pause is over
+
+
 def test_fewer_are_wanted_and_more_again(pool: Pool) -> None:
     first = pool.pids
     pool.wanted = 1
