@@ -27,7 +27,7 @@ class Database:
         with failures.disk(path.parent):
             # SQLite gives its -wal and -shm files the permissions of the main file.
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        version = self._patiently(self._version)  # before anything is changed: the file may not be ours
+        version = self._patiently(self._first_version)  # before anything is changed: the file may not be ours
         self._patiently(lambda connection: connection.execute("PRAGMA journal_mode = WAL"))
         if version == 0:
             self._create(check_new)
@@ -81,8 +81,12 @@ class Database:
                     raise
                 time.sleep(0.01)
 
+    def _first_version(self, connection: sqlite3.Connection) -> int:
+        connection.execute("BEGIN")  # one view: between two questions another process may create the tables
+        return self._version(connection)
+
     def _version(self, connection: sqlite3.Connection) -> int:
-        """Schema version of the file; 0 for an empty one."""
+        """Schema version of the file as this transaction sees it; 0 for an empty one."""
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0

@@ -105,3 +105,20 @@ def test_garbage_collection_waits_for_a_writer_between_bytes_and_row(tmp_path: P
         )
     collector.join()
     assert store.blobs.read(store.select("models")[0]["blob"]) == b"abc"
+
+
+def test_many_who_open_a_new_folder_at_once_all_get_it(tmp_path: Path) -> None:
+    opened: list[Store] = []
+
+    def open_store(start: threading.Barrier, folder: Path) -> None:
+        start.wait()
+        opened.append(Store(folder))
+
+    for number in range(40):
+        start = threading.Barrier(4)
+        threads = [threading.Thread(target=open_store, args=(start, tmp_path / str(number))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(opened) == 160
