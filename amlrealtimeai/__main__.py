@@ -10,7 +10,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from amlrealtimeai import command_line
-from amlrealtimeai.errors import ConfigError
+from amlrealtimeai.errors import AmlRealtimeAiError, ConfigError
+
+_AS_OPTIONS = {
+    "pass use_ssl=True": "give --tls",
+    "pass use_ssl=False": "leave out --tls, --root-certificate and https://",
+    "pass root_certificates=": "give --root-certificate ",
+    "(PredictionClient: access_token=..., client_from_service does it for you)": (
+        "(--key, or better the environment variable AMLREALTIMEAI_KEY)"
+    ),
+    "in model_spec.name or as service_name of the client": "with --service",
+    "a longer timeout": "a longer --timeout",
+    "access_token: ": "--key: ",
+    "service_name: ": "--service: ",
+}
+"""What clients and services say to programs in Python, as `score` has to say it."""
 
 
 def quickstart(options: argparse.Namespace) -> None:
@@ -40,19 +54,25 @@ def score(options: argparse.Namespace) -> None:
     from amlrealtimeai.client import without_batch
     from amlrealtimeai.lab.pictures import top
 
-    host, port = options.address
-    client = PredictionClient(
-        host,
-        port,
-        use_ssl=options.tls or options.root_certificate is not None,
-        access_token=options.key or "",
-        service_name=options.service,
-        root_certificates=options.root_certificate,
-    )
-    with client:
-        begin = time.perf_counter()
-        answer = client.score_file(options.image, outputs=options.output, timeout=options.timeout)
-        elapsed = (time.perf_counter() - begin) * 1e3
+    host, port, secure = options.address
+    try:
+        with PredictionClient(
+            host,
+            port,
+            use_ssl=secure or options.tls or options.root_certificate is not None,
+            access_token=options.key or "",
+            service_name=options.service,
+            root_certificates=options.root_certificate,
+        ) as client:
+            begin = time.perf_counter()
+            answer = client.score_file(options.image, outputs=options.output, timeout=options.timeout)
+            elapsed = (time.perf_counter() - begin) * 1e3
+    except AmlRealtimeAiError as error:
+        text = str(error)
+        for words, option in _AS_OPTIONS.items():
+            text = text.replace(words, option)
+        error.args = (text,)
+        raise
     for output in map(without_batch, answer) if isinstance(answer, list) else [answer]:
         print(top(output) if output.size == 1000 else output)
     parts = ", ".join(f"{name} {seconds * 1e3:.1f}" for name, seconds in client.last_timings.items())
@@ -141,7 +161,10 @@ def _parser() -> argparse.ArgumentParser:
 def _describe_score(command: argparse.ArgumentParser) -> None:
     command.add_argument("image", help="a JPEG or PNG file")
     command.add_argument(
-        "--address", type=command_line.address, default="127.0.0.1:50051", help="host:port (default: %(default)s)"
+        "--address",
+        type=_address,
+        default="127.0.0.1:50051",
+        help="host:port, with https:// in front for TLS (default: %(default)s)",
     )
     command.add_argument("--service", default="", help="the service's name, where several share the address")
     command.add_argument("--output", help="an output's name (default: all)")
@@ -164,6 +187,12 @@ def _describe_score(command: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="for the answer (default: %(default)s)",
     )
+
+
+def _address(text: str) -> tuple[str, int, bool]:
+    """Host, port, and whether TLS is asked for."""
+    host, port = command_line.address(text)
+    return host, port, text.lower().startswith("https:")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

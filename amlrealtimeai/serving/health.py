@@ -24,12 +24,18 @@ _SERVING = b"\x08\x01"  # HealthCheckResponse of grpc.health.v1, status SERVING
 
 def main() -> int:
     """Print one line about the server; returns 0 if it may get requests, else 1."""
-    path = os.environ.get(PORTS, "")
+    if not (path := os.environ.get(PORTS)):
+        print(
+            f"unhealthy: ${PORTS} is not set, so it is not known which server to ask; "
+            f"start the server and this check with {PORTS}=/path/of/a/file, into which the server writes its ports"
+        )
+        return 1
     try:
         ports = json.loads(Path(path).read_bytes())
         fine, asked = _ask(ports)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        print(f"unhealthy: no server has written its ports to ${PORTS} ({path!r}): {error}")
+        why = error.strerror if isinstance(error, OSError) else f"its content is not what a server writes ({error!r})"
+        print(f"unhealthy: no server has written its ports to ${PORTS} ({path!r}): {why}")
         return 1
     print(f"{'healthy' if fine else 'unhealthy'}: {asked}")
     return 0 if fine else 1

@@ -19,7 +19,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return image_model(tmp_path_factory.mktemp("model") / "means.accelonnx")
 
 
-def check(ports: Path, *options: str) -> tuple[int, str]:
+def check(ports: Path | str, *options: str) -> tuple[int, str]:
     command = [sys.executable, *options, "-m", "amlrealtimeai.serving.health"]
     environment = {**os.environ, health.PORTS: str(ports)}
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
@@ -65,3 +65,15 @@ def test_server_without_a_place_for_its_ports_serves(
     for unusable in ("", "[]", "{}", '{"admin_port": "x", "admin_host": 1}'):
         ports.write_text(unusable)
         assert check(ports)[0] == 1
+
+
+def test_without_a_file_of_ports_it_says_what_to_set() -> None:
+    text = (
+        "unhealthy: $AMLREALTIMEAI_PORTS is not set, so it is not known which server to ask; start the server and this "
+        "check with AMLREALTIMEAI_PORTS=/path/of/a/file, into which the server writes its ports\n"
+    )
+    assert check("") == (1, text)
+    command = [sys.executable, "-m", "amlrealtimeai.serving.health"]
+    environment = {name: value for name, value in os.environ.items() if name != health.PORTS}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (1, text, "")
