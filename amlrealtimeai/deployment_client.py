@@ -15,6 +15,7 @@ from amlrealtimeai.core.compute import AksUpdateConfiguration, SslConfiguration,
 from amlrealtimeai.core.pem import self_signed
 from amlrealtimeai.core.stored import split_id
 from amlrealtimeai.core.webservice import deployment
+from amlrealtimeai.core.webservice.wish import Wish, check_service_name
 from amlrealtimeai.errors import (
     DeploymentError,
     InUseError,
@@ -141,7 +142,7 @@ class DeploymentClient:
         Raises InvalidInputError (a ValueError) for ssl_enabled without certificate and key, for keys without TLS, for
         a name that is taken; DeploymentError when the service does not come up, which leaves nothing behind.
         """
-        deployment.check_service_name(service_name)
+        check_service_name(service_name)
         model = self._model(model_id)
         tls = _tls(ssl_enabled, ssl_certificate, ssl_key)
         keys = _keys(primary_key, secondary_key, ssl_enabled)
@@ -152,7 +153,7 @@ class DeploymentClient:
                     "model_id), or delete it with delete_service()."
                 )
             target = self._cluster(service_name, tls)
-            wish = deployment.Wish(service_name, model, None, target, auth=tls is not None, keys=keys)
+            wish = Wish(service_name, model, None, target, auth=tls is not None, keys=keys)
             made: Webservice | None = None
             try:
                 deployment.deploy(self._workspace, wish, overwrite=False)

@@ -15,7 +15,8 @@ from amlrealtimeai.core.model import Model
 from amlrealtimeai.core.webservice import deployment
 from amlrealtimeai.core.webservice.deployment import check_key
 from amlrealtimeai.core.webservice.scaling import AutoScaler, check_replicas, check_scaling
-from amlrealtimeai.core.webservice.webservice import Webservice, wished
+from amlrealtimeai.core.webservice.webservice import Webservice
+from amlrealtimeai.core.webservice.wish import wished
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import UnsupportedError
 

@@ -5,15 +5,16 @@ import secrets
 import sqlite3
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from amlrealtimeai.core.arguments import caller_level, check_flag, check_name, check_strings, shown
+from amlrealtimeai.core.arguments import caller_level, check_flag, check_strings, shown
 from amlrealtimeai.core.compute import ComputeTarget
 from amlrealtimeai.core.image import Image
 from amlrealtimeai.core.model import Model
 from amlrealtimeai.core.webservice import fallback
+from amlrealtimeai.core.webservice.wish import Wish, check_service_name
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import (
     ConfigError,
@@ -29,24 +30,6 @@ R = TypeVar("R")
 
 KEY_BYTES = 32
 _TRIES = 20
-_NAME = r"[a-z][a-z0-9-]{1,30}[a-z0-9]"
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a caller wants to run; auth None: keys where there is TLS. asked: further keywords of the configuration."""
-
-    name: str
-    model: Model
-    image: Image | None
-    target: ComputeTarget
-    replicas: int = 1
-    auth: bool | None = None
-    keys: dict[str, str] = field(default_factory=dict, repr=False)
-    tags: dict[str, str] | None = None
-    properties: dict[str, str] | None = None
-    description: str | None = None
-    asked: dict[str, Any] = field(default_factory=dict)
 
 
 class _ChangedMeanwhileError(Exception):
@@ -93,11 +76,6 @@ def converted(
     if not hasattr(inference, "converted"):
         raise WebserviceInputError(f"inference_config: expected an AccelInferenceConfig, got {shown(inference)}")
     return [inference.converted(workspace, model) for model in _models(workspace, models)]
-
-
-def check_service_name(name: str) -> None:
-    """InvalidInputError for a name that a service cannot have."""
-    check_name("service name", name, _NAME, "3 to 32 lower-case letters, digits and '-', with a letter first")
 
 
 def check_free(workspace: Workspace, name: str, overwrite: bool) -> None:

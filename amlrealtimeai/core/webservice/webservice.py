@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from amlrealtimeai.core.arguments import check_count, check_kind, check_text, known_keywords, shown
+from amlrealtimeai.core.arguments import check_count, check_text, known_keywords, shown
 from amlrealtimeai.core.cloud import needs_azure
 from amlrealtimeai.core.compute import ComputeTarget, own
 from amlrealtimeai.core.image import Image, ImageConfiguration
@@ -17,6 +17,7 @@ from amlrealtimeai.core.webservice import deployment, fallback
 from amlrealtimeai.core.webservice.asked import Asked
 from amlrealtimeai.core.webservice.keys import Keyed
 from amlrealtimeai.core.webservice.scaling import check_replicas, counts
+from amlrealtimeai.core.webservice.wish import check_service_name, wished
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import (
     DeploymentError,
@@ -104,7 +105,7 @@ class Webservice(Asked, Keyed, Stored):
         model = deployment.model_of(workspace, None, models)
         if image_config is None:
             return _deploy(workspace, name, model, None, deployment_config, deployment_target, overwrite)
-        deployment.check_service_name(name)
+        check_service_name(name)
         deployment.check_free(workspace, name, overwrite)  # before the time and the room that an image takes
         image = Image.create(workspace, name, model, image_config)
         image.wait_for_creation()
@@ -376,43 +377,3 @@ def _deploy(
     finally:
         own.discard_unused(workspace, name)
     return Webservice(workspace, name)
-
-
-def wished(
-    workspace: Workspace,
-    name: str,
-    model: Model,
-    image: Image | None,
-    config: "AksServiceDeploymentConfiguration | None",
-    target: ComputeTarget | None,
-) -> deployment.Wish:
-    """What the arguments of a deployment ask for, checked."""
-    from amlrealtimeai.core.webservice.aks import AksServiceDeploymentConfiguration, AksWebservice
-
-    deployment.check_service_name(name)
-    if config is not None:
-        check_kind(
-            "deployment_config", config, AksServiceDeploymentConfiguration, "AksWebservice.deploy_configuration()"
-        )
-    if target is None and config is not None:
-        target = config.own_target(workspace, name)
-    if not isinstance(target, ComputeTarget):
-        raise WebserviceInputError(
-            f"deployment_target: expected a compute target, got {target!r}. Create one: "
-            "ComputeTarget.create(workspace, 'aks', AksCompute.provisioning_configuration())."
-        )
-    config = AksWebservice.deploy_configuration() if config is None else config
-    config.check_target(target)
-    return deployment.Wish(
-        name=name,
-        model=model,
-        image=image,
-        target=target,
-        replicas=config.num_replicas,
-        auth=config.auth_enabled,
-        keys=config.keys,
-        tags=config.tags,
-        properties=config.properties,
-        description=config.description,
-        asked=config.asked,
-    )
