@@ -3,9 +3,16 @@
 import contextlib
 import inspect
 import math
+import re
 import signal
+from asyncio import CancelledError
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from fractions import Fraction
+from itertools import repeat
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 
@@ -16,6 +23,7 @@ from amlrealtimeai.lab.check import verdict
 from amlrealtimeai.lab.transfer import Confusion
 from tests.lab.test_security import RIGHT, diagnose
 
+ROOT = Path(__file__).parents[2]
 CHECKS = [name for name in check.__all__ if name != "Verdict"]
 
 
@@ -524,6 +532,100 @@ def test_the_order_in_every_form(answer):
 def test_wrong_orders_are_diagnosed(answer, said):
     verdict = check.rotation(answer)
     assert not verdict.passed and said in verdict.text, verdict
+
+
+def test_every_word_of_the_lessons_errors_tells_them_apart():
+    """What a learner has seen above the exercise is what the check asks about, to the last word."""
+    lesson = nbformat.read(ROOT / "notebooks" / "05_SSL.ipynb", as_version=4)
+    shown = "".join(output.get("text", "") for cell in lesson.cells for output in cell.get("outputs", ()))
+    lines = {re.sub(r":\d+:", ":1:", line) for line in shown.splitlines() if line.endswith(")")}
+    seen = {line: diagnose(line) for line in lines if re.search(r"\((UNAVAILABLE|UNAUTHENTICATED)\)$", line)}
+    assert len(seen) == 7
+    verdict = check.diagnosis(lambda text: seen[text])
+    assert verdict.passed, verdict
+
+
+class Series:
+    """What pandas and TensorFlow give: an array that is none, without a truth value."""
+
+    def __init__(self, values):
+        self.values = np.array(values)
+
+    def __array__(self, *_, **__):
+        return self.values
+
+    def __len__(self):
+        return len(self.values)
+
+    def __iter__(self):
+        return iter(self.values)
+
+    def __eq__(self, other):
+        return Series(self.values == other)
+
+    def __bool__(self):
+        raise ValueError("the truth value of a Series is ambiguous")
+
+
+def test_right_answers_as_a_table_or_a_tensor_has_them():
+    assert check.shared_exponent(lambda values: Series([shared(values)])).passed
+    assert check.zebra(Series(probabilities(340))).passed
+    assert check.small_training_set(Series([[45, 5], [3, 47]]), held_out=100).passed
+    assert check.won_back(lambda *a: None if share(*a) is None else Series(share(*a))).passed
+    for form in (Decimal, Fraction, np.float16, np.longdouble):
+        assert check.shared_exponent(lambda values, form=form: form(shared(values))).passed, form
+        assert check.won_back(lambda *a, form=form: None if share(*a) is None else form(share(*a))).passed, form
+    assert check.rotation(iter(RIGHT)).passed and check.which_set(Series(SETS)).passed
+    assert check.steps_to_repeat("define, register, convert, containerize and deploy").passed
+
+
+@pytest.mark.parametrize("error", [GeneratorExit(), CancelledError(), BaseExceptionGroup("two", [SystemExit()])])
+@pytest.mark.parametrize("name", ["shared_exponent", "won_back", "diagnosis", "overlap", "rounded_block"])
+def test_a_function_that_stops_everything_stops_nothing_here(name, error):
+    verdict = judged(name, raises(error))
+    assert not verdict.passed and f"it raised {type(error).__name__}" in verdict.text, verdict
+
+
+def test_whoever_stops_the_kernel_is_obeyed():
+    with pytest.raises(KeyboardInterrupt):
+        check.shared_exponent(raises(KeyboardInterrupt()))
+
+
+def test_an_error_is_said_whatever_its_text_is():
+    class Speechless(Exception):
+        def __str__(self):
+            return 1 / 0
+
+    assert "it raised Speechless: an error without a text" in check.shared_exponent(raises(Speechless())).text
+    assert len(check.shared_exponent(raises(ValueError("x" * 10_000))).text) < 400
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        (lambda: check.rotation(set(RIGHT)), "A set has no order"),
+        (lambda: check.which_set(set(SETS)), "A set has no order"),
+        (lambda: check.wrong_probe({"admin", 3}), "A set has no order"),
+        (lambda: check.rounded_block(lambda values, bits: set(values)), "A set has no order"),
+        (lambda: check.wrong_probe(str), "the port's name and a number"),
+        (lambda: check.steps_to_repeat(repeat("consume")), "The client stays"),
+        (lambda: check.rotation(repeat("hand out primary")), "each of these once"),
+        (lambda: check.rounded_block(lambda values, bits: np.array(1.0)), "expected 4 numbers, got"),
+        (lambda: check.rounded_block(lambda values, bits: bits // 0), "it raised ZeroDivisionError"),
+        (lambda: check.shared_exponent(lambda values: 2 + 1e-9), "expected 2, got 2.000000001"),
+        (lambda: check.won_back(lambda f, n, t: 100 * (t - n) / (f - n + 1e-6)), "expected 75, got 74.999991"),
+        (lambda: check.overlap(lambda a, b: 0.1429), "expected 0.14285714, got 0.1429"),
+        (lambda: check.won_back(lambda f, n, t: 75 if t == 96 else 1 / (t - n)), "it raised ZeroDivisionError"),
+        (lambda: check.zebra(lab.top(probabilities(340), count=0)), "Give lab.top"),
+        (lambda: check.zebra(np.eye(1000, dtype=complex)[340]), "Give lab.top"),
+        (lambda: check.small_training_set(np.full((2, 2), np.inf), held_out=100), "Those are probabilities"),
+        (lambda: check.small_training_set(Confusion(None, ()), held_out=100), "Give lab.transfer.confusion"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_an_answer_that_is_right_by_luck_or_reads_oddly(verdict, said):
+    found = verdict()
+    assert not found.passed and said in found.text, found
 
 
 def test_a_loop_that_never_ends_is_said_and_leaves_no_timer(monkeypatch):

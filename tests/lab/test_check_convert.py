@@ -23,7 +23,18 @@ def by_arrays(values, bits):
     return np.clip(np.round(values / step), 1 - 2**bits, 2**bits - 1) * step  # a list divided: TypeError, then an array
 
 
-@pytest.mark.parametrize("form", [list, tuple, np.array, np.float32, lambda kept: np.array(kept).reshape(-1, 1)])
+@pytest.mark.parametrize(
+    "form",
+    [
+        list,
+        tuple,
+        iter,
+        lambda kept: (k for k in kept),
+        np.array,
+        np.float32,
+        lambda kept: np.array(kept).reshape(-1, 1),
+    ],
+)
 def test_a_block_passes_in_every_form(form):
     assert check.rounded_block(lambda values, bits: form(rounded(values, bits))).passed
     assert check.rounded_block(by_arrays).passed
@@ -72,7 +83,15 @@ STAGES = {
 
 def test_the_stages_in_every_form():
     shouted = {step: stage.upper() for step, stage in STAGES.items()}
-    for answer in (STAGES, shouted, list(STAGES.values()), np.array(list(STAGES.values()))):
+    other = {step.title(): stage.replace(" ", "_") for step, stage in STAGES.items()}
+    for answer in (
+        STAGES,
+        shouted,
+        other,
+        list(STAGES.items()),
+        list(STAGES.values()),
+        np.array(list(STAGES.values())),
+    ):
         assert check.which_stage(answer).passed
 
 
@@ -117,7 +136,11 @@ def test_the_fewest_bits_in_every_form(form):
         (lambda f, t, p: max(t, key=t.get), "the best accuracy"),
         (lambda f, t, p: min(t), "whatever they lose"),
         (lambda f, t, p: max(b for b in t if f - t[b] <= p), "the best accuracy"),
-        (lambda f, t, p: min(b for b in t if f - t[b] < p), "expected 3, got"),
+        (
+            lambda f, t, p: min(b for b in t if f - t[b] < p),
+            "expected 3, got 5. Fewer are good enough: 1 points less are allowed (<=)",
+        ),
+        (lambda f, t, p: min((b for b in t if abs(f - t[b]) <= p), default=None), "no abs()"),
         (lambda f, t, p: next(b for b in t if f - t[b] <= p), "need not be in order"),
         (lambda f, t, p: next((b for b in sorted(t) if f - t[b] <= p), 0), "expected None, got 0"),
         (lambda f, t, p: max(t.values()), "That is an accuracy"),

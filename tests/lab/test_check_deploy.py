@@ -22,6 +22,7 @@ def changed(**layers):
 @pytest.mark.parametrize("form", [list, tuple, set, np.array, ", ".join, lambda names: [n.title() for n in names]])
 def test_layers_pass_in_every_form(form):
     assert check.which_layers({change: form(names) for change, names in LAYERS.items()}).passed
+    assert check.which_layers([(change, form(names)) for change, names in LAYERS.items()]).passed
     assert check.which_layers({change.upper(): names[::-1] for change, names in LAYERS.items()}).passed
 
 
@@ -85,6 +86,7 @@ def test_other_ways_to_compute_it_pass(function):
         (lambda r, ms, h: int(r * ms / 1000 / (1 - h)), "rounded down"),
         (lambda r, ms, h: round(r * ms / 1000 / (1 - h)), "not to the nearest"),
         (lambda r, ms, h: int(r * ms / 1000 / (1 - h)) + 1, "not + 1"),
+        (lambda r, ms, h: round(r * ms / 1000 / (1 - h) + 0.5), "expected 3, got 4"),
         (lambda r, ms, h: needed(r, ms, h) + 1, "One less is enough"),
         (lambda r, ms, h: math.nan, "got nan"),
         (lambda r, ms, h: [needed(r, ms, h)] * 2, "expected a number of replicas"),

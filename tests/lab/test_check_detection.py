@@ -61,6 +61,7 @@ def test_an_overlap_passes_in_every_form(form):
         (lambda a, b: 1 - overlap(a, b), "distance"),
         (lambda a, b: overlap(a, b) // 1, "divide by /"),
         (lambda a, b: round(overlap(a, b), 2), "without rounding"),
+        (lambda a, b: round(overlap(a, b), 4), "expected 0.14285714, got 0.1429. Give it as it is, without rounding"),
         (lambda a, b: round(overlap(a, b), 1), "without rounding"),
         (lambda a, b: float("nan"), "got nan"),
         (lambda a, b: [overlap(a, b)] * 4, "expected a share"),

@@ -95,6 +95,8 @@ def test_nothing_of_this_machine_is_stored(lesson):
         for word in ("/work/", "/home/", "/root/", "widget-view", "Traceback"):
             assert word not in stored, (word, cell.source)
         assert "execution" not in cell.metadata
+        learners = re.findall(r"\b[a-z]+-([a-z]+)-[0-9a-f]{4}\b", stored)
+        assert set(learners) <= {"ada"}, cell.source
 
 
 def test_every_stored_picture_has_words(lesson):

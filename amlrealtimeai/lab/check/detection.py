@@ -7,7 +7,18 @@ import numpy as np
 
 from amlrealtimeai.accel.models import ssdvgg
 from amlrealtimeai.lab import detection
-from amlrealtimeai.lab.check.verdict import Verdict, Wrong, ask, check, is_open, number, returned_nothing, right
+from amlrealtimeai.lab.check.verdict import (
+    DividesByZero,
+    Verdict,
+    Wrong,
+    apart,
+    ask_in_lists_or_arrays,
+    check,
+    is_open,
+    number,
+    returned_nothing,
+    right,
+)
 from amlrealtimeai.lab.images import Box, voc_labels
 
 _STEP = 0.05
@@ -61,8 +72,10 @@ _MISTAKES: tuple[tuple[Callable[[_Corners, _Corners], float], str], ...] = (
     (_shared, "That is the area that is shared; divide it by the area that is covered."),
     (lambda a, b: _ratio(a, b, more=1.0), "Here a box ends where its numbers say: a side is y2 - y1, without 1 more."),
     (lambda a, b: _ratio(a, b) // 1, "// drops what is behind the point: divide by /."),
-    (lambda a, b: round(_ratio(a, b), 2), "Give it as it is, without rounding."),
-    (lambda a, b: round(_ratio(a, b), 1), "Give it as it is, without rounding."),
+    *(
+        (lambda a, b, digits=digits: round(_ratio(a, b), digits), "Give it as it is, without rounding.")
+        for digits in range(5)
+    ),
     (lambda a, b: 100 * _ratio(a, b), "That is in per cent; give a share from 0 to 1."),
     (lambda a, b: 1 - _ratio(a, b), "That is the distance; the overlap is 1 minus it."),
     (_by_size, "The last two numbers are the lower right corner (y2, x2), not height and width."),
@@ -77,7 +90,7 @@ def overlap(function: Any) -> Verdict:
     if not wrong:
         return right("Shared by covered: 1 for the same box, 0 for boxes apart, whatever their sizes.")
     a, b, expected, why = _PAIRS[wrong[0]]
-    said = f"{a} and {b}: expected {expected:.4g}, got {answers[wrong[0]]:.4g}. "
+    said = f"{a} and {b}: {apart(expected, answers[wrong[0]])}. "
     for mistake, text in _MISTAKES:
         if np.allclose(answers, [_quietly(mistake, a, b) for a, b, *_ in _PAIRS], rtol=1e-5):
             raise Wrong(said + text)
@@ -93,14 +106,9 @@ def _quietly(mistake: Callable[[_Corners, _Corners], float], a: _Corners, b: _Co
 
 def _overlap_by(function: Any, a: _Corners, b: _Corners) -> float:
     try:
-        answer = ask(function, a, b)
-    except ZeroDivisionError:
+        answer = ask_in_lists_or_arrays(function, a, b)
+    except DividesByZero:
         raise Wrong(f"It divides by 0 for {a} and {b}: what is covered by both is never 0 there.") from None
-    except Wrong as wrong:
-        try:  # whoever thinks in arrays writes b[2:] - b[:2]
-            answer = ask(function, np.array(a, float), np.array(b, float))
-        except (Wrong, ZeroDivisionError):
-            raise wrong from None
     if is_open(answer):
         raise returned_nothing((a, b))
     return number(answer, "a share from 0 to 1")

@@ -28,14 +28,21 @@ def certificate_names(answer: Any) -> Verdict:
     return right("A client may come by either: what it typed is what it compares.")
 
 
+# in full, as the lesson shows them: any of their words may be what a learner looks for
 _FAILURES = {
-    "localhost:1: the service's certificate is not trusted; for a self-signed one pass root_certificates": "untrusted",
-    "127.0.0.1:1: the service's certificate is for another name than '127.0.0.1'": "wrong name",
-    "localhost:1: the service wants TLS and this client does not use it; pass use_ssl=True": "client without TLS",
-    "localhost:1: the service does not speak TLS; pass use_ssl=False": "server without TLS",
-    "localhost:1: the service's certificate has expired; it has to be replaced by a new one": "expired",
-    "this service needs a key: send it as metadata (UNAUTHENTICATED)": "wrong key",
-    "the key is not one of this service's keys; it may have been regenerated (UNAUTHENTICATED)": "wrong key",
+    "localhost:1: the service's certificate is not trusted; for a self-signed one pass root_certificates=<its PEM "
+    "file>, or set GRPC_DEFAULT_SSL_ROOTS_FILE_PATH before Python starts (UNAVAILABLE)": "untrusted",
+    "127.0.0.1:1: the service's certificate is for another name than '127.0.0.1'; connect by the name that is in the "
+    "certificate, or have one made for this name (UNAVAILABLE)": "wrong name",
+    "localhost:1: the service wants TLS and this client does not use it; pass use_ssl=True (UNAVAILABLE)": "client "
+    "without TLS",
+    "localhost:1: the service does not speak TLS; pass use_ssl=False (UNAVAILABLE)": "server without TLS",
+    "localhost:1: the service's certificate has expired; it has to be replaced by a new one, on the server "
+    "(UNAVAILABLE)": "expired",
+    "this service needs a key: send it as metadata 'authorization: Bearer <key>' (PredictionClient: access_token=..., "
+    "client_from_service does it for you) (UNAUTHENTICATED)": "wrong key",
+    "the key is not one of this service's keys; it may have been regenerated: ask get_keys() again "
+    "(UNAUTHENTICATED)": "wrong key",
 }
 _NAMES = {name.lower(): name for name in _FAILURES.values()}
 
@@ -44,17 +51,14 @@ _NAMES = {name.lower(): name for name in _FAILURES.values()}
 def diagnosis(function: Any) -> Verdict:
     """Exercise 2: a function from an error's text to the name of the failure."""
     for text, expected in _FAILURES.items():
-        try:
-            answer = ask(function, text)
-        except ZeroDivisionError as error:
-            raise Wrong(f"It raised ZeroDivisionError: {error}") from None
+        answer = ask(function, text)
         if is_open(answer):
             raise returned_nothing(text)
         said = _NAMES.get(" ".join(answer.lower().split())) if isinstance(answer, str) else None
         if said is None:
             raise Wrong(f"It said {shown(answer)}; the failures are called {', '.join(_NAMES.values())}.")
         if said != expected:
-            raise Wrong(f"{text!r} is {expected!r}, not {said!r}.")
+            raise Wrong(f"{shown(text, 110)} is {expected!r}, not {said!r}.")
     return right("Five of them are UNAVAILABLE, so only the words tell them apart; a key has a code of its own.")
 
 

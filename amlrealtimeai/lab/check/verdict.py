@@ -6,10 +6,11 @@ import inspect
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ _IDLE = {"RESUME", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST", "NOP", "POP_TOP
 
 
 _SECONDS = 5.0  # every right answer takes far less than one
+_MOST = 1000  # entries of an answer that are looked at: itertools.repeat has no end
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,10 @@ class Wrong(Exception):
     """An answer that the check has understood well enough to say what is wrong; the text is the verdict's."""
 
 
+class DividesByZero(Wrong):
+    """A function that divides by 0; some checks know what it means."""
+
+
 def right(text: str) -> Verdict:
     """The verdict on a right answer."""
     return Verdict(True, text)
@@ -67,9 +73,7 @@ def check(function: Callable[..., Verdict]) -> Callable[..., Verdict]:
         except Wrong as wrong:
             return Verdict(False, str(wrong))
         except Exception as error:
-            return Verdict(
-                False, f"That could not be read as an answer ({type(error).__name__}: {error}): {shown(answer)}"
-            )
+            return Verdict(False, f"That could not be read as an answer ({_raised(error)}): {shown(answer)}")
 
     return checked
 
@@ -95,16 +99,42 @@ def ask(function: Any, *arguments: Any) -> Any:
     try:
         with _interrupted_after(_SECONDS):
             answer = function(*arguments)
-    except ZeroDivisionError:
+            if inspect.isgenerator(answer) and not inspect.isgeneratorfunction(function):
+                answer = list(islice(answer, _MOST))  # (x for x in ...), a list but for its brackets
+    except KeyboardInterrupt:
         raise
     except _TooLong:
         raise Wrong(f"For {said} it had no answer after {_SECONDS:g} s: is there a loop that never ends?") from None
-    except (Exception, SystemExit) as error:
-        raise Wrong(f"For {said} it raised {type(error).__name__}: {error}") from None
+    except ZeroDivisionError as error:
+        raise DividesByZero(f"For {said} it raised {_raised(error)}") from None
+    except BaseException as error:  # SystemExit, CancelledError: a learner's function is no reason to stop
+        raise Wrong(f"For {said} it raised {_raised(error)}") from None
     if inspect.isgenerator(answer) or inspect.iscoroutine(answer):
         answer.close()
         raise Wrong("It has a yield (or async): let it return its answer.")
     return answer
+
+
+def ask_in_lists_or_arrays(function: Any, *arguments: Any) -> Any:
+    """`ask`; where a function cannot take lists, whoever wrote it thinks in arrays: values.max(), b[2:] - b[:2]."""
+    try:
+        return ask(function, *arguments)
+    except DividesByZero:
+        raise
+    except Wrong as wrong:
+        try:
+            return ask(function, *(np.array(a, float) if isinstance(a, list | tuple) else a for a in arguments))
+        except Wrong:
+            raise wrong from None
+
+
+def _raised(error: BaseException) -> str:
+    """The kind and the text of an error in one short line; a text that fails is left out."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        text = "an error without a text"
+    return f"{type(error).__name__}: {text if len(text) <= 200 else text[:197] + '...'}"
 
 
 class _TooLong(BaseException):
@@ -169,23 +199,73 @@ def number(value: Any, what: str = "a number") -> float:
         if array.size != 1 or array.dtype.kind not in "iuf":
             raise TypeError
         return float(array.reshape(-1)[0])
-    except (TypeError, ValueError, OverflowError):
+    except Exception:
         raise Wrong(f"expected {what}, got {shown(value)}") from None
 
 
+def apart(expected: float, got: float) -> str:
+    """ "expected 2, got 2.0000001": in as many digits as it takes to see that they differ."""
+    for digits in (4, 8, 12, 17):
+        texts = f"{expected:.{digits}g}", f"{got:.{digits}g}"
+        if texts[0] != texts[1]:
+            break
+    return f"expected {texts[0]}, got {texts[1]}"
+
+
+def entries(answer: Any) -> list[Any] | None:
+    """What a list, tuple, array or iterator holds, in its order; None for a text, a dictionary, or one thing alone."""
+    if isinstance(answer, str | bytes | bytearray | Mapping | type) or not isinstance(answer, Iterable):
+        return None
+    if isinstance(answer, set | frozenset):
+        raise Wrong("A set has no order, so what stands first? Give a list.")
+    try:
+        return list(islice(answer, _MOST))
+    except Exception:  # an array without dimensions
+        return None
+
+
+def by_task(answer: Any, tasks: Sequence[str]) -> dict[str, Any]:
+    """A learner's answers by task, in plain lower case: from a dictionary, pairs, or the answers in the tasks' order.
+
+    Wrong where they are not the answers to just these tasks, or one of them is open.
+    """
+    listed: list[Any] | None = answer.split(",") if isinstance(answer, str) else entries(answer)
+    if isinstance(answer, Mapping):
+        given = dict(answer)
+    elif listed is not None and len(listed) == len(tasks):
+        pairs = all(isinstance(entry, tuple | list) and len(entry) == 2 for entry in listed)
+        given = dict(listed) if pairs else dict(zip(tasks, listed, strict=True))
+    else:
+        raise Wrong(f"Give a dictionary that has an answer for each of {', '.join(tasks)}, not {shown(answer)}")
+    if any(is_open(value) for value in given.values()):
+        raise Wrong("There is still a ... or None in it; put an answer in its place.")
+    said = {plain(task): value for task, value in given.items()}
+    if set(said) != {plain(task) for task in tasks}:
+        raise Wrong(f"Give each of {', '.join(tasks)} its answer.")
+    return {task: said[plain(task)] for task in tasks}
+
+
+def plain(text: Any) -> str:
+    """A learner's name for something: lower case, one space where there were spaces, dashes or underscores."""
+    return " ".join(re.split(r"[\s_-]+", str(text).lower().strip()))
+
+
 def words(answer: Any, known: Iterable[str] = ()) -> list[str]:
-    """A learner's texts, lower case: from a list, tuple, array, set, or one text with commas, arrows or line ends.
+    """A learner's texts, lower case: from a list, tuple, array, or one text with commas, arrows, "and" or line ends.
 
     known: words that may hold spaces; Wrong for what is no text at all.
     """
     if isinstance(answer, bytes):
         answer = answer.decode(errors="replace")
     if isinstance(answer, str):
-        answer = [answer] if answer.strip().lower() in set(known) else re.split(r"\s*(?:,|;|->|→|\n)\s*", answer)
-    if isinstance(answer, Mapping) or not isinstance(answer, Iterable):
+        answer = (
+            [answer] if answer.strip().lower() in set(known) else re.split(r"\s*(?:,|;|->|→|\n|\band\b)\s*", answer)
+        )
+    listed = entries(answer)
+    if listed is None:
         raise Wrong(f'expected a list of texts such as ["...", "..."], got {shown(answer)}')
     found = []
-    for entry in answer:
+    for entry in listed:
         if is_open(entry):
             raise Wrong("There is still a ... or None in your list; put a text in its place.")
         if not isinstance(entry, str):
