@@ -129,10 +129,11 @@ class EmbeddedTarget:
         # The store's file has its digest for a name, which tells people nothing.
         reason = found["error"].replace(Path(entry["model"]).name, "the model")
         wanted = found.get("wanted", wanted)
-        ready = found.get("ready", wanted) if state == HEALTHY else 0
+        ready = found.get("ready", wanted if state == HEALTHY else 0)
         if state == HEALTHY and not ready:
             state, reason = UNHEALTHY, "all its replicas have ended; others are being started"
-        return Status(state, address, reason, wanted, ready, found["version"] if ready else found.get("served"))
+        served = found["version"] if state == HEALTHY else found.get("served")
+        return Status(state, address, reason, wanted, ready, served)
 
     def logs(self, name: str, lines: int) -> str:
         """Lines of the cluster's logs about this service, or about no service in particular."""

@@ -51,9 +51,10 @@ class Files:
         return _read_json(self.services).get("services", {})
 
     def report(self) -> dict[str, Any] | None:
-        """What the server made of the services; None as long as it is still busy with the last change."""
+        """What the server made of the services; None as long as it has not seen the last change."""
         wanted, report = _read_json(self.services), _read_json(self.services.with_name(f"{self.id}.json.status"))
-        return report if wanted and report.get("generation") == wanted.get("generation") else None
+        seen = report.get("seen", report.get("generation"))  # a server of an earlier version has only the latter
+        return report if wanted and seen == wanted.get("generation") else None
 
     def read_port(self) -> int:
         """The port that a child listens on; 0 before it has said so."""

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 
 class Service:
     """A running child; after `finish`, `seconds` is the CPU time that it took."""
@@ -43,6 +45,32 @@ def service(*arguments: Any) -> Iterator[Service]:
     finally:
         running.process.kill()
         running.process.communicate()
+
+
+class Hanging:
+    """While `on`, what starts as Python hangs; `pids` are of those that do."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder = folder
+        self._mark = folder / "hang"
+        script = folder / "python"
+        script.write_text(
+            f'#!/bin/sh\n[ -e {self._mark} ] || exec {sys.executable} "$@"\ntouch {folder}/$$.hangs\nexec sleep 1000\n'
+        )
+        script.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(script))
+
+    def __enter__(self) -> "Hanging":
+        self._mark.touch()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._mark.unlink()
+
+    @property
+    def pids(self) -> list[int]:
+        found = [int(path.stem) for path in self._folder.glob("*.hangs")]
+        return [pid for pid in found if Path(f"/proc/{pid}").exists()]
 
 
 def eventually(check: Any, seconds: float = 20) -> Any:

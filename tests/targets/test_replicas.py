@@ -16,7 +16,7 @@ from amlrealtimeai.accel import client_from_service
 from amlrealtimeai.core import AksCompute, AksWebservice, ComputeTarget, Model, Webservice, Workspace
 from amlrealtimeai.errors import DeploymentError, InvalidInputError
 from tests.serving.models import image_model
-from tests.serving.processes import eventually
+from tests.serving.processes import Hanging, eventually
 from tests.targets.helpers import Session, process_exists
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="looks at processes in /proc")
@@ -216,3 +216,27 @@ def test_a_killed_server_comes_back_with_replicas_of_its_own(workspace: Workspac
     with client_from_service(service) as client:
         answer = client.score_numpy_arrays({"images": np.array([picture()], object)})
     assert answer[0, 0] == pytest.approx(-113.68, abs=0.001)
+
+
+@pytest.mark.parametrize("way_out", ["update", "delete"])
+def test_replicas_that_hang_at_their_start_hold_nobody_up(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way_out: str
+) -> None:
+    service, target = deployed(workspace, agents=4), ComputeTarget(workspace, "aks")
+    with Hanging(tmp_path, monkeypatch) as hanging:
+        service.update(num_replicas=2, models=[Model(workspace, "doubled")])
+        eventually(lambda: len(hanging.pids) == 2)
+        assert service.state == "Transitioning" and counts(service) == (2, 1)
+        other = Webservice.deploy_from_model(workspace, "other", Model(workspace, "doubled"), deployment_target=target)
+        other.wait_for_deployment(timeout_sec=20)
+        with client_from_service(other) as client:
+            answer = client.score_numpy_arrays({"images": np.array([picture()], object)})
+        assert answer[0, 0] == pytest.approx(-227.36, abs=0.001)
+        other.delete()
+        if way_out == "delete":
+            service.delete()
+        else:
+            service.update(num_replicas=1)
+            service.wait_for_deployment(timeout_sec=20)
+            assert counts(service) == (1, 1)
+        eventually(lambda: not hanging.pids)

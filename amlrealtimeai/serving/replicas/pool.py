@@ -5,8 +5,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -15,16 +15,16 @@ import numpy as np
 from amlrealtimeai.artifact.converted import Prediction, read_definition
 from amlrealtimeai.artifact.definition import Signature
 from amlrealtimeai.artifact.watch import Check, unchecked
-from amlrealtimeai.errors import AmlRealtimeAiError
 from amlrealtimeai.serving.replicas import frames
-from amlrealtimeai.serving.replicas.replica import Replica, ReplicaLostError
+from amlrealtimeai.serving.replicas.replica import Replica, ReplicaLostError, UnwantedError
 from amlrealtimeai.serving.request.answers import RequestError
 
 log = logging.getLogger("amlrealtimeai.serving")
 
 _WAIT_SECONDS = 0.05
 _TRIES = 2  # of one request: it may be what ends them
-_PAUSES = (0.0, 1.0, 5.0, 30.0)  # after so many starts in a row that failed
+_PAUSES = (0.0, 1.0, 5.0, 30.0)  # after so many rounds of starts that failed
+_LASTING = 2  # so many rounds mean that it does not heal soon
 
 
 class Pool:
@@ -32,10 +32,10 @@ class Pool:
 
     One that dies is replaced when somebody needs it, or `look` is called. Its processes end when nothing refers to it
     any more, so that a request that has found it is answered. Raises InvalidInputError for a model that cannot be
-    loaded.
+    loaded, and what `check`, which is called until all are warm, raises.
     """
 
-    def __init__(self, model: Path, count: int, threads: int | None, max_pixels: int) -> None:
+    def __init__(self, model: Path, count: int, threads: int | None, max_pixels: int, check: Check = unchecked) -> None:
         definition = read_definition(model)
         self.name: str = definition.name
         self.signature: Signature = definition.signature
@@ -49,7 +49,7 @@ class Pool:
         self._not_before = 0.0
         self._end = weakref.finalize(self, _end, self._all, os.getpid())
         try:
-            self.grow(count)
+            self.grow(count, check)
         except BaseException:
             self.end()
             raise
@@ -69,22 +69,26 @@ class Pool:
         """Process ids of the replicas that answer."""
         return [replica.pid for replica in list(self._all)]
 
-    def grow(self, count: int) -> None:
-        """Want so many, and wait until those that are missing are warm; raises what the first that fails raises."""
+    def grow(self, count: int, check: Check = unchecked) -> None:
+        """Want so many, and wait until those that are missing are warm; raises what the first that fails raises.
+
+        check: called meanwhile; what it raises ends those that are not warm yet.
+        """
         with self._changed:
             before, self.wanted = self.wanted, count
             missing = self._reserve()
-        if not missing:
-            return
-        with ThreadPoolExecutor(missing) as threads:
-            futures = [threads.submit(self._start) for _ in range(missing)]
-        problem = next(filter(None, (future.exception() for future in futures)), None)
+        problems: list[Exception] = []
+        threads = [self._start(check, problems.append) for _ in range(missing)]
+        for thread in threads:
+            thread.join()
+        problem = next(iter(problems), None)
+        problems.clear()
         try:
             if problem is not None:
                 self.wanted = before
                 raise problem
         finally:
-            del futures, problem  # they refer to this frame, and so to the pool, which ends when nothing does
+            del problem  # its frames refer to this one, and so to the pool, which ends when nothing does
 
     def look(self) -> None:
         """Replace those that have died, start those that are missing, end those that are too many."""
@@ -99,15 +103,15 @@ class Pool:
         for replica in (*dead, *surplus):
             replica.end()
         for _ in range(missing):
-            threading.Thread(target=self._start_quietly, name="amlrealtimeai-replica", daemon=True).start()
+            self._start(unchecked, partial(_log_failure, self.name))
 
     def predict(
         self, inputs: Mapping[str, np.ndarray], outputs: list[str] | None = None, check: Check = unchecked
     ) -> Prediction:
-        """The same as ConvertedModel.predict; a request whose replica dies goes to another one."""
+        """The same as ConvertedModel.predict; a request whose replica dies goes to another one, once there is one."""
         arrays = frames.packed(inputs)
-        for _ in range(_TRIES):
-            replica = self._take(check)
+        for tries in range(_TRIES):
+            replica = self._take_proven(check) if tries else self._take(check)
             try:
                 return replica.predict(arrays, outputs, check)
             except ReplicaLostError:
@@ -124,13 +128,26 @@ class Pool:
                     if not replica.has_ended:
                         return replica
                     self._idle.append(replica)  # for `look`
-                elif not self._all and self._failures:
+                elif not self._all and self._failures >= _LASTING:
                     text = "this service has no replica at the moment; try again"
                     raise RequestError(grpc.StatusCode.UNAVAILABLE, text)
                 else:
                     self._changed.wait(_WAIT_SECONDS)
             self.look()
             check()
+
+    def _take_proven(self, check: Check) -> Replica:
+        """One that answers now; those that were killed together with the last one have computed nothing."""
+        while True:
+            replica = self._take(check)
+            try:
+                replica.prove(check)
+            except BaseException as error:
+                self._give_back(replica)
+                if not isinstance(error, ReplicaLostError):
+                    raise
+            else:
+                return replica
 
     def _give_back(self, replica: Replica) -> None:
         with self._changed:
@@ -151,31 +168,69 @@ class Pool:
         self._starting += missing
         return missing
 
-    def _start(self) -> None:
-        """One more; it is counted in _starting already."""
-        try:
-            replica = Replica(*self._arguments)
-        except BaseException:
-            with self._changed:
-                self._starting -= 1
-                self._failures += 1
-                self._not_before = time.monotonic() + _PAUSES[min(self._failures, len(_PAUSES) - 1)]
-            raise
+    def _start(self, check: Check, tell: Callable[[Exception], object]) -> threading.Thread:
+        """Start one more, which is counted in _starting already; `tell` gets what goes wrong with it.
+
+        The thread does not keep the pool: of one that nobody has any more, what starts is ended.
+        """
+        arguments = (weakref.ref(self), self._arguments, check, tell)
+        thread = threading.Thread(target=_start, args=arguments, name="amlrealtimeai-replica", daemon=True)
+        thread.start()
+        return thread
+
+    def _note_start(self, replica: Replica | None, failed: bool) -> bool:
+        """One start has ended; False if its replica is not wanted any more."""
         with self._changed:
             self._starting -= 1
+            if failed and (now := time.monotonic()) >= self._not_before:
+                self._failures += 1
+                self._not_before = now + _PAUSES[min(self._failures, len(_PAUSES) - 1)]
+            if replica is None or not self._end.alive:
+                return False
             self._failures = 0
-            if self._end.alive:
-                self._all.append(replica)
-                self._idle.append(replica)
-                self._changed.notify()
-                return
+            self._all.append(replica)
+            self._idle.append(replica)
+            self._changed.notify()
+            return True
+
+
+def _start(
+    pool: "weakref.ref[Pool]",
+    arguments: tuple[Path, int | None, int],
+    check: Check,
+    tell: Callable[[Exception], object],
+) -> None:
+    def wanted() -> None:
+        if _is_over(pool):
+            raise UnwantedError
+        check()
+
+    replica, failed = None, False
+    try:
+        replica = Replica(*arguments, wanted)
+    except UnwantedError as error:
+        tell(error)
+    except Exception as error:
+        failed = True
+        tell(error)
+    if not _note_start(pool, replica, failed) and replica is not None:
         replica.end()
 
-    def _start_quietly(self) -> None:
-        try:
-            self._start()
-        except (AmlRealtimeAiError, OSError) as error:
-            log.error("a replica of %r does not start: %s", self.name, str(error))  # its frames have the pool
+
+# Functions, because what is local to _start is kept by the trace of its error.
+def _is_over(pool: "weakref.ref[Pool]") -> bool:
+    found = pool()
+    return found is None or not found._end.alive
+
+
+def _note_start(pool: "weakref.ref[Pool]", replica: Replica | None, failed: bool) -> bool:
+    found = pool()
+    return found is not None and found._note_start(replica, failed)
+
+
+def _log_failure(name: str, error: Exception) -> None:
+    if not isinstance(error, UnwantedError):
+        log.error("a replica of %r does not start: %s", name, str(error))  # its frames have the pool
 
 
 def _end(replicas: list[Replica], owner: int) -> None:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from amlrealtimeai.artifact.converted import Prediction
-from amlrealtimeai.artifact.watch import Check
+from amlrealtimeai.artifact.watch import Check, unchecked
 from amlrealtimeai.errors import DeploymentError, InvalidInputError
 from amlrealtimeai.serving.process.environment import with_this_package
 from amlrealtimeai.serving.replicas import frames
@@ -22,13 +22,18 @@ class ReplicaLostError(Exception):
     """The process has ended, and with it what it was computing."""
 
 
+class UnwantedError(Exception):
+    """Nobody waits for the start of a replica any more."""
+
+
 class Replica:
     """Starts the process; raises InvalidInputError for a model that it cannot load, DeploymentError if it ends.
 
+    check: called often until it is ready; what it raises ends the process, and is raised.
     For one thread at a time, but for `pid`, `has_ended` and `kill`.
     """
 
-    def __init__(self, model: Path, threads: int | None, max_pixels: int) -> None:
+    def __init__(self, model: Path, threads: int | None, max_pixels: int, check: Check = unchecked) -> None:
         command = [sys.executable, "-P", "-m", "amlrealtimeai.serving.replicas.worker"]
         self._peer, theirs = socket.socketpair()
         self._peer.settimeout(_LOOK_SECONDS)
@@ -46,7 +51,7 @@ class Replica:
             self._peer.close()
             raise
         try:
-            self._wait_until_ready()
+            self._wait_until_ready(check)
         except BaseException:
             self.end()
             raise
@@ -67,7 +72,7 @@ class Replica:
         What `check` raises is raised soon after it begins to, whatever the process does meanwhile.
         """
         try:
-            answer = self._answer(arrays, outputs, check)
+            answer = self._answer({"outputs": outputs}, arrays, check)
             if answer is None:
                 raise OSError("it has ended")
             head, results = answer[0], frames.unpacked(answer[1])
@@ -81,6 +86,16 @@ class Replica:
             raise RuntimeError(f"a replica failed:\n{head['failed']}")
         return Prediction(results, timings)
 
+    def prove(self, check: Check) -> None:
+        """Raise ReplicaLostError unless the process reads and answers now; for `check` see predict."""
+        try:
+            if self._answer({"alive": True}, b"", check) is not None:
+                return
+        except (OSError, ValueError):
+            pass
+        self.kill()
+        raise ReplicaLostError
+
     def kill(self) -> None:
         """End the process; who waits for its answer sees that. It has nothing of its own to lose."""
         self._killed = True
@@ -92,9 +107,9 @@ class Replica:
         self._process.wait()
         self._peer.close()
 
-    def _answer(self, arrays: bytes, outputs: list[str] | None, check: Check) -> tuple[frames.Head, bytes] | None:
+    def _answer(self, head: frames.Head, arrays: bytes, check: Check) -> tuple[frames.Head, bytes] | None:
         try:
-            frames.send(self._peer, {"outputs": outputs}, arrays, check)
+            frames.send(self._peer, head, arrays, check)
         except BaseException:
             self.kill()  # it has half a frame
             raise
@@ -126,10 +141,11 @@ class Replica:
         if stopped is None:
             self.kill()
 
-    def _wait_until_ready(self) -> None:
+    def _wait_until_ready(self, wanted: Check) -> None:
         ends = time.monotonic() + _START_SECONDS
 
         def check() -> None:
+            wanted()
             if time.monotonic() > ends:
                 raise DeploymentError(f"a replica was not ready after {_START_SECONDS:.0f} s")
 

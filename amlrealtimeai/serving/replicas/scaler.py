@@ -2,16 +2,23 @@
 
 import os
 import time
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amlrealtimeai.artifact.converted import ConvertedModel
+from amlrealtimeai.artifact.watch import Check
 from amlrealtimeai.serving.replicas.pool import Pool
 from amlrealtimeai.serving.replicas.scaling import Bounds, Looks
 from amlrealtimeai.serving.request.answers import log
 
 if TYPE_CHECKING:
     from amlrealtimeai.serving.server import Server
+
+
+Work = Callable[[Check], ConvertedModel | Pool]
+"""Gives a model; `check` is called now and then, and raises when nobody wants it any more."""
 
 
 class Scaler:
@@ -22,22 +29,28 @@ class Scaler:
         self._looks: dict[str, Looks] = {}
         self._pools: dict[str, Pool] = {}
 
-    def kept(self, name: str, model: ConvertedModel | Pool, bounds: Bounds | None) -> ConvertedModel | Pool | None:
-        """The model as it is served, if these bounds need no other; a pool has at least `least` replicas then."""
-        if isinstance(model, Pool) != _needs_pool(bounds):
-            return None
-        if isinstance(model, Pool):
-            assert bounds is not None
-            model.grow(bounds.clipped(model.wanted))
-        return model
+    def keeps(self, model: ConvertedModel | Pool, bounds: Bounds | None) -> bool:
+        """Whether a model stays as it is served, or grows, when a service gets these bounds."""
+        return isinstance(model, Pool) == _needs_pool(bounds)
 
-    def started(self, name: str, path: Path, threads: int | None, bounds: Bounds | None) -> Pool | None:
-        """Warm replicas for a service that may have more than one, as many as it has now; None for others."""
+    def growth(self, model: ConvertedModel | Pool, bounds: Bounds | None) -> Callable[[Check], ConvertedModel | Pool]:
+        """What gives a kept model as many replicas as the bounds ask for at least, if it has any."""
+
+        def grow(check: Check) -> ConvertedModel | Pool:
+            if isinstance(model, Pool):
+                assert bounds is not None
+                model.grow(bounds.clipped(model.wanted), check)
+            return model
+
+        return grow
+
+    def start(self, name: str, path: Path, threads: int | None, bounds: Bounds | None) -> Work | None:
+        """What starts warm replicas for a service that may have several, as many as it has now; None for others."""
         if bounds is None or not _needs_pool(bounds):
             return None
         limits, before = self._server.limits, self._pools.get(name)
         count = bounds.clipped(before.wanted if before else 1)
-        return Pool(path, count, threads, limits.max_pixels)
+        return partial(Pool, path, count, threads, limits.max_pixels)
 
     def follow(self, name: str, model: ConvertedModel | Pool, bounds: Bounds | None) -> None:
         """From here on a service has this model and these bounds."""
@@ -56,13 +69,13 @@ class Scaler:
         self._looks.pop(name, None)
         self._server.set_workers(name, None)
 
-    def look(self) -> None:
-        """To be called often."""
+    def look(self, growing: Collection[str] = ()) -> None:
+        """To be called often. growing: services whose pool is being given another size."""
         now = time.monotonic()
         for name, pool in self._pools.items():
             in_flight = self._server.in_flight_of(name)
             wanted = self._looks[name].wanted(in_flight, now)
-            if wanted != pool.wanted:
+            if wanted != pool.wanted and name not in growing:
                 log.info("serving %r with %d replicas, not %d: %d in flight", name, wanted, pool.wanted, in_flight)
                 pool.wanted = wanted
             pool.look()

@@ -48,8 +48,10 @@ def main(arguments: list[str]) -> int:
     frames.send(peer, {"ready": True})
     while (frame := frames.receive(peer)) is not None:
         head, data = frame
-        if "outputs" in head:  # else it ended a request that is over
+        if "outputs" in head:
             frames.send(peer, *_answer(model, head, data, peer))
+        elif "alive" in head:
+            frames.send(peer, head)  # anything else was to end a request that is over
     return 0
 
 

@@ -152,6 +152,9 @@ class ModelTable:
                 f"Unrecognized servable version label: {spec.version_label:.100}. Versions here have no labels.",
             )
         specific = spec.HasField("version")
+        if served is None and any(state == LOADING for state, _ in self.states(name).values()):
+            text = f"{name:.100} is being loaded; try again a little later"
+            raise RequestError(grpc.StatusCode.UNAVAILABLE, text)
         if served is None or (specific and spec.version.value != served.version):
             wanted = f"Specific({name:.100}, {spec.version.value})" if specific else f"Latest({name:.100})"
             raise RequestError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {wanted}")

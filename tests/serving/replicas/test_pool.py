@@ -83,6 +83,14 @@ def busy(pool: Pool) -> set[int]:
     return {one.pid for one in pool._all if one not in pool._idle}
 
 
+def hanging(folder: Path) -> str:
+    """What starts as Python and does nothing; its process id is in folder/pid."""
+    script = folder / "hanging"
+    script.write_text(f"#!/bin/sh\necho $$ > {folder}/pid\nexec sleep 1000\n")
+    script.chmod(0o755)
+    return str(script)
+
+
 def picture(size: int) -> dict[str, np.ndarray]:
     stream = io.BytesIO()
     Image.new("RGB", (size, size), (10, 20, 30)).save(stream, "PNG", compress_level=1)
@@ -164,8 +172,9 @@ def test_both_killed_while_idle_cost_nothing(pool: Pool) -> None:
     assert pool.predict(PAIR).outputs["sum:0"].tolist() == [[4.0, 7.0]]
 
 
-@pytest.mark.parametrize("inputs", [PAIR, LARGE], ids=["computing", "receiving"])
-def test_a_request_that_ends_two_replicas_ends_itself(pool: Pool, inputs: dict) -> None:
+@pytest.mark.parametrize("inputs", [PAIR, LARGE], ids=["small", "large"])
+def test_a_request_of_which_nothing_was_computed_is_sent_again(pool: Pool, inputs: dict) -> None:
+    """As when all replicas are killed at the same moment: the next that is asked is about to end, too."""
     stopped = stop(pool)
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(pool.predict, inputs)
@@ -173,9 +182,47 @@ def test_a_request_that_ends_two_replicas_ends_itself(pool: Pool, inputs: dict) 
             pid = eventually(lambda: next(iter(busy(pool) & set(stopped)), 0))
             stopped.remove(pid)
             os.kill(pid, signal.SIGKILL)
+        assert answer.result(20).outputs["sum:0"].shape == inputs["a"].shape
+
+
+def test_no_request_is_lost_when_all_replicas_are_killed_at_once(pool: Pool) -> None:
+    over, answers = threading.Event(), [0] * 4
+
+    def client(index: int) -> None:
+        while not over.is_set():
+            assert pool.predict(PAIR).outputs["sum:0"].tolist() == [[4.0, 7.0]]
+            answers[index] += 1
+
+    with ThreadPoolExecutor(4) as threads:
+        clients = [threads.submit(client, index) for index in range(4)]
+        for _ in range(4):
+            before, killed = list(answers), pool.pids
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+            eventually(lambda killed=killed: pool.ready == 2 and not set(killed) & set(pool.pids))
+            eventually(lambda before=before: all(now > then + 1 for now, then in zip(answers, before, strict=True)))
+        over.set()
+        for each in clients:
+            each.result(20)
+
+
+def cpu_ticks(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
+
+
+def test_a_request_that_ends_two_replicas_ends_itself(tmp_path: Path) -> None:
+    pool = pool_of(slow_model(tmp_path / "slow.accelonnx", products=40), 2)
+    before = {pid: cpu_ticks(pid) for pid in pool.pids}
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(pool.predict, {"x": np.ones(1, np.float32)})
+        for _ in range(2):
+            pid = eventually(lambda: next((pid for pid in before if cpu_ticks(pid) > before[pid] + 5), 0))
+            del before[pid]
+            os.kill(pid, signal.SIGKILL)
         with pytest.raises(RequestError, match="2 replicas ended while they computed this request") as caught:
             answer.result(20)
     assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+    pool.end()
 
 
 @pytest.mark.parametrize("inputs", [PAIR, LARGE], ids=["computing", "receiving"])
@@ -204,6 +251,60 @@ def test_a_service_without_any_replica_says_so_at_once(
             pool.predict(PAIR)
     assert caught.value.code is grpc.StatusCode.UNAVAILABLE
     assert "a replica of 'arithmetic' does not start: a replica ended at its start, with status 1" in caplog.text
+
+
+def test_requests_wait_for_a_replica_whose_first_start_failed(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for round in "ab":
+        (tmp_path / round).touch()
+    script = tmp_path / "python"  # fails twice, as both starts do when memory is short
+    script.write_text(
+        f'#!/bin/sh\ncd {tmp_path}; rm a 2>&- && exit 1; rm b 2>&- && exit 1; cd -; exec {sys.executable} "$@"\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setattr(pools, "_PAUSES", (0.0, 0.2, 60.0))
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", str(script))
+        for pid in pool.pids:
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: all(one.has_ended for one in pool._all))
+        assert pool.predict(PAIR).outputs["sum:0"].tolist() == [[4.0, 7.0]]
+        assert not list(tmp_path.glob("[ab]"))
+        eventually(lambda: pool.look() or pool.ready == 2)
+
+
+def test_what_hangs_at_its_start_is_ended_with_the_last_who_knows_the_pool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(arithmetic_model(tmp_path / "m.accelonnx"), 1)
+    (pid,) = pool.pids
+    monkeypatch.setattr(sys, "executable", hanging(tmp_path))
+    pool.wanted = 2
+    pool.look()
+    starting = int(eventually((tmp_path / "pid").read_text))
+    del pool
+    eventually(lambda: not exists(pid) and not exists(starting))
+
+
+def test_growth_that_hangs_is_given_up_when_nobody_wants_it(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+
+    def check() -> None:
+        if over.is_set():
+            gone()
+
+    with monkeypatch.context() as patched, ThreadPoolExecutor(1) as threads:
+        patched.setattr(sys, "executable", hanging(tmp_path))
+        growth = threads.submit(pool.grow, 3, check)
+        starting = int(eventually((tmp_path / "pid").read_text))
+        assert pool.wanted == 3 and pool.predict(PAIR).outputs
+        over.set()
+        with pytest.raises(GoneError):
+            growth.result(20)
+    assert pool.wanted == pool.ready == 2 and not exists(starting)
 
 
 def test_a_failure_to_grow_leaves_nothing_for_the_garbage_collector(

@@ -12,37 +12,43 @@ from typing import Any
 import numpy as np
 import pytest
 
+from amlrealtimeai.serving.process import watch
 from amlrealtimeai.serving.process.watch import Watcher
 from amlrealtimeai.serving.replicas.pool import Pool
 from amlrealtimeai.serving.request.limits import Limits
 from amlrealtimeai.serving.server import Server
-from tests.serving.conftest import channel_to, predict, request_of
+from tests.serving.conftest import channel_to, predict, refused, request_of
 from tests.serving.models import arithmetic_model
-from tests.serving.processes import eventually
+from tests.serving.processes import Hanging, eventually
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="a service has threads there")
 
 PAIR = np.ones((1, 2), np.float32)
+AVAILABLE = {"version": 1, "state": "AVAILABLE", "error": ""}
 
 
 class Watched:
     """A server that follows a file; `set` changes it and waits until that is in effect."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, plain_keys: bool = False, **services: dict[str, Any]) -> None:
         self.file = folder / "services.json"
         self.model = str(arithmetic_model(folder / "m.accelonnx"))
-        self.file.write_text('{"generation": 0, "services": {}}')
-        self.server = Server(limits=Limits(workers=1), rest_port=0, admin_port=0).start()
+        self.generation = 0
+        self.write(**services)
+        limits = Limits(workers=1)
+        self.server = Server(limits=limits, rest_port=0, admin_port=0, plain_keys=plain_keys).start()
         self.watcher = Watcher(self.server, self.file, 1)
         self.watcher.start()
-        self.generation = 0
 
-    def set(self, **services: dict[str, Any]) -> dict[str, Any]:
+    def write(self, **services: dict[str, Any]) -> None:
         self.generation += 1
         services = {name: {"model": self.model, **more} for name, more in services.items()}
         changed = self.file.with_suffix(".new")
         changed.write_text(json.dumps({"generation": self.generation, "services": services}))
         changed.replace(self.file)
+
+    def set(self, **services: dict[str, Any]) -> dict[str, Any]:
+        self.write(**services)
         eventually(lambda: self.status()["generation"] == self.generation)
         return self.status()["services"]
 
@@ -114,3 +120,96 @@ def test_what_a_replica_computes_when_its_server_stops_is_finished(watched: Watc
         assert answer.result(20).outputs["sum:0"].float_val == [2.0, 2.0]
         stopped.result(20)
     assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.fixture
+def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hanging:
+    return Hanging(tmp_path, monkeypatch)
+
+
+def state_of(watched: Watched, name: str) -> dict[str, Any]:
+    return watched.status()["services"].get(name, {})
+
+
+def test_a_replica_that_hangs_at_its_start_holds_no_other_service_up(
+    watched: Watched, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "PATIENCE_SECONDS", 2.0)
+    watched.set(b={"replicas": 2}, c={"replicas": 1})
+    first = watched.server.table.get("b").model.pids
+    with hanging, channel_to(watched.server) as channel:
+
+        def answer(name: str) -> Any:
+            return predict(channel, request_of(name, a=PAIR, b=PAIR).SerializeToString())
+
+        watched.write(a={"replicas": 2}, b={"replicas": 2}, c={"replicas": 1})
+        eventually(lambda: hanging.pids and state_of(watched, "a").get("state") == "LOADING")
+        assert refused(lambda: answer("a")) == ("UNAVAILABLE", "a is being loaded; try again a little later")
+        watched.write(a={"replicas": 2}, b={"replicas": 1}, c={"replicas": 1, "version": 2}, d={"replicas": 1})
+        eventually(lambda: state_of(watched, "b") == {**AVAILABLE, "wanted": 1, "ready": 1})
+        eventually(lambda: state_of(watched, "c").get("version") == 2 and state_of(watched, "d"))
+        assert [answer(name).model_spec.version.value for name in "bcd"] == [1, 2, 1]
+        eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in first))
+        watched.write(a={"replicas": 2}, c={"replicas": 1, "version": 2})
+        eventually(lambda: watched.status()["services"].keys() == {"a", "c"})
+        assert refused(lambda: answer("b"))[0] == refused(lambda: answer("d"))[0] == "NOT_FOUND"
+        assert hanging.pids and watched.status()["seen"] == watched.generation
+        eventually(lambda: watched.status()["generation"] == watched.generation)
+        assert state_of(watched, "a") == {"version": 1, "state": "LOADING", "error": ""}
+        watched.set(c={"replicas": 1, "version": 2})
+        eventually(lambda: not hanging.pids)
+
+
+def test_a_service_whose_replicas_hang_can_be_changed(watched: Watched, hanging: Hanging) -> None:
+    watched.set(m={"replicas": {"least": 1, "most": 3}})
+    pool = watched.server.table.get("m").model
+    pids = pool.pids
+    with hanging:
+        watched.write(m={"replicas": 3})
+        eventually(lambda: len(hanging.pids) == 2)
+        assert state_of(watched, "m") == {**AVAILABLE, "state": "LOADING", "served": 1, "ready": 1}
+        watched.write(m={"replicas": 2, "version": 2})
+        eventually(lambda: state_of(watched, "m").get("version") == 2 and len(hanging.pids) == 2)
+        watched.set(m={"replicas": {"least": 1, "most": 3}})
+        assert state_of(watched, "m") == {**AVAILABLE, "wanted": 1, "ready": 1} and pool.pids == pids
+        eventually(lambda: not hanging.pids)
+        watched.write(m={"replicas": 2})
+        eventually(lambda: hanging.pids)
+        watched.set(m={"replicas": 1})
+        assert state_of(watched, "m") == {**AVAILABLE, "wanted": 1, "ready": 1}
+        watched.write(m={"replicas": 2})
+        eventually(lambda: len(hanging.pids) == 2)
+    assert watched.set(m={"replicas": 3})["m"] == {**AVAILABLE, "wanted": 3, "ready": 3}
+    assert not hanging.pids
+
+
+def test_keys_are_in_force_while_something_hangs(tmp_path: Path, hanging: Hanging) -> None:
+    watched = Watched(tmp_path, plain_keys=True)
+    with hanging, channel_to(watched.server) as channel:
+
+        def answer(key: str) -> Any:
+            metadata = [("authorization", key)]
+            return predict(channel, request_of("m", a=PAIR, b=PAIR).SerializeToString(), metadata=metadata)
+
+        watched.set(m={"replicas": 1, "keys": ["old"]})
+        watched.write(m={"replicas": 2, "keys": ["old"]})
+        eventually(lambda: hanging.pids)
+        watched.write(m={"replicas": 2, "keys": ["new"]})
+        eventually(lambda: watched.status()["seen"] == watched.generation)
+        assert refused(lambda: answer("old"))[0] == "UNAUTHENTICATED" and answer("new").outputs
+        watched.set(m={"replicas": 1, "keys": ["old"]})
+        assert refused(lambda: answer("new"))[0] == "UNAUTHENTICATED" and answer("old").outputs
+    watched.watcher.stop()
+    watched.server.stop()
+
+
+def test_a_server_starts_and_stops_beside_replicas_that_hang(
+    tmp_path: Path, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "PATIENCE_SECONDS", 0.5)
+    with hanging:
+        watched = Watched(tmp_path, m={"replicas": 2}, one={"replicas": 1})
+        assert state_of(watched, "one")["state"] == "AVAILABLE" and state_of(watched, "m")["state"] == "LOADING"
+        watched.watcher.stop()
+        assert not watched.watcher.is_alive and not hanging.pids
+        watched.server.stop()
