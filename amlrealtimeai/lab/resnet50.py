@@ -35,8 +35,12 @@ def prepare(pictures: np.ndarray) -> np.ndarray:
 
 def classify(arrays: Mapping[str, np.ndarray], features: np.ndarray) -> np.ndarray:
     """Features float32 [n, 1, 1, 2048] -> the most probable class of each, int64 [n]."""
-    flat = features.reshape(len(features), -1)
-    return (flat @ arrays["predictions/kernel"] + arrays["predictions/bias"]).argmax(axis=1)
+    return logits(arrays, features).argmax(axis=1)
+
+
+def logits(arrays: Mapping[str, np.ndarray], features: np.ndarray) -> np.ndarray:
+    """Features float32 [n, 1, 1, 2048] -> the classifier's logits, float32 [n, 1000]."""
+    return features.reshape(len(features), -1) @ arrays["predictions/kernel"] + arrays["predictions/bias"]
 
 
 def featurizer(arrays: Mapping[str, np.ndarray]) -> onnx.ModelProto:

@@ -166,6 +166,30 @@ def test_an_archive_of_ones_own_is_read_and_another_networks_is_refused(tmp_path
             other.restore_weights(session)
 
 
+def test_the_weights_that_know_photographs_are_those_of_keras(tmp_path):
+    """Numbers of Keras' own file, of which kernels may be off by what rounding to 8 bits costs."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        model = Resnet50(tmp_path, weights="photographs")
+        features = model.import_graph_def()
+        classified = model.get_default_classifier(features)
+        model.restore_weights(session)
+        gamma, kernel = session.run([f"{GAMMA}/Read/ReadVariableOp:0", CONV1])
+        assert session.run(classified, {features: np.zeros((1, 1, 1, 2048), np.float32)}).shape == (1, 1000)
+
+    assert model.weights == "photographs"
+    np.testing.assert_array_equal(gamma[:3], np.array([1.0913312, 1.1138613, 0.87221205], np.float32))
+    # red, green, blue of the first filter's middle
+    np.testing.assert_allclose(kernel[3, 3, :, 0], [0.16710365, 0.21033862, 0.09523566], atol=1e-3)
+
+
+def test_a_network_without_weights_that_know_photographs_says_what_to_use(tmp_path):
+    with tf.Graph().as_default(), tf.Session() as session:
+        model = Vgg16(tmp_path, weights="photographs")
+        model.import_graph_def()
+        with pytest.raises(WeightsError, match=r"^no photographs weights for vgg16: use weights='random'\. For "):
+            model.restore_weights(session)
+
+
 def test_the_environment_names_the_default(tmp_path, monkeypatch, checkpoint):
     monkeypatch.setenv("AMLREALTIMEAI_WEIGHTS", "nowhere")
     with pytest.raises(

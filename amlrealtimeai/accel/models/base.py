@@ -76,9 +76,10 @@ class FloatModel:
     model_base_path: folder for this package's downloads; `<model_base_path>/<model_ref>/<version>` is looked at for
         ImageNet weights. It need not exist.
     is_frozen: True keeps the network's variables out of TRAINABLE_VARIABLES.
-    weights: "workshop" (shipped; trained on pictures made of emoji), "imagenet" (keras.applications, downloaded once),
-        "random", a folder that save_weights wrote to, a Keras .h5 file, or an archive .npz that training wrote. None:
-        AMLREALTIMEAI_WEIGHTS, else workshop.
+    weights: "workshop" (shipped; trained on pictures made of emoji), "photographs" (shipped for ResNet-50: ImageNet's,
+        kernels rounded to 8 bits), "imagenet" (keras.applications, downloaded once), "random", a folder that
+        save_weights wrote to, a Keras .h5 file, or an archive .npz that training wrote. None: AMLREALTIMEAI_WEIGHTS,
+        else workshop.
     Raises WeightsError where `weights` does not exist.
     """
 
@@ -122,7 +123,7 @@ class FloatModel:
 
     @property
     def weights(self) -> str:
-        """Where the weights come from: "workshop", "imagenet", "random", a folder or a file."""
+        """Where the weights come from: "workshop", "photographs", "imagenet", "random", a folder or a file."""
         return str(self._weights)
 
     @property

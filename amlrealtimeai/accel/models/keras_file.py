@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from amlrealtimeai import resources
-from amlrealtimeai.accel.models import download
-from amlrealtimeai.errors import NotFoundError, WeightsError
+from amlrealtimeai.accel.models import download, shipped
+from amlrealtimeai.errors import WeightsError
 
 _BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
 
@@ -66,10 +65,11 @@ def imagenet(network: str, published: tuple[str, str] | None, folder: Path) -> P
     try:
         download.fetch(address, target, digest)
     except OSError as error:  # urllib's errors are some
+        rounded = "weights='photographs', the same but rounded, or " if shipped.ships("photographs", network) else ""
         raise WeightsError(
             f"the ImageNet weights of {network} are not on this computer and cannot be downloaded ({error}). "
             f"Where there is internet run 'curl -O {address}' and put the file at {target}; or use "
-            f"{offline_choice(network)}"
+            f"{rounded}{offline_choice(network)}"
         ) from None
     return target
 
@@ -90,8 +90,4 @@ def _text(value: bytes | str) -> str:
 
 def offline_choice(network: str) -> str:
     """The weights that a network has on every computer: "weights='workshop'" where such ship, else random ones."""
-    try:
-        resources.path(f"weights/{network}.npz")
-    except NotFoundError:
-        return "weights='random'"
-    return "weights='workshop'"
+    return f"weights={'workshop' if shipped.ships('workshop', network) else 'random'!r}"

@@ -1,4 +1,4 @@
-"""Where weights come from: "workshop" | "imagenet" | "random" | a checkpoint's folder | a Keras .h5 file | an archive.
+"""Where weights come from: a name of NAMED, a checkpoint's folder, a Keras .h5 file, or an archive.
 
 Named sources use Keras' names and layouts, checkpoints the variables' own names; both end as one list of values.
 """
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from amlrealtimeai import resources
-from amlrealtimeai.accel.models import codec, keras_file
+from amlrealtimeai.accel.models import codec, keras_file, shipped
 from amlrealtimeai.errors import NotFoundError, WeightsError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from amlrealtimeai.accel.models.layers import Entry
 
 ENVIRONMENT_VARIABLE = "AMLREALTIMEAI_WEIGHTS"
-NAMED = ("workshop", "imagenet", "random")
+NAMED = ("workshop", "imagenet", "random", "photographs")
 
 _DEFAULT = "workshop"
 _ANOTHER_ARCHIVE = "Give an archive that 'python -m amlrealtimeai.lab.training' wrote, with its .sha256 beside it."
@@ -41,16 +40,14 @@ def resolve(weights: str | os.PathLike[str] | None, network: "Network") -> Sourc
         return chosen
     if chosen:
         return _existing(Path(chosen).expanduser())
-    try:
-        _archive(network)
-    except WeightsError:
-        _log.warning(
-            "No workshop weights ship for %s yet: using random ones%s.",
-            network.name,
-            "; weights='imagenet' downloads real ones" if network.keras_file else "",
-        )
-        return "random"
-    return _DEFAULT
+    if shipped.ships(_DEFAULT, network.name):
+        return _DEFAULT
+    _log.warning(
+        "No workshop weights ship for %s yet: using random ones%s.",
+        network.name,
+        "; weights='imagenet' downloads real ones" if network.keras_file else "",
+    )
+    return "random"
 
 
 def values(source: Source, network: "Network", folder: Path, entries: Sequence["Entry"]) -> list[np.ndarray]:
@@ -103,11 +100,14 @@ def _existing(path: Path) -> Path:
     )
 
 
-def _archive(network: "Network") -> Path:
+def _archive(source: str, network: str) -> Path:
     try:
-        return resources.path(f"weights/{network.name}.npz")
+        return shipped.archive(source, network)
     except NotFoundError as error:
-        raise WeightsError(f"no workshop weights for {network.name}: {error}") from None
+        raise WeightsError(
+            f"no {source} weights for {network}: use {keras_file.offline_choice(network)}. For a network that has "
+            f"such: {error}"
+        ) from None
 
 
 def _arrays(
@@ -119,7 +119,7 @@ def _arrays(
         return keras_file.read(source)
     if source == "imagenet":
         return keras_file.read(keras_file.imagenet(network.name, network.keras_file, folder))
-    return codec.load(_archive(network), network.name, names)
+    return codec.load(_archive(source, network.name), network.name, names)
 
 
 def _checked(
