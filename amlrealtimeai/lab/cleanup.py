@@ -13,21 +13,29 @@ def remove(workspace: Workspace, name: str) -> list[str]:
 
     What is derived from the name belongs to it, too: "name.1.accelonnx", and of a lesson's own name also "name-b".
     """
+    found = _belongings(workspace, name)
+    return [text for text in (_remove(kind, those) for kind, those in found.items()) if text]
+
+
+def has_any(workspace: Workspace, name: str) -> bool:
+    """Whether something called `name` is in the workspace."""
+    return any(_belongings(workspace, name).values())
+
+
+def _belongings(workspace: Workspace, name: str) -> dict[str, list[Any]]:
+    """What is called `name`, by its kind, in the order in which it can be deleted."""
     from amlrealtimeai.core.image import Image
     from amlrealtimeai.core.model import Model
 
     ours = _names(name)
-    images = [image for image in Image.list(workspace) if ours(image.name)]
-    models = [model for model in Model.list(workspace) if ours(model.name)]
     # a converted model names the model that it came from, so the longest names go first
-    models.sort(key=lambda model: len(model.name), reverse=True)
-    removed = [
-        _remove("service", (one for key, one in workspace.webservices.items() if ours(key))),
-        _remove("image", images),
-        _remove("compute target", (one for key, one in workspace.compute_targets.items() if ours(key))),
-        _remove("model", models),
-    ]
-    return [text for text in removed if text]
+    models = sorted(Model.list(workspace), key=lambda model: len(model.name), reverse=True)
+    return {
+        "service": [one for key, one in workspace.webservices.items() if ours(key)],
+        "image": [image for image in Image.list(workspace) if ours(image.name)],
+        "compute target": [one for key, one in workspace.compute_targets.items() if ours(key)],
+        "model": [model for model in models if ours(model.name)],
+    }
 
 
 def summary(name: str, removed: list[str]) -> str:

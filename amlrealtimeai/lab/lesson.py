@@ -6,6 +6,7 @@ belongs to it.
 """
 
 import atexit
+import contextlib
 import getpass
 import os
 import re
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from amlrealtimeai.core import Workspace, config
 from amlrealtimeai.core.compute.aks import FPGA_VCPUS, QUOTA_VARIABLE
-from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError
 from amlrealtimeai.lab import cleanup
 from amlrealtimeai.store.locks import LifeLock, is_held
 
@@ -31,12 +32,12 @@ class Lesson:
 
     def __init__(self, kind: str, name: str, record: Path, lock: LifeLock) -> None:
         self.kind, self.name, self.lock = kind, name, lock
-        self._record = record
+        self.record = record
 
     @property
     def folder(self) -> Path:
         """A folder of this lesson's own; it is there."""
-        folder = self._record.with_suffix("")
+        folder = self.record.with_suffix("")
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -178,3 +179,12 @@ def _leave_no_files() -> None:
     """A kernel that ends in peace takes its files along; models and images wait for the next start to remove them."""
     for lesson in _started.values():
         _remove(lesson.folder)
+        with contextlib.suppress(AmlRealtimeAiError, OSError):
+            if not _has_left(lesson.name):
+                lesson.record.unlink()
+
+
+def _has_left(name: str) -> bool:
+    """Whether anything of a lesson is in a workspace, its own or another."""
+    workspaces = [workspace for same_name in Workspace.list().values() for workspace in same_name]
+    return any(workspace.name == name or cleanup.has_any(workspace, name) for workspace in workspaces)

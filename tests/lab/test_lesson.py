@@ -135,7 +135,16 @@ def test_after_a_restart_clean_up_needs_no_variables(capsys):
 def test_a_kernel_that_ends_in_peace_takes_its_files_along(own_home):
     with Kernel() as other:
         other.process.communicate()
-    assert not (own_home / "lessons" / other.name).exists()
+    assert [path.name for path in (own_home / "lessons").iterdir()] == [f"{other.name}.lock"], "models are left"
+    lab.clean_up()
+    assert models() == [] and list((own_home / "lessons").iterdir()) == []
+
+
+def test_a_kernel_that_has_cleaned_up_and_ends_in_peace_leaves_nothing(own_home):
+    cleaning = LESSON.replace("sys.stdin.read()", "lab.clean_up()")
+    said = subprocess.run([sys.executable, "-c", cleaning], capture_output=True, text=True, check=True)
+    assert "1 workspace" in said.stdout and said.stderr == ""
+    assert list((own_home / "lessons").iterdir()) == []
 
 
 def test_after_cleaning_the_lesson_goes_on(capsys):
