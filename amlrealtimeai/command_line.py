@@ -32,9 +32,12 @@ class Parser(argparse.ArgumentParser):
 
 def run(command: Callable[[], int | None]) -> int:
     """Run a command to its exit status; expected failures become one sentence on stderr."""
+    if hasattr(sys.stdout, "reconfigure"):  # the path of a file need not be one that this terminal can show
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = command() or 0
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None: it was closed before Python started
+            sys.stdout.flush()
         return status
     except BrokenPipeError:
         stop_printing()

@@ -1,9 +1,12 @@
-"""Where the files that ship beside the code are: data/ in a checkout, amlrealtimeai/_data in an installed wheel."""
+"""Where files are: those that ship beside the code, and the user's cache.
+
+The first are in data/ in a checkout, in amlrealtimeai/_data in an installed wheel.
+"""
 
 import os
 from pathlib import Path
 
-from amlrealtimeai.errors import MissingFileError
+from amlrealtimeai.errors import ConfigError, MissingFileError
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -15,6 +18,27 @@ def _roots() -> list[Path]:
     # Beside an installed package there may be a folder "data" of somebody else.
     installed = _PACKAGE / "_data"
     return [installed if installed.is_dir() else _PACKAGE.parent / "data"]
+
+
+def cache() -> Path:
+    """A folder for what can be made again: amlrealtimeai in $XDG_CACHE_HOME, else in ~/.cache.
+
+    Raises ConfigError for a user without a home.
+    """
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return Path(chosen) / "amlrealtimeai"
+    home = user_home()
+    if home is None:
+        raise ConfigError("this user has no home folder; set XDG_CACHE_HOME to a folder of its own")
+    return home / ".cache" / "amlrealtimeai"
+
+
+def user_home() -> Path | None:
+    """The user's home folder; None for one who has none, as in a container that was given a number as its user."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
 
 
 def path(name: str) -> Path:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
+from amlrealtimeai import resources
 from amlrealtimeai.containers.files import remove_abandoned, replacing
 from amlrealtimeai.containers.layer import Packed
 
@@ -20,7 +21,7 @@ def default_folder() -> Path:
     """$AMLREALTIMEAI_HOME/cache/layers, else amlrealtimeai/layers in $XDG_CACHE_HOME or ~/.cache."""
     if home := os.environ.get("AMLREALTIMEAI_HOME"):
         return Path(home) / "cache" / "layers"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "amlrealtimeai" / "layers"
+    return resources.cache() / "layers"
 
 
 class LayerCache:

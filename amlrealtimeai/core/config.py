@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from amlrealtimeai import resources
 from amlrealtimeai.core.arguments import check_path, writing
 from amlrealtimeai.errors import ConfigError
 
@@ -17,7 +18,10 @@ _PLACES = (".amlrealtimeai", ".azureml", "aml_config", "")
 
 def home() -> Path:
     """Where the workspaces are: $AMLREALTIMEAI_HOME, else ~/.amlrealtimeai."""
-    path = check_path(HOME_VARIABLE, os.environ.get(HOME_VARIABLE) or "~/.amlrealtimeai")
+    chosen = os.environ.get(HOME_VARIABLE)
+    if not chosen and resources.user_home() is None:
+        raise ConfigError(f"this user has no home folder; set {HOME_VARIABLE} to a folder for workspaces")
+    path = check_path(HOME_VARIABLE, chosen or "~/.amlrealtimeai")
     try:
         return path.resolve()
     except (OSError, RuntimeError) as problem:  # RuntimeError: a loop of links

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from amlrealtimeai.core.arguments import writing
 from amlrealtimeai.errors import NotFoundError
 
 FOLDER = "my-lessons"  # beside notebooks/, so that links to the sources lead to them from either
@@ -16,9 +17,10 @@ def copy(root: Path) -> list[Path]:
     lessons = sorted((root / "notebooks").glob("*.ipynb"))
     if not lessons:
         raise NotFoundError(f"no notebooks in {root / 'notebooks'}; run this from a clone of the repository")
-    (root / FOLDER).mkdir(exist_ok=True)
-    new = [lesson for lesson in lessons if not (root / FOLDER / lesson.name).exists()]
-    return [Path(shutil.copyfile(lesson, root / FOLDER / lesson.name)) for lesson in new]
+    with writing("the copies", root / FOLDER):
+        (root / FOLDER).mkdir(exist_ok=True)
+        new = [lesson for lesson in lessons if not (root / FOLDER / lesson.name).exists()]
+        return [Path(shutil.copyfile(lesson, root / FOLDER / lesson.name)) for lesson in new]
 
 
 def command(root: Path, options: Sequence[str] = ()) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from amlrealtimeai import resources
 from amlrealtimeai.client import ServiceClient, ServiceError
 from amlrealtimeai.containers import ImageInfo, find_engine, run
 from amlrealtimeai.errors import ContainerError, DeploymentError
@@ -135,7 +136,8 @@ def here(image: ImageInfo) -> Here:
 def _context() -> str | None:
     import yaml
 
-    path = Path(os.environ.get("KUBECONFIG", "").split(os.pathsep)[0] or Path.home() / ".kube" / "config")
+    home = resources.user_home() or Path()
+    path = Path(os.environ.get("KUBECONFIG", "").split(os.pathsep)[0] or home / ".kube" / "config")
     try:
         return (yaml.safe_load(path.read_text()) or {}).get("current-context")
     except (OSError, yaml.YAMLError, AttributeError):

@@ -44,15 +44,11 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; a file that is written to try a folder is removed at once."""
-    looks: tuple[Callable[[], Finding], ...] = (
-        *(_python, _packages, _kernel, _weights, _memory),
-        *(_home, _temporary, _loopback, _proxy, _containers),
-    )
     findings = []
-    for look in looks:
+    for look in LOOKS:
         try:
             findings.append(look())
-        except (AmlRealtimeAiError, ImportError, OSError) as error:
+        except Exception as error:  # whatever is broken here, it is the doctor who says so
             findings.append(Finding(look.__name__.strip("_"), False, str(error), "see the message"))
     return findings
 
@@ -173,7 +169,8 @@ def _room_in(name: str, folder: Path, mend: str) -> Finding:
 
 def _short(folder: Path) -> str:
     """With ~ for the learner's own folder: what a lesson prints is stored and shown to others."""
-    return f"~/{folder.relative_to(Path.home())}" if folder.is_relative_to(Path.home()) else str(folder)
+    home = resources.user_home()
+    return f"~/{folder.relative_to(home)}" if home and folder.is_relative_to(home) else str(folder)
 
 
 def _loopback() -> Finding:
@@ -196,7 +193,10 @@ def _proxy() -> Finding:
 
 
 def _without_password(url: str) -> str:
-    parts = urlsplit(url if "://" in url else f"//{url}")
+    try:
+        parts = urlsplit(url if "://" in url else f"//{url}")
+    except ValueError:
+        return "something that is no URL"
     return f"{parts.scheme or 'http'}://{parts.netloc.rpartition('@')[2]}"
 
 
@@ -210,3 +210,9 @@ def _containers() -> Finding:
     except AmlRealtimeAiError as error:
         return Finding("container engine", False, str(error).splitlines()[0][:200], mend, needed=False)
     return Finding("container engine", bool(said), f"{engine.name} answers", mend, needed=False)
+
+
+LOOKS: tuple[Callable[[], Finding], ...] = (
+    *(_python, _packages, _kernel, _weights, _memory),
+    *(_home, _temporary, _loopback, _proxy, _containers),
+)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from amlrealtimeai import command_line
+from amlrealtimeai.core.arguments import writing
 from amlrealtimeai.errors import NotFoundError
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -86,12 +87,21 @@ def _transformed(notebook: Any, exercise: Callable[[Any, str], list[Any]]) -> An
 
 
 def write(folder: Path) -> list[Path]:
-    """Write student/, solution/, source/ and nbgrader_config.py into `folder`; returns the notebooks."""
-    import nbformat
+    """Write student/, solution/, source/ and nbgrader_config.py into `folder`; returns the notebooks.
 
+    A nbgrader_config.py that is there stays: it may name a teacher's own course. Raises InvalidInputError where the
+    folder cannot be written.
+    """
     lessons = sorted((_ROOT / "notebooks").glob("*.ipynb"))
     if not lessons:
         raise NotFoundError(f"no notebooks in {_ROOT / 'notebooks'}; run this from a clone of the repository")
+    with writing("folder", folder):
+        return _written(lessons, folder)
+
+
+def _written(lessons: Sequence[Path], folder: Path) -> list[Path]:
+    import nbformat
+
     written = []
     for lesson in lessons:
         notebook = nbformat.read(lesson, as_version=4)
@@ -101,7 +111,8 @@ def write(folder: Path) -> list[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             nbformat.write(transform(notebook), path)
             written.append(path)
-    (folder / "nbgrader_config.py").write_text(_CONFIG)
+    if not (folder / "nbgrader_config.py").exists():
+        (folder / "nbgrader_config.py").write_text(_CONFIG)
     return written
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from amlrealtimeai.errors import NotFoundError
+from amlrealtimeai.errors import InvalidInputError, NotFoundError
 from amlrealtimeai.lab import copies
 
 
@@ -31,6 +31,13 @@ def test_a_copy_that_was_changed_stays(tmp_path):
 def test_without_notebooks_the_error_says_where_they_are(tmp_path):
     with pytest.raises(NotFoundError, match="run this from a clone"):
         copies.copy(tmp_path)
+
+
+def test_copies_that_cannot_be_written_are_named(tmp_path):
+    root = a_clone(tmp_path)
+    (root / "my-lessons").write_text("a file")
+    with pytest.raises(InvalidInputError, match=r"the copies: '.*my-lessons' cannot be written"):
+        copies.copy(root)
 
 
 def test_git_does_not_see_the_copies():

@@ -105,6 +105,60 @@ def test_a_proxy_is_named_without_its_password(capsys, monkeypatch):
     assert lines(capsys)["proxy"].startswith("ok")
 
 
+def test_a_proxy_that_is_no_address_is_said(capsys, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://[half")
+    said = lines(capsys)
+    assert said["proxy"].startswith("note") and "http_proxy=something that is no URL" in said["proxy"]
+    assert said["verdict"] == "everything that the lessons need is here"
+
+
+@pytest.mark.parametrize("broken", diagnosis.LOOKS, ids=lambda look: look.__name__.strip("_"))
+def test_whatever_is_broken_the_doctor_says_so_and_looks_on(broken, monkeypatch):
+    def failing() -> diagnosis.Finding:
+        raise RuntimeError("out of order")
+
+    failing.__name__ = broken.__name__
+    monkeypatch.setattr(diagnosis, "LOOKS", tuple(failing if look is broken else look for look in diagnosis.LOOKS))
+    found = diagnosis.examine()
+    assert len(found) == len(diagnosis.LOOKS)
+    assert [str(each) for each in found if "out of order" in str(each) and not each.ok] != []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+def test_a_user_without_a_home_is_told_what_to_set():
+    """A number without a name, as containers are given; what is not there to be read is another matter."""
+    homes = ("HOME", "XDG_CACHE_HOME", "AMLREALTIMEAI_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in homes}
+    script = (
+        "import os, pwd\n"
+        "from amlrealtimeai import resources\n"
+        "from amlrealtimeai.core import config\n"
+        "os.setuid(54321)\n"
+        "for look in (config.home, resources.cache):\n"
+        "    try: look()\n"
+        "    except Exception as error: print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    home, cache = done.stdout.splitlines()
+    assert home == "ConfigError this user has no home folder; set AMLREALTIMEAI_HOME to a folder for workspaces"
+    assert cache == "ConfigError this user has no home folder; set XDG_CACHE_HOME to a folder of its own"
+
+
+@pytest.mark.parametrize("place", ["é", "\udcff"])
+def test_a_place_that_the_terminal_cannot_show_is_shown_otherwise(place, tmp_path):
+    environment = os.environ | {"AMLREALTIMEAI_HOME": str(tmp_path / place), "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "amlrealtimeai", "doctor"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.endswith("is here\n"), done.stderr
+
+
+def test_nobody_reads_what_the_command_prints():
+    """Closed before Python starts: there is no sys.stdout then."""
+    command = f"'{sys.executable}' -m amlrealtimeai doctor >&- <&-"
+    done = subprocess.run(["sh", "-c", f"{command}; echo $? >&2"], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("", "0\n")
+
+
 def test_the_command_ends_with_status_1_when_something_is_missing(tmp_path):
     command = [sys.executable, "-m", "amlrealtimeai", "doctor"]
     for home, status in (("/proc/nobody", 1), (str(tmp_path), 0)):

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -32,6 +33,15 @@ def test_each_kind_of_a_lesson(lesson, folder):
     assert len(changed) == EXERCISES[lesson.stem]
     for cell in changed:
         assert re.match(r"lab\.check\.", cell.splitlines()[-1]) and len(ast.parse(cell).body) >= 3
+
+
+def test_a_teachers_own_course_is_kept_and_a_place_that_cannot_be_is_named(tmp_path, capsys):
+    (tmp_path / "nbgrader_config.py").write_text("# my course")
+    assert release.main([str(tmp_path)]) == 0 and (tmp_path / "nbgrader_config.py").read_text() == "# my course"
+    for place in (tmp_path / "nbgrader_config.py", Path("/proc/class"), tmp_path / ("x" * 300)):
+        assert release.main([str(place)]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("error: folder: ") and "cannot be written" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)

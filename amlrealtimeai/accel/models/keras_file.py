@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from amlrealtimeai import resources
 from amlrealtimeai.accel.models import download, shipped
 from amlrealtimeai.errors import WeightsError
 
@@ -55,8 +56,8 @@ def imagenet(network: str, published: tuple[str, str] | None, folder: Path) -> P
         )
     address, digest = _BASE_URL + published[0], published[1]
     name = address.rsplit("/", 1)[1]
-    cache = Path.home() / ".keras" / "models"
-    for path in (folder / name, cache / name):
+    home = resources.user_home()
+    for path in (folder / name, *([home / ".keras" / "models" / name] if home else [])):
         if path.is_file():
             if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != digest:
                 raise WeightsError(f"{path} is damaged: its MD5 is not {digest}. Delete it and download it again")

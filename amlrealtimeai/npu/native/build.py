@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from amlrealtimeai import resources
 from amlrealtimeai.errors import UnsupportedError
 
 _HERE = Path(__file__).resolve().parent
@@ -55,21 +56,16 @@ def _library_name(machine: str, system: str) -> str:
     return f"npu_kernel-{machine.lower()}-{source_digest()}{_SUFFIXES.get(system, '.so')}"
 
 
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "amlrealtimeai"
-
-
 @functools.cache
 def library_path() -> Path:
     """Path of the compiled library; builds it when this version was not built on this machine yet."""
     name = _library_name(platform.machine(), platform.system())
-    for folder in (_HERE, _cache_folder()):
-        if (folder / name).exists():
-            return folder / name
-    folder = _HERE if os.access(_HERE, os.W_OK) else _cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    _compile(folder / name, platform.machine())
+    if (_HERE / name).exists():
+        return _HERE / name
+    folder = _HERE if os.access(_HERE, os.W_OK) else resources.cache()
+    if not (folder / name).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _compile(folder / name, platform.machine())
     return folder / name
 
 
