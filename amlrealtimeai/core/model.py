@@ -192,7 +192,8 @@ class Model(Versioned):
         target = folder / self.filename
         if target.exists() and not (exist_ok or exists_ok):
             raise InvalidInputError(f"{target} exists already. Choose another target_dir, or pass exist_ok=True.")
-        self.workspace.store.export(self._row["blob"], target, is_folder=self.is_folder)
+        with self._listed():
+            self.workspace.store.export(self._row["blob"], target, is_folder=self.is_folder)
         return str(target)
 
     @staticmethod
@@ -204,7 +205,8 @@ class Model(Versioned):
 
     def kept_path(self) -> Path:
         """Path of a copy that the workspace keeps under the model's own file name; checked on every call."""
-        return self.workspace.store.kept(self._row["blob"], self.filename, is_folder=self.is_folder)
+        with self._listed():
+            return self.workspace.store.kept(self._row["blob"], self.filename, is_folder=self.is_folder)
 
     @known_keywords
     def update(

@@ -1,7 +1,8 @@
 """What models, images and webservices have in common: a row of the store with tags, properties and a description."""
 
+import contextlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
@@ -17,7 +18,7 @@ from amlrealtimeai.core.arguments import (
 )
 from amlrealtimeai.core.tables import Shown
 from amlrealtimeai.core.workspace import Workspace
-from amlrealtimeai.errors import InvalidInputError, NotFoundError
+from amlrealtimeai.errors import InvalidInputError, NotFoundError, StoreError
 from amlrealtimeai.store.schema import KEYS
 from amlrealtimeai.store.store import Row
 
@@ -110,6 +111,16 @@ class Stored(Shown):
         """Replace tags and description, add properties; None leaves them."""
         if any(value is not None for value in (tags, properties, description)):
             self._change(describing(tags, properties, description))
+
+    @contextlib.contextmanager
+    def _listed(self) -> Iterator[None]:
+        """For what reads its bytes: NotFoundError when it was deleted, also meanwhile."""
+        self.workspace.store.require(self._table, self._key)
+        try:
+            yield
+        except (StoreError, OSError):
+            self.workspace.store.require(self._table, self._key)
+            raise
 
     @property
     def _key(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Workspace: one folder on this machine that keeps models, images, compute targets and webservices."""
 
+import contextlib
 import glob
 import secrets
 import shutil
@@ -11,7 +12,14 @@ from amlrealtimeai.core import config
 from amlrealtimeai.core.arguments import check_name, check_path, check_strings, known_keywords, warn_without_meaning
 from amlrealtimeai.core.cloud import needs_azure
 from amlrealtimeai.core.tables import Listing, Shown
-from amlrealtimeai.errors import ConfigError, InUseError, InvalidInputError, StoreError, WorkspaceNotFoundError
+from amlrealtimeai.errors import (
+    ConfigError,
+    InUseError,
+    InvalidInputError,
+    NotFoundError,
+    StoreError,
+    WorkspaceNotFoundError,
+)
 from amlrealtimeai.store import Store
 from amlrealtimeai.store.store import now
 
@@ -125,11 +133,11 @@ class Workspace(Shown):
             raise InvalidInputError(
                 f"the workspace {name!r} exists already. Use it with exist_ok=True or Workspace.get({name!r})."
             )
-        if show_output:
-            print(f"Workspace {name!r} is ready.")
         made = _opened(subscription_id, resource_group, name)
         if made is None:
             raise WorkspaceNotFoundError(f"the workspace {name!r} was deleted while it was being created.")
+        if show_output:
+            print(f"Workspace {name!r} is ready.")
         return made
 
     @staticmethod
@@ -264,19 +272,21 @@ class Workspace(Shown):
     @known_keywords
     def delete(self, delete_dependent_resources: bool = False, no_wait: bool = False) -> None:
         """Delete the workspace and all it holds. Webservices must be gone, or go with delete_dependent_resources."""
-        services = self.webservices
-        if services and not delete_dependent_resources:
-            raise InUseError(
-                f"the workspace {self.name!r} has the webservices {', '.join(services)}. Delete them first, or call "
-                "delete(delete_dependent_resources=True)."
-            )
-        for service in services.values():
-            service.delete()
-        for target in self.compute_targets.values():
-            target.delete()
         doomed = self.path.with_name(f".deleted-{secrets.token_hex(6)}")
-        self.path.rename(doomed)  # gone at once for everyone; a kill after this leaves only rubbish
-        _sweep_deleted(doomed.parent)
+        while True:
+            services = self.webservices
+            if services and not delete_dependent_resources:
+                raise InUseError(
+                    f"the workspace {self.name!r} has the webservices {', '.join(services)}. Delete them first, or "
+                    "call delete(delete_dependent_resources=True)."
+                )
+            dependents: list[Webservice | ComputeTarget] = [*services.values(), *self.compute_targets.values()]
+            for dependent in dependents:
+                with contextlib.suppress(NotFoundError, InUseError):  # others delete and deploy at the same time
+                    dependent.delete()
+            if self.store.remove(doomed):
+                break
+        _sweep_deleted(doomed.parent)  # a kill before this leaves only rubbish
 
     @property
     def _identity(self) -> tuple[str, str, str]:
@@ -301,14 +311,15 @@ def _sweep_deleted(folder: Path) -> None:
 
 def _opened(subscription_id: str, resource_group: str, name: str) -> Workspace | None:
     """The workspace, or None where there is none, or one that is being created or deleted right now."""
-    path = _path(subscription_id, resource_group, name)
-    if not (path / "store.sqlite3").is_file():
-        return None
     made: Workspace = object.__new__(Workspace)
     made.subscription_id, made.resource_group, made.name = subscription_id, resource_group, name
-    made.store = Store(path)
-    made._facts = made.store.facts()
-    return made if "name" in made._facts else None
+    store = Store.opened(_path(subscription_id, resource_group, name))
+    if store is None:
+        return None
+    with contextlib.suppress(WorkspaceNotFoundError):
+        made.store, made._facts = store, store.facts()
+        return made if "name" in made._facts else None
+    return None
 
 
 def _opened_at(file: Path) -> Workspace | None:

@@ -72,9 +72,10 @@ class Blobs:
     """The blobs and the temporary files below `root`."""
 
     def __init__(self, root: Path) -> None:
+        self._root = root
         self.folder = folder_of(root)
         self.temporary = root / "tmp"
-        with failures.disk(root):
+        with failures.workspace(root):
             self.folder.mkdir(parents=True, exist_ok=True)
             self.temporary.mkdir(exist_ok=True)
 
@@ -86,7 +87,7 @@ class Blobs:
     def temporary_folder(self) -> Iterator[Path]:
         """A new folder on the store's own disk, removed at the end, or by others when its maker was killed."""
         with temporary.new_path(self.temporary) as path:
-            with failures.disk(self.temporary):
+            with failures.workspace(self._root):
                 path.mkdir()
             yield path
 
@@ -94,7 +95,7 @@ class Blobs:
     def stage(self, write: Callable[[HashingWriter], None], needed: int | None) -> Iterator[Staged]:
         """Write a new temporary file with `write` and flush it; it is removed at the end unless it was committed."""
         with temporary.new_path(self.temporary) as path:
-            with failures.disk(self.folder, needed):
+            with failures.workspace(self._root, self.folder, needed):
                 with path.open("xb") as stream:
                     writer = HashingWriter(stream)
                     write(writer)
@@ -107,7 +108,7 @@ class Blobs:
     def adopt(self, path: Path) -> Iterator[Staged]:
         """Like stage, for a file that was made below `temporary` and is moved instead of copied."""
         writer = HashingWriter()
-        with failures.disk(self.folder):
+        with failures.workspace(self._root, self.folder):
             with path.open("rb+") as stream:
                 copy(stream, writer)
                 os.fsync(stream.fileno())
@@ -120,7 +121,7 @@ class Blobs:
         An equal blob is replaced: the new bytes have just been hashed, the old ones may have suffered.
         """
         final = self.path(staged.digest)
-        with failures.disk(self.folder, staged.size):
+        with failures.workspace(self._root, self.folder, staged.size):
             try:
                 staged.path.replace(final)
             except PermissionError:  # Windows, while a reader has the equal blob open

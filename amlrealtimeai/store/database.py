@@ -1,7 +1,7 @@
 """Opens a workspace's SQLite file. One connection per transaction: threads and forked processes share nothing."""
 
 import contextlib
-import os
+import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from amlrealtimeai.errors import StoreError
-from amlrealtimeai.store import failures, schema
+from amlrealtimeai.store import failures, locks, schema
 
 BUSY_SECONDS = 30.0
 T = TypeVar("T")
@@ -18,21 +18,25 @@ T = TypeVar("T")
 class Database:
     """The file `path`, created with its tables when it is not there; only its owner can read it.
 
-    Raises StoreError for a file that is not ours, of a newer version, damaged, locked for too long or not writable.
+    Raises StoreError for a file that is not ours, of a newer version, damaged, locked for too long or not writable;
+    a transaction raises WorkspaceNotFoundError when the workspace was deleted, even if another has its name now.
     """
 
     def __init__(self, path: Path, check_new: Callable[[], None] = lambda: None) -> None:
         """check_new: raises where no empty database may be; called before there are tables in one."""
         self.path = path
-        with failures.disk(path.parent):
+        self._identity: str | None = None
+        with failures.workspace(path.parent):
             # SQLite gives its -wal and -shm files the permissions of the main file.
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            locks.make_private(path)
         version = self._patiently(self._first_version)  # before anything is changed: the file may not be ours
         self._patiently(lambda connection: connection.execute("PRAGMA journal_mode = WAL"))
         if version == 0:
             self._create(check_new)
         elif version < schema.SCHEMA_VERSION:
             self._migrate()
+        with self.read() as connection:
+            self._identity = _identity(connection)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -57,13 +61,15 @@ class Database:
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        with failures.database(self.path):
+        with locks.workspace(self.path.parent, shared=True), failures.database(self.path):
             address = f"{self.path.as_uri()}?mode=rw"  # never an empty database where the workspace was deleted
             connection = sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, uri=True)
             try:
                 connection.row_factory = sqlite3.Row
                 connection.execute("PRAGMA foreign_keys = ON")
                 connection.execute("PRAGMA synchronous = FULL")
+                if self._identity is not None and _identity(connection) != self._identity:
+                    raise failures.deleted(self.path.parent)
                 yield connection
             finally:
                 connection.close()  # undoes what was not committed
@@ -106,6 +112,7 @@ class Database:
             check_new()
             for statement in schema.TABLES:
                 connection.execute(statement)
+            connection.execute("INSERT INTO facts VALUES ('id', ?)", (secrets.token_hex(16),))
             connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
 
@@ -116,3 +123,12 @@ class Database:
                 for statement in schema.MIGRATIONS[version]:
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
+
+
+def _identity(connection: sqlite3.Connection) -> str | None:
+    """What tells a workspace from another one in the same place; None before there is one."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'facts'").fetchone():
+        return None
+    query = "SELECT value FROM facts WHERE name IN ('id', 'created') ORDER BY name DESC"  # older ones have no id
+    found = connection.execute(query).fetchone()
+    return None if found is None else str(found[0])

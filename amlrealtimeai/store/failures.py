@@ -44,8 +44,7 @@ def disk(place: Path, needed: int | None = None) -> Iterator[None]:
     except OSError as problem:
         if problem.errno == errno.ENOENT and not place.is_dir():
             raise MissingFileError(
-                f"the folder {place} does not exist (any more). Make it, or choose another place; if it belonged to a "
-                "workspace, that was deleted: Workspace.create() makes it again."
+                f"the folder {place} does not exist (any more). Make it, or choose another place."
             ) from problem
         if problem.errno == errno.ENAMETOOLONG:
             raise StoreError(f"the path {place} is too long ({problem.strerror}). Choose a shorter one.") from problem
@@ -62,6 +61,26 @@ def disk(place: Path, needed: int | None = None) -> Iterator[None]:
                 "processes would overwrite each other. Set AMLREALTIMEAI_HOME to a folder on a local disk."
             ) from problem
         raise
+
+
+@contextlib.contextmanager
+def workspace(root: Path, place: Path | None = None, needed: int | None = None) -> Iterator[None]:
+    """`disk`, for what is done at `place` inside a workspace: WorkspaceNotFoundError when that has been deleted."""
+    with disk(place or root, needed):
+        try:
+            yield
+        except FileNotFoundError as problem:
+            inside = problem.filename is not None and Path(problem.filename).is_relative_to(root)
+            if inside or not root.is_dir():
+                raise deleted(root) from problem
+            raise
+
+
+def deleted(folder: Path) -> WorkspaceNotFoundError:
+    """The error for a workspace whose folder is gone, or is that of another one by now."""
+    return WorkspaceNotFoundError(
+        f"{folder} does not exist any more: the workspace was deleted. Workspace.create() makes it again."
+    )
 
 
 @contextlib.contextmanager
@@ -88,9 +107,7 @@ def _explained(path: Path, problem: sqlite3.DatabaseError) -> Exception:
             f"{path} has been in use by another process for too long. Wait for it to end, then try again."
         )
     if code == _SQLITE_CANTOPEN and not path.exists():
-        return WorkspaceNotFoundError(
-            f"{path.parent} does not exist any more: the workspace was deleted. Workspace.create() makes it again."
-        )
+        return deleted(path.parent)
     if code == _SQLITE_CANTOPEN and len(os.fsencode(path)) > _LONGEST_PATH:
         return StoreError(
             f"the path {path} is too long for a database: expected at most {_LONGEST_PATH} bytes, got "
@@ -101,9 +118,7 @@ def _explained(path: Path, problem: sqlite3.DatabaseError) -> Exception:
             f"{path} cannot be opened for writing ({problem}). Give yourself write access to it, "
             "or set AMLREALTIMEAI_HOME to a folder of your own."
         )
-    if code in (_SQLITE_CORRUPT, _SQLITE_NOTADB):
-        return damaged(path, problem)
-    if str(problem).startswith(_DAMAGES):
+    if code in (_SQLITE_CORRUPT, _SQLITE_NOTADB) or str(problem).startswith(_DAMAGES):
         return damaged(path, problem)
     return problem
 

@@ -1,4 +1,4 @@
-"""A file that is locked for as long as a process lives: the system lets go of it however the process ends.
+"""Locks that the system lets go of however a process ends: a file for as long as it lives, a folder for a moment.
 
 Process ids say nothing where several containers share a folder; such a lock does. A forked child gives it up at once:
 it must not keep its parent alive in the eyes of others.
@@ -12,30 +12,41 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
+from amlrealtimeai.store import failures
+
 if sys.platform != "win32":
     import fcntl
 
-_locks: "weakref.WeakSet[LifeLock]" = weakref.WeakSet()
+    _FOLDER = os.O_RDONLY | os.O_DIRECTORY
+
+_locks: "weakref.WeakSet[_Lock]" = weakref.WeakSet()
 _opening = threading.Lock()  # no fork between a descriptor's opening and its note in _locks
 
 
-class LifeLock:
-    """Held from creation until `release`, the end of the process, or that of a child that was handed `descriptor`.
+class _OfThread(threading.local):
+    def __init__(self) -> None:
+        self.folders: set[Path] = set()
 
-    Creation waits for another holder.
-    """
 
-    def __init__(self, path: Path) -> None:
+_of_thread = _OfThread()
+
+
+class _Lock:
+    def __init__(self, path: Path, flags: int, shared: bool) -> None:
         self.path = path
         while True:
             with _opening:
-                self.descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+                self.descriptor = os.open(path, flags, 0o600)
                 _locks.add(self)
             if sys.platform == "win32":
                 return
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-            if _is_there(self.descriptor, path):  # else it was swept between its creation and its locking
-                return
+            try:
+                fcntl.flock(self.descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+                if _is_there(self.descriptor, path):  # else it was removed between its opening and its locking
+                    return
+            except BaseException:
+                self.release()
+                raise
             self.release()
 
     def release(self) -> None:
@@ -46,15 +57,58 @@ class LifeLock:
                 os.close(descriptor)
 
 
-def check(folder: Path) -> None:
-    """Raise OSError where the file system has no locks, as some network folders have none."""
-    if sys.platform == "win32":
+class LifeLock(_Lock):
+    """Held from creation until `release`, the end of the process, or that of a child that was handed `descriptor`.
+
+    Creation waits for another holder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, os.O_CREAT | os.O_RDWR, shared=False)
+
+
+@contextlib.contextmanager
+def workspace(folder: Path, *, shared: bool) -> Iterator[None]:
+    """Hold a workspace's folder for the block, with others (`shared`) or alone; a thread that holds it already does.
+
+    Who moves it away holds it alone, so that it stays where it is for everyone who holds it with others. Raises
+    WorkspaceNotFoundError when it is gone, StoreError where the file system has no locks.
+    """
+    held = _of_thread.folders
+    if folder in held or sys.platform == "win32":  # where a folder with an open file cannot be moved
+        yield
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    with failures.workspace(folder), _gate(folder, shared):
+        lock = _Lock(folder, _FOLDER, shared)
+    held.add(folder)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
     finally:
-        os.close(descriptor)
+        held.remove(folder)
+        lock.release()
+
+
+@contextlib.contextmanager
+def _gate(folder: Path, shared: bool) -> Iterator[None]:
+    """Everyone passes here to hold a folder; who waits to hold it alone lets nobody else pass, and so gets it."""
+    try:
+        lock = _Lock(folder / "tmp", _FOLDER, shared)
+    except FileNotFoundError:  # a new folder, which nobody wants to hold alone
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def make_private(path: Path) -> None:
+    """Make an empty file that only its owner can read, where there is none.
+
+    One that is there is not opened: closing it would end the locks that SQLite has on it in all of this process.
+    """
+    with _opening, contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def is_held(path: Path) -> bool | None:

@@ -19,11 +19,14 @@ from amlrealtimeai.errors import (
     NotFoundError,
     StoreError,
     WebserviceNotFoundError,
+    WorkspaceNotFoundError,
 )
 from amlrealtimeai.store import blobs, failures, folders, locks, schema, temporary
 from amlrealtimeai.store.blobs import Blobs, HashingWriter, Staged
 from amlrealtimeai.store.database import Database
 
+DATABASE = "store.sqlite3"
+"""Name of the database in a store's folder."""
 _SERVER_ID = re.compile("[0-9a-f]{16}")
 
 Row = dict[str, Any]
@@ -44,13 +47,44 @@ class Store:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser().resolve()
-        with failures.disk(self.path):
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            locks.check(self.path)
-        self.database = Database(self.path / "store.sqlite3", self._check_new)
-        self.blobs = Blobs(self.path)
-        with contextlib.suppress(StoreError):
-            self.collect_garbage()
+        with self._made():
+            self.database = Database(self.path / DATABASE, self._check_new)
+            self.blobs = Blobs(self.path)
+            with contextlib.suppress(StoreError):
+                self.collect_garbage()
+
+    @classmethod
+    def opened(cls, path: Path) -> "Store | None":
+        """The store in this folder, or None where there is none; nothing is made."""
+        with contextlib.suppress(WorkspaceNotFoundError), locks.workspace(path, shared=True):
+            return cls(path) if (path / DATABASE).is_file() else None
+        return None
+
+    def remove(self, doomed: Path) -> bool:
+        """Move the folder to `doomed`, so that it is gone at once for everyone; False when there are webservices.
+
+        Waits for transactions that have begun. Raises WorkspaceNotFoundError when somebody else was quicker.
+        """
+        with locks.workspace(self.path, shared=False):
+            if self.select("webservices"):
+                return False
+            with failures.workspace(self.path):
+                self.path.rename(doomed)
+        return True
+
+    @contextlib.contextmanager
+    def _made(self) -> Iterator[None]:
+        """Make the folder where there is none, and hold it: between the two it may be deleted."""
+        with contextlib.ExitStack() as stack:
+            while True:
+                with failures.disk(self.path):
+                    self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+                try:
+                    stack.enter_context(locks.workspace(self.path, shared=True))
+                    break
+                except WorkspaceNotFoundError:
+                    continue
+            yield
 
     def _check_new(self) -> None:
         """Bytes without any row are those of a database that was lost, not garbage."""
@@ -58,7 +92,7 @@ class Store:
         count = len(list(folder.iterdir())) if folder.is_dir() else 0
         if count:
             raise StoreError(
-                f"{self.path / 'store.sqlite3'} is empty or was lost, but {count} models and images are in {folder}. "
+                f"{self.path / DATABASE} is empty or was lost, but {count} models and images are in {folder}. "
                 "Restore it from a backup, or move the folder away and create the workspace again."
             )
 
@@ -76,7 +110,7 @@ class Store:
         return self._folder("run")
 
     def _folder(self, name: str) -> Path:
-        with failures.disk(self.path):
+        with failures.workspace(self.path):
             (self.path / name).mkdir(exist_ok=True)
         return self.path / name
 
@@ -113,7 +147,7 @@ class Store:
             return target
         with self.blobs.temporary_folder() as made:  # in "kept", a copy whose maker is killed would stay
             self.export(digest, made / filename, is_folder=is_folder)
-            with failures.disk(self.path):
+            with failures.workspace(self.path):
                 target.parent.mkdir(exist_ok=True)
                 _move(made / filename, target, digest)
         return target
@@ -123,6 +157,10 @@ class Store:
 
         Writers turn bytes into a blob and name it in one transaction, so a blob seen here without a name has no future.
         """
+        with failures.workspace(self.path):
+            return self._collect_garbage()
+
+    def _collect_garbage(self) -> int:
         removed = 0
         with self.database.read() as connection:
             candidates = self.blobs.unreferenced(_used_blobs(connection))
@@ -182,6 +220,11 @@ class Store:
         """The row with this primary key, or None."""
         with self.database.read() as connection:
             return find(connection, table, key)
+
+    def require(self, table: str, key: Key) -> Row:
+        """The row with this primary key; NotFoundError when it is gone."""
+        with self.database.read() as connection:
+            return _required(connection, table, key)
 
     def update(self, table: str, key: Key, **changes: Any) -> Row:
         """Change columns of one row and return it; NotFoundError when it is gone."""

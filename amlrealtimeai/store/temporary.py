@@ -17,9 +17,9 @@ _OLD_SECONDS = 24 * 3600.0  # for what has no lock: it is not ours, or of the fi
 
 @contextlib.contextmanager
 def new_path(folder: Path) -> Iterator[Path]:
-    """A new name in `folder`, for a file or a folder; whatever is there at the end is removed."""
+    """A new name in a workspace's `folder`, for a file or a folder; whatever is there at the end is removed."""
     name, maker = secrets.token_hex(8), os.getpid()
-    with failures.disk(folder):
+    with failures.workspace(folder.parent):
         lock = LifeLock(folder / f"{name}{_LOCK}")
     try:
         yield folder / name

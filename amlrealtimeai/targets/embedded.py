@@ -334,5 +334,5 @@ def _end_all() -> None:
         if process != os.getpid():
             continue
         _end_started(id)
-        if (path / "store.sqlite3").exists():
-            Store(path).forget_server(id)
+        if store := Store.opened(path):
+            store.forget_server(id)

@@ -107,11 +107,10 @@ def main(arguments: list[str]) -> int:
     from amlrealtimeai.serving.__main__ import main as serve
 
     store, id, log, *options = arguments
-    if not Path(store, "store.sqlite3").exists():
+    opened = Store.opened(Path(store))
+    if opened is None:
         return 0
-    follower = Follower(
-        Store(store), id, Path(log), on_gone=lambda: os.kill(os.getpid(), signal.SIGTERM), ends_idle=True
-    )
+    follower = Follower(opened, id, Path(log), on_gone=lambda: os.kill(os.getpid(), signal.SIGTERM), ends_idle=True)
     follower.start()
     return serve(options)
 

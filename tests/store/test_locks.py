@@ -1,5 +1,6 @@
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from amlrealtimeai.store.locks import LifeLock, holders, if_free, is_held
+from amlrealtimeai.store.locks import LifeLock, holders, if_free, is_held, make_private
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
 
@@ -18,6 +19,12 @@ from amlrealtimeai.store.locks import LifeLock
 lock = LifeLock(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
+"""
+READ = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT * FROM facts").fetchall()
+connection.close()
 """
 
 
@@ -98,3 +105,20 @@ def test_a_child_goes_on_holding_what_it_inherited(tmp_path: Path) -> None:
     assert is_held(path) is True
     child.communicate()
     assert is_held(path) is False
+
+
+def test_a_file_that_is_there_keeps_the_locks_that_sqlite_has_on_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.sqlite3"
+    make_private(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("CREATE TABLE facts (name TEXT)")
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("INSERT INTO facts VALUES ('a')")
+    make_private(path)
+    # The last one to close a database removes its log: this one must see that it is not the last.
+    subprocess.run([sys.executable, "-c", READ, str(path)], check=True)
+    connection.execute("COMMIT")
+    connection.close()
+    assert sqlite3.connect(path).execute("SELECT name FROM facts").fetchall() == [("a",)]

@@ -1,5 +1,6 @@
 """Image: a container image that serves one converted model, kept as one file that podman and docker load."""
 
+import contextlib
 import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ from amlrealtimeai.core.operation import SUCCEEDED, Operation
 from amlrealtimeai.core.stored import Versioned, split_id
 from amlrealtimeai.core.tables import in_bytes
 from amlrealtimeai.core.workspace import Workspace
-from amlrealtimeai.errors import ContainerError, ImageInputError, ImageNotFoundError, UnsupportedError
+from amlrealtimeai.errors import ContainerError, ImageInputError, ImageNotFoundError, NotFoundError, UnsupportedError
+from amlrealtimeai.store import failures
 from amlrealtimeai.store.store import Row, now
 
 
@@ -201,7 +203,8 @@ class Image(Versioned):
         """Copy the OCI archive to the file `path` and return that; ours."""
         target = check_path("path", path)
         self._required()
-        self.workspace.store.export(self._row["blob"], target, is_folder=False)
+        with self._listed():
+            self.workspace.store.export(self._row["blob"], target, is_folder=False)
         return str(target)
 
     def delete(self) -> None:
@@ -320,7 +323,7 @@ def _build(workspace: Workspace, row: Row, model: Model) -> Row:
 
     store = workspace.store
     log = store.logs / row["log"]
-    log.write_text(f"{now()} building {row['name']}:{row['version']} with the model {model.id}\n")
+    _append(log, f"{now()} building {row['name']}:{row['version']} with the model {model.id}\n")
     try:
         with store.blobs.temporary_folder() as folder:
             source = Path(model.download(folder))
@@ -331,13 +334,12 @@ def _build(workspace: Workspace, row: Row, model: Model) -> Row:
         layers = "".join(f"  {layer}\n" for layer in info.layers)
         _append(log, f"{now()} {info}\n{layers}")
     except BaseException:
-        _append(log, f"{now()} failed\n{traceback.format_exc()}")
+        with contextlib.suppress(NotFoundError):  # the workspace may be what is gone
+            _append(log, f"{now()} failed\n{traceback.format_exc()}")
         raise
-    found = store.find("images", name=row["name"], version=row["version"])
-    assert found is not None
-    return found
+    return store.require("images", {"name": row["name"], "version": row["version"]})
 
 
 def _append(log: Path, text: str) -> None:
-    with log.open("a") as stream:
+    with failures.workspace(log.parent.parent), log.open("a") as stream:
         stream.write(text)
