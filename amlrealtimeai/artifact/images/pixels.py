@@ -17,10 +17,12 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom
 _BLOCK = 1 << 16  # bytes that are decoded between two looks at the deadline
 _BLOCK_OF_MANY_SCANS = 1 << 10  # twenty bytes may go over the whole picture
 _SCANS_AT_LARGEST = 16  # of an image with as many pixels as are allowed; a smaller one may have more
+_BASE64 = 'it is base64 text; send the bytes that it stands for, in JSON as {"b64": "..."}'
 # What people send instead, by how it begins.
 _INSTEAD = (
-    (b"/9j/", "it is base64 text; send the bytes that it stands for"),
-    (b"iVBORw0KGgo", "it is base64 text; send the bytes that it stands for"),
+    (b"/9j/", _BASE64),
+    (b"iVBORw0KGgo", _BASE64),
+    (b"R0lGOD", _BASE64),
     (b"data:", "it is a data: URI; send the bytes that the base64 behind its comma stands for"),
     (b"\xc3\xbf\xc3\x98", "its bytes were made into text; open the file in binary mode"),
     (b"\xc2\x89PNG", "its bytes were made into text; open the file in binary mode"),
@@ -32,7 +34,10 @@ _INSTEAD = (
     (b"II*\0", "it is a TIFF file; save it as PNG"),
     (b"MM\0*", "it is a TIFF file; save it as PNG"),
     (b"%PDF", "it is a PDF file; save its picture as PNG"),
+    (b"\0\0\1\0", "it may be an icon; save it as PNG"),
+    (b"\0\0\0\x0cjP", "it is a JPEG 2000 file; save it as PNG"),
 )
+_ISO_MEDIA = b"ftyp"  # behind the four bytes of a size
 
 
 class _File(io.BytesIO):
@@ -130,14 +135,19 @@ def open_picture(data: Any, max_pixels: int, check: Callable[[], None]) -> Pictu
         raise InvalidInputError("expected the bytes of a JPEG or PNG file, got none")
     kind = next((kind for kind, (magic, _) in _KINDS.items() if data.startswith(magic)), None)
     if kind is None:
-        hint = next((hint for beginning, hint in _INSTEAD if data.startswith(beginning)), "send the file as it is")
         raise InvalidInputError(
-            f"not a JPEG or PNG image, nor a GIF ({len(data)} bytes that begin with {data[:8]!r}): {hint}"
+            f"not a JPEG or PNG image, nor a GIF ({len(data)} bytes that begin with {data[:8]!r}): {_hint(data)}"
         )
     with _damage_named(kind):
         picture = _KINDS[kind][1](data, max_pixels, check)
         picture.kind = kind
         return picture
+
+
+def _hint(data: bytes) -> str:
+    if data[4:8] == _ISO_MEDIA:
+        return "it may be a telephone's photograph (HEIC, AVIF) or a film; save it as JPEG"
+    return next((hint for beginning, hint in _INSTEAD if data.startswith(beginning)), "send the file as it is")
 
 
 def _open_jpeg(data: bytes, max_pixels: int, check: Callable[[], None]) -> Picture:

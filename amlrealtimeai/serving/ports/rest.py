@@ -145,18 +145,24 @@ class RestApi:
 
 async def _body(exchange: Exchange, limit: int) -> AsyncIterator[bytes]:
     """The decompressed parts of the body, together never more than the limit; raises RequestError or ValueError."""
-    length, encoding = exchange.header("content-length"), exchange.header("content-encoding").lower()
-    if encoding not in ("", "identity", "gzip"):
-        raise ValueError(f"expected Content-Encoding gzip or none, got {encoding:.40}")
+    length, encodings = exchange.header("content-length"), _encodings(exchange)
+    if encodings not in ([], ["gzip"], ["x-gzip"]):  # two names of one thing: RFC 9110, 8.4.1.3
+        raise ValueError(f"expected Content-Encoding gzip or none, got {', '.join(encodings):.40}")
     if length and int(length) > limit:
         raise _too_large(limit)
-    parts = exchange.body() if encoding != "gzip" else _unzipped(exchange.body(), limit)
+    parts = _unzipped(exchange.body(), limit) if encodings else exchange.body()
     size = 0
     async for part in parts:
         size += len(part)
         if size > limit:
             raise _too_large(limit)
         yield part
+
+
+def _encodings(exchange: Exchange) -> list[str]:
+    """What has been done to the body, in the order in which it was done, whether in one header or in several."""
+    names = ",".join(value for key, value in exchange.headers if key == "content-encoding").lower().split(",")
+    return [name.strip() for name in names if name.strip() not in ("", "identity")]
 
 
 async def _unzipped(packed: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:

@@ -16,6 +16,7 @@ _TOKEN = re.compile(rb"[^ \t\r\n,\[\]{}]*")
 _OPEN_STRING = re.compile(rb'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+', re.DOTALL)
 _OBJECT = re.compile(rb'\{(?![ \t\r\n]*"b64"[ \t\r\n]*:)')
 _OBJECT_IN_LIST = re.compile(rb"\[[ \t\r\n]*" + _OBJECT.pattern)
+_EMPTY_LIST = re.compile(rb"\[[ \t\r\n]*\]")
 _FIRST, _LARGEST = 1 << 8, 1 << 16  # bytes that are searched at a time for the end of a list
 
 
@@ -49,6 +50,11 @@ class Reader:
         self.comes(b"")
         return (_OBJECT_IN_LIST if in_list else _OBJECT).match(self._data, self._place) is not None
 
+    def comes_empty_list(self) -> bool:
+        """Whether the next value is []."""
+        self.comes(b"")
+        return _EMPTY_LIST.match(self._data, self._place) is not None
+
     def expect_end(self) -> None:
         """Nothing may follow."""
         self.comes(b"")
@@ -80,7 +86,8 @@ class Reader:
         if self._data[end - 1 : end] in (b"\n", b"\r"):
             raise self._error(f"a string has a line break in it; if it is base64, {base64_text.HOW}")
         if self._data[end - 1 : end] != b'"':
-            raise self._error('expected a string that ends in " and has no control characters')
+            wanted = 'expected a string that ends in " and has no control characters'
+            raise self._error(f"{wanted}; if these are the bytes of a file, {base64_text.HOW}")
         try:
             text: str = json.loads(self._data[self._place : end])
         except UnicodeDecodeError:

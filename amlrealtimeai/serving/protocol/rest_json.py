@@ -86,7 +86,7 @@ class RequestReader:
         return columns
 
     def _rows(self, text: Reader) -> dict[str, np.ndarray]:
-        if not text.comes(b"["):
+        if not text.comes(b"[") or text.comes_empty_list():
             raise InvalidInputError("expected 'instances' to be a list with at least one element")
         if not text.comes_object(in_list=True):
             return self._alone(text)

@@ -30,6 +30,7 @@ _TYPES: dict[int, tuple[str, str]] = {
     22: ("uint32", "uint32_val"),
     23: ("uint64", "uint64_val"),
 }
+_FIELDS = (*dict.fromkeys(field for _, field in _TYPES.values()), "scomplex_val")
 DATA_TYPES: dict[str, int] = {name: number for number, (name, _) in _TYPES.items()}
 _PACKED = {"float_val": (5, 4), "double_val": (6, 8)}  # field number, bytes per value: sent as they lie in memory
 _FEW = 64
@@ -99,6 +100,8 @@ def declared(
         _check_content(proto.tensor_content, name, count)
     elif sent > count:
         raise InvalidInputError(f"shape {list(shape)} has {count} elements, but {field} has {sent}")
+    elif not sent and (other := next((other for other in _FIELDS if len(getattr(proto, other))), None)):
+        raise InvalidInputError(f"the values are in {other}, where {name} has none; send them in {field}")
     return name, shape
 
 

@@ -15,7 +15,7 @@ from amlrealtimeai.serving.protocol import protos, tensors, wire
 from amlrealtimeai.serving.request.answers import RequestError
 from amlrealtimeai.serving.request.auth import check_key
 from amlrealtimeai.serving.request.request import Request
-from amlrealtimeai.serving.request.table import Served
+from amlrealtimeai.serving.request.table import Served, check_label
 
 _PREDICT_METHOD = "tensorflow/serving/predict"
 _NOT_SERVED = {
@@ -83,6 +83,7 @@ def status(request: Request, message: Any) -> Any:
     name = table.name_of(message.model_spec, request.metadata)
     request.record.model = name
     check_key(request.servicer.keys_of(name), request.metadata)
+    check_label(message.model_spec)
     states = table.states(name)
     if message.model_spec.HasField("version"):
         wanted = message.model_spec.version.value

@@ -145,12 +145,8 @@ class ModelTable:
 
     def find(self, name: str, spec: Any) -> Served:
         """The model, in the version that is asked for, or RequestError in TensorFlow Serving's words."""
+        check_label(spec)
         served = self.get(name)
-        if spec.WhichOneof("version_choice") == "version_label":
-            raise RequestError(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                f"Unrecognized servable version label: {spec.version_label:.100}. Versions here have no labels.",
-            )
         specific = spec.HasField("version")
         if served is None and any(state == LOADING for state, _ in self.states(name).values()):
             text = f"{name:.100} is being loaded; try again a little later"
@@ -159,6 +155,15 @@ class ModelTable:
             wanted = f"Specific({name:.100}, {spec.version.value})" if specific else f"Latest({name:.100})"
             raise RequestError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {wanted}")
         return served
+
+
+def check_label(spec: Any) -> None:
+    """Raise RequestError for a ModelSpec that asks for a label, in TensorFlow Serving's words."""
+    if spec.WhichOneof("version_choice") == "version_label":
+        raise RequestError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f"Unrecognized servable version label: {spec.version_label:.100}. Versions here have no labels.",
+        )
 
 
 def _routed(metadata: Iterable[tuple[str, str | bytes]]) -> str:

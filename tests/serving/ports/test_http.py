@@ -110,6 +110,28 @@ def test_gzip_has_members_with_checksums_and_nothing_else(rest: Server) -> None:
     assert eventually(lambda: rest._servicer.admission.bytes_in_flight == 0)
 
 
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ([b"GZIP"], 200),
+        ([b"x-gzip"], 200),
+        ([b"identity", b"gzip"], 200),
+        ([b"gzip, identity"], 200),
+        ([b""], 400),
+        ([b"gzip", b"gzip"], 400),
+        ([b"gzip,gzip"], 400),
+        ([b"gzip", b"br"], 400),
+        ([b"br", b"gzip"], 400),
+    ],
+)
+def test_all_encodings_of_a_body_count(rest: Server, headers: list[bytes], code: int) -> None:
+    body = gzip.compress(BODY)
+    lines = b"".join(b"Content-Encoding: %s\r\n" % value for value in headers)
+    answer = talk(rest.rest_port, POST + CLOSE + lines + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    assert answers(answer) == [code], answer
+    assert code == 200 or headers == [b""] or b"expected Content-Encoding gzip or none, got " in answer
+
+
 def drip(port: int, first: bytes, rest: bytes, pause: float = 0.1) -> tuple[float, bytes]:
     """Send the first bytes at once and the others one by one; the seconds until an answer, and the answer."""
     start = time.monotonic()
@@ -181,7 +203,9 @@ def test_a_port_full_of_accepted_requests_says_so(models: dict) -> None:
 def test_labels_and_encoded_names(rest: Server, models: dict) -> None:
     code, answer = post(rest, "heads/labels/canary", {"instances": [[1, 2]]})
     assert code == 400 and "Unrecognized servable version label: canary" in answer["error"]
-    assert ask(rest, "GET", "/v1/models/heads/labels/canary/metadata")[0] == 400
+    for path in ("", "/metadata"):
+        code, answer = ask(rest, "GET", f"/v1/models/heads/labels/canary{path}")
+        assert code == 400 and "Unrecognized servable version label: canary" in str(answer)
     rest.add_model("with space", models["heads"])
     assert post(rest, "with%20space", {"instances": [[1, 2]]})[0] == 200
     rest.remove_model("with space")

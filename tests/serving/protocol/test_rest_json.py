@@ -191,6 +191,7 @@ def test_rows_and_columns() -> None:
         (b'{"instances": [{"x": [1]}, {"x": [1, 2]}]}', "instances of different shapes"),
         (b'{"instances": [1, {"x": 1}]}', "JSON values that are not float32"),
         (b'{"instances": {"x": 1}}', "a list with at least one element"),
+        (b'{"instances": [ ]}', "a list with at least one element"),
         (b'{"instances": [{"y": 1}]}', "Sent extra: {y}. Missing but required: {x}"),
         (b'{"inputs": {"x": {"b64": "AAAA"}}}', "JSON values that are not float32"),
         (b'{"inputs": {"b64": "AAAA"}}', "JSON values that are not float32"),
@@ -246,7 +247,7 @@ def test_base64_errors_say_what_was_done(text: str, said: str) -> None:
     [
         (b'"\xff\xd8\xff\xe0"', "not UTF-8; if these are the bytes of a file"),
         (b'{"b64": "AAAA\nAAAA"}', "base64 -w0"),
-        (b'"a\x00b"', "no control characters"),
+        (b'"a\x00b"', "no control characters; if these are the bytes of a file, send"),
         (b'"a', 'ends in "'),
         (b'"\\x"', "escape"),
         (b'{"b64": 5}', "expected a string"),

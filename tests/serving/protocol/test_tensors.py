@@ -80,6 +80,26 @@ def test_fields_of_other_types_do_not_disturb() -> None:
     assert from_proto(made).tolist() == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "field", "values", "own"),
+    [
+        ("float32", "int_val", [1, 2], "float_val"),
+        ("float32", "double_val", [1.0, 2.0], "float_val"),
+        ("float16", "float_val", [1.0], "half_val"),
+        ("int64", "int_val", [5], "int64_val"),
+        ("uint8", "string_val", [b"ab"], "int_val"),
+        ("string", "int64_val", [1], "string_val"),
+        ("bool", "int_val", [1], "bool_val"),
+        ("float64", "scomplex_val", [1.0, 2.0], "double_val"),
+    ],
+)
+def test_values_in_a_field_of_another_type_are_not_lost(dtype: str, field: str, values: list, own: str) -> None:
+    with pytest.raises(
+        InvalidInputError, match=f"^the values are in {field}, where {dtype} has none; send them in {own}$"
+    ):
+        from_proto(proto(dtype, [2], **{field: values}))
+
+
 def test_many_values_are_read_right_whatever_else_the_message_holds() -> None:
     values = np.arange(100, dtype=np.float32)
     plain = proto("float32", [10, 10], float_val=values)
