@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from PIL import Image, ImageDraw, ImageFont
 from amlrealtimeai.accel.models import ssdvgg
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
 from amlrealtimeai.lab.images import Box, voc_labels
-from amlrealtimeai.lab.pictures import Picture
+from amlrealtimeai.lab.pictures import Picture, rgb
 from amlrealtimeai.lab.style import NPU, OBJECTS, PAPER
 
 _SAME = 0.5
 """Overlap with an object (intersection over union) from which PASCAL VOC counts a box as its own."""
+_WIDEST = 2000  # pixels
 _TALLEST = 40  # heights of a drawn picture, in widths
 
 Pictured = Path | str | np.ndarray | Image.Image
@@ -54,10 +56,12 @@ def compare(truth: Sequence[Box], classes: Any, boxes: Any, overlap: float = _SA
     """Boxes [k, 4] of classes [k], best first, against a picture's objects, as PASCAL VOC does it.
 
     A box belongs to the object of its class that it overlaps most, if by `overlap` or more; the first box of an object
-    has found it, further ones are doubled, and what belongs to none is extra.
+    has found it, further ones are doubled, and what belongs to none is extra. Raises InvalidInputError for what does
+    not fit together.
     """
-    found = [int(label) for label in np.asarray(classes).reshape(-1)]
-    shared = ssdvgg.overlaps(np.asarray(boxes, float).reshape(-1, 4), np.array([b[1:] for b in truth]).reshape(-1, 4))
+    ssdvgg.check_share("overlap", overlap)
+    found, _, corners = _checked(classes, None, boxes)
+    shared = ssdvgg.overlaps(corners, np.array([box[1:] for box in truth], float).reshape(-1, 4))
     hits: dict[int, int] = {}
     doubled, extra = [], []
     for number, label in enumerate(found):
@@ -84,6 +88,7 @@ def draw(
     that are there; those that no box has found are drawn dashed.
     Raises InvalidInputError for what does not fit together, NotFoundError for a file that is not there.
     """
+    _check_pixels("width", width)
     labels, found, corners = _checked(classes, scores, boxes)
     canvas = _rgb(picture)
     scale = min(width / canvas.width, _TALLEST * width / canvas.height)
@@ -107,6 +112,7 @@ def draw(
 
 def draw_anchors(picture: Pictured, side: int = 230) -> Picture:
     """The picture once for each of the six blocks: a dot at every site, and all anchors of the site in the middle."""
+    _check_pixels("side", side)
     small = _rgb(picture).resize((side, side))
     pale = Image.blend(small, Image.new("RGB", small.size, PAPER), 0.6)
     canvas = Image.new("RGB", (3 * (side + 8), 2 * (side + 26)), PAPER)
@@ -160,6 +166,10 @@ def outputs_table(outputs: Mapping[str, Any]) -> Table:
     """The network's outputs by name: their shapes, and what each number of them is."""
     rows = []
     for name, values in outputs.items():
+        if np.ndim(values) < 4:
+            raise InvalidInputError(
+                f"{name}: expected an output [..., sites, sites, anchors, numbers], got {np.shape(values)}"
+            )
         *_, sites, _, anchors, size = np.shape(values)
         what = f"{size} class scores" if size == ssdvgg.CLASSES else "x, y, w, h: how to move and stretch"
         number = sites * sites * anchors
@@ -181,7 +191,11 @@ def thresholds(
 
 
 def _checked(classes: Any, scores: Any, boxes: Any) -> tuple[list[int], np.ndarray, np.ndarray]:
-    labels, found, corners = np.asarray(classes), np.asarray(scores), np.asarray(boxes)
+    try:
+        labels, corners = np.asarray(classes), np.asarray(boxes)
+        found = np.zeros(labels.shape) if scores is None else np.asarray(scores)
+    except ValueError as error:  # lists of different lengths
+        raise InvalidInputError(f"expected classes [k], scores [k] and boxes [k, 4]: {error}") from None
     if labels.size == found.size == corners.size == 0:
         return [], np.empty(0), np.empty((0, 4))
     if labels.ndim != 1 or found.shape != labels.shape or corners.shape != (len(labels), 4):
@@ -191,16 +205,16 @@ def _checked(classes: Any, scores: Any, boxes: Any) -> tuple[list[int], np.ndarr
         )
     if labels.dtype.kind not in "iu" or labels.min() < 1 or labels.max() >= len(voc_labels()):
         raise InvalidInputError(f"expected classes of PASCAL VOC, whole numbers 1 to 20; got {labels.tolist()}")
-    if not (np.isfinite(found).all() and np.isfinite(corners).all()):
+    if not all(array.dtype.kind in "fiu" and np.isfinite(array).all() for array in (found, corners)):
         raise InvalidInputError("scores and boxes have to be finite numbers; got some that are not")
     return labels.tolist(), found, corners
 
 
 def _rgb(picture: Pictured) -> Image.Image:
     if isinstance(picture, Image.Image):
-        return picture.convert("RGB")
+        return rgb(picture)
     if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.size == 0 or picture.shape[2:] not in ((), (3,)):
+        if picture.dtype != np.uint8 or picture.size == 0 or not _is_picture(picture.shape):
             raise InvalidInputError(
                 f"expected a picture uint8 [h, w, 3] or [h, w], got {picture.dtype} {picture.shape}"
             )
@@ -209,11 +223,21 @@ def _rgb(picture: Pictured) -> Image.Image:
         raise InvalidInputError(f"expected a path, an image or an array as picture, got {picture!r:.60}")
     try:
         with Image.open(picture) as opened:
-            return opened.convert("RGB")
+            return rgb(opened)
     except FileNotFoundError:
         raise NotFoundError(f"no picture at {picture}") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # whatever Pillow's readers raise
         raise InvalidInputError(f"{picture} is not a picture that could be opened: {error}") from None
+
+
+def _is_picture(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
+
+
+def _check_pixels(name: str, value: Any) -> None:
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or not 1 <= value <= _WIDEST:
+        raise InvalidInputError(f"{name}: expected 1 to {_WIDEST} pixels, got {value!r:.60}")
 
 
 def _pixels(box: Any, size: tuple[int, int]) -> Patch:

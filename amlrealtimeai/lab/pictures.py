@@ -58,11 +58,18 @@ def sample(name: str = "red_fox") -> Path:
     return path
 
 
+def rgb(image: Image.Image) -> Image.Image:
+    """The picture in 8 bits of red, green and blue; of 16 bits the upper 8, as a service reads them."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")
+
+
 def show(path: Path | str, width: int = 280, alt: str | None = None) -> Picture:
     """The picture at `path`, made `width` pixels wide; alt: what it shows (default: the file's name)."""
     with Image.open(path) as image:
-        rgb = image.convert("RGB")
-    small = rgb.resize((width, max(1, round(rgb.height * width / rgb.width))))
+        full = rgb(image)
+    small = full.resize((width, max(1, round(full.height * width / full.width))))
     return Picture.of(small, alt or f"The picture {Path(path).stem.replace('_', ' ')}.")
 
 
@@ -85,7 +92,7 @@ def sheet(
     draw = ImageDraw.Draw(canvas)
     for number, source in enumerate(pictures):
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            small = ImageOps.pad(image.convert("RGB"), (side - 2, side - 2), color="white")
+            small = ImageOps.pad(rgb(image), (side - 2, side - 2), color="white")
         x, y = number % columns * side + 1, number // columns * step + 1
         canvas.paste(small, (x, y))
         if captions:

@@ -247,8 +247,57 @@ def test_the_old_path_and_no_tensorflow():
         ([1j] * 12, {}, "output 0 of SSD-VGG: expected numbers, got complex128"),
         ([], {"select_threshold": "0.5"}, "select_threshold is a share: expected 0 to 1, got '0.5'"),
         ([], {"nms_threshold": [0.4]}, "nms_threshold is a share: expected 0 to 1, got"),
+        ([], {"nms_threshold": math.nan}, "nms_threshold is a share: expected 0 to 1, got nan"),
+        ([], {"select_threshold": ""}, "select_threshold is a share: expected 0 to 1, got ''"),
+        ([], {"select_threshold": []}, "select_threshold is a share: expected 0 to 1, got []"),
+        ([], {"select_threshold": True}, "select_threshold is a share: expected 0 to 1, got True"),
     ],
 )
 def test_what_is_no_output_or_no_threshold_is_said(outputs, options, said):
     with pytest.raises(InvalidInputError, match=re.escape(said)):
         ssdvgg.postprocess(outputs, **options)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int64, np.float16, list])
+def test_overlaps_of_boxes_in_pixels(kind):
+    """Two squares of 100 pixels, half of each shared; sums and differences are beyond what bytes hold."""
+    boxes = [[100, 100, 200, 200], [100, 150, 200, 250]]
+    given = boxes if kind is list else np.array(boxes, kind)
+
+    np.testing.assert_allclose(ssdvgg.overlaps(given, given), [[1, 1 / 3], [1 / 3, 1]], rtol=1e-6)
+    assert ssdvgg.suppress([7, 7], given, 0.3).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: ssdvgg.overlaps(np.zeros(4), np.zeros((1, 4))), "expected boxes [n, 4], (y1, x1, y2, x2); got"),
+        (lambda: ssdvgg.suppress([1, 2], np.zeros((2, 3)), 0.5), "expected boxes [n, 4], (y1, x1, y2, x2); got"),
+        (lambda: ssdvgg.decode(np.zeros((1, 1, 4, 4)), 6), "block: expected 0 to 5"),
+        (
+            lambda: ssdvgg.decode(np.zeros((37, 37, 6, 4)), 0),
+            "expected offsets [..., 37, 37, 4, 4], got (37, 37, 6, 4)",
+        ),
+        (lambda: ssdvgg_utils.compute_anchors((0, 300)), "img_shape: expected a height and a width in pixels"),
+        (lambda: ssdvgg_utils.compute_anchors(None), "img_shape: expected a height and a width in pixels, got None"),
+        (lambda: ssdvgg_utils.compute_anchors((300, math.nan)), "img_shape: expected a height and a width in pixels"),
+    ],
+)
+def test_what_are_no_boxes_or_anchors_is_said(call, said):
+    with pytest.raises(InvalidInputError, match=re.escape(said)):
+        call()
+
+
+def test_nobody_can_move_the_anchors_of_all():
+    with pytest.raises(ValueError, match="read-only"):
+        ssdvgg.anchors()[0][...] = 0
+
+
+@pytest.mark.filterwarnings("error")
+def test_scores_as_far_apart_as_float32_goes():
+    result = background()
+    result[5][...] = -3e38
+    result[5][0, 0, 0, 0, 7] = 3e38
+
+    classes, scores, _ = ssdvgg.postprocess(result)
+    assert classes.tolist() == [7] and scores.tolist() == [1.0]

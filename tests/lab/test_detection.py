@@ -184,3 +184,41 @@ def test_drawn_is_what_postprocess_returns():
     assert repr(drawn) == (
         "Boxes on a picture: cat 90 % halfway down, left; car 45 % at the top, left; dog 25 % halfway down, right."
     )
+
+
+@pytest.mark.parametrize("given", ["picture", "file"])
+def test_sixteen_bits_keep_their_shades(given, tmp_path):
+    """A ramp from black to white, whose upper halves would all be white if values were cut off at 255."""
+    ramp = Image.fromarray(np.repeat(np.linspace(0, 65535, 400)[None], 100, axis=0).astype(np.uint16))
+    if given == "file":
+        ramp.save(tmp_path / "ramp.png")
+        ramp = tmp_path / "ramp.png"
+
+    seen = pixels(detection.draw(ramp, [], [], [], width=400))
+    assert [seen[50, x].mean() for x in (2, 100, 200, 300, 397)] == pytest.approx([1, 64, 128, 191, 254], abs=4)
+    if given == "file":
+        assert pixels(lab.pictures.show(ramp, 400))[50, 200].mean() == pytest.approx(128, abs=4)
+        assert 90 < pixels(lab.pictures.sheet([ramp], side=98))[48, 48].mean() < 160
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: detection.draw(GREY, [], [], [], width=0), "width: expected 1 to 2000 pixels, got 0"),
+        (lambda: detection.draw(GREY, [], [], [], width=100_000), "width: expected 1 to 2000 pixels, got 100000"),
+        (lambda: detection.draw_anchors(GREY, side=-3), "side: expected 1 to 2000 pixels, got -3"),
+        (lambda: detection.draw_anchors(GREY, side="a"), "side: expected 1 to 2000 pixels, got 'a'"),
+        (lambda: detection.draw(np.array(3, np.uint8), [], [], []), r"expected a picture uint8 .* got uint8 \(\)"),
+        (lambda: detection.draw(np.zeros(4, np.uint8), [], [], []), r"expected a picture uint8 .* got uint8 \(4,\)"),
+        (lambda: detection.draw(GREY, [CAT], ["sure"], [LEFT]), "scores and boxes have to be finite numbers"),
+        (lambda: detection.draw(GREY, [CAT], [0.9j], [LEFT]), "scores and boxes have to be finite numbers"),
+        (lambda: detection.draw(GREY, [CAT, DOG], [0.9, 0.8], [LEFT, (0,)]), "expected classes .k., scores .k. and"),
+        (lambda: detection.compare([], [CAT, CAT], [LEFT]), "expected classes .k., scores .k. and boxes"),
+        (lambda: detection.compare([], [99], [LEFT]), "expected classes of PASCAL VOC, whole numbers 1 to 20"),
+        (lambda: detection.compare([], [CAT], [LEFT], overlap=np.nan), "overlap is a share: expected 0 to 1, got nan"),
+        (lambda: detection.outputs_table({"a": np.zeros(3)}), r"a: expected an output .*, got \(3,\)"),
+    ],
+)
+def test_what_cannot_be_drawn_or_compared_is_said(call, said):
+    with pytest.raises(InvalidInputError, match=said):
+        call()

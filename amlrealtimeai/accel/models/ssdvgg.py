@@ -32,6 +32,7 @@ def anchors() -> tuple[np.ndarray, ...]:
     """Each block's default boxes as float32 [s, s, a, 4]: centre y, centre x, height, width, in 0..1 of the image.
 
     Of a site: a square of the block's size, one between it and the next block's size, then the ratios 2, 1/2, 3, 1/3.
+    Shared by all who ask, and so not to be written to.
     """
     found = []
     for number, block in enumerate(BLOCKS):
@@ -43,6 +44,7 @@ def anchors() -> tuple[np.ndarray, ...]:
         grid[..., 0], grid[..., 1] = sites[:, None, None], sites[None, :, None]
         grid[..., 2:] = shapes
         found.append((grid / IMAGE).astype(np.float32))
+        found[-1].flags.writeable = False
     return tuple(found)
 
 
@@ -50,14 +52,17 @@ def decode(offsets: np.ndarray, block: int) -> np.ndarray:
     """Boxes [..., s, s, a, 4] as (y1, x1, y2, x2) of what the network says about the anchors of BLOCKS[block].
 
     offsets: (x, y, w, h) per anchor, as in the paper: the centre moves by 0.1 * offset of the anchor's size, the size
-    is multiplied by exp(0.2 * offset).
+    is multiplied by exp(0.2 * offset). Raises InvalidInputError for offsets of another shape, or another block.
     """
-    return _boxes(offsets, anchors()[block])
+    base = _anchors_of(block)
+    if np.shape(offsets)[-4:] != base.shape:
+        raise InvalidInputError(f"expected offsets [..., {', '.join(map(str, base.shape))}], got {np.shape(offsets)}")
+    return _boxes(np.asarray(offsets), base)
 
 
 def encode(boxes: np.ndarray, block: int) -> np.ndarray:
     """The inverse of decode: what the network has to say for boxes [..., 4] (broadcast to the block's anchors)."""
-    return offsets_from(boxes, anchors()[block])
+    return offsets_from(boxes, _anchors_of(block))
 
 
 def offsets_from(boxes: np.ndarray, base: np.ndarray) -> np.ndarray:
@@ -71,6 +76,7 @@ def offsets_from(boxes: np.ndarray, base: np.ndarray) -> np.ndarray:
 
 def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Intersection over union [n, m] of boxes [n, 4] and [m, 4]; 1 for two boxes without an area."""
+    boxes, others = _corners(boxes), _corners(others)
     top, left, bottom, right = boxes.T[:, :, None]
     tops, lefts, bottoms, rights = others.T[:, None, :]
     high = np.maximum(np.minimum(bottom, bottoms) - np.maximum(top, tops), 0)
@@ -85,6 +91,7 @@ def suppress(classes: np.ndarray, boxes: np.ndarray, threshold: float) -> np.nda
 
     One goes where a better one of its class [n] remains that it overlaps by `threshold` or more.
     """
+    classes, boxes = np.asarray(classes), _corners(boxes)
     kept = np.ones(len(boxes), bool)
     for label in np.unique(classes):
         group = np.flatnonzero(classes == label)
@@ -112,12 +119,13 @@ def postprocess(
     less probable one is dropped; the 400 most probable ones are looked at. Boxes are (y1, x1, y2, x2) in 0..1.
     Raises InvalidInputError for other outputs, anchors or thresholds.
     """
-    for name, value in (("select_threshold", select_threshold or 0.0), ("nms_threshold", nms_threshold)):
-        if not isinstance(value, Real) or not 0 <= value <= 1:
-            raise InvalidInputError(f"{name} is a share: expected 0 to 1, got {value!r}")
+    check_share("nms_threshold", nms_threshold)
+    if select_threshold is not None:
+        check_share("select_threshold", select_threshold)
     scores, offsets = _checked(network_output)
     powers = np.concatenate([values.reshape(-1, CLASSES).T for values in scores], axis=1)  # classes first: faster
-    powers = np.exp(powers - powers.max(axis=0))
+    with np.errstate(over="ignore"):  # so much less than the largest is nothing
+        powers = np.exp(powers - powers.max(axis=0))
     sums = powers.sum(axis=0)
     places, labels = _selected(powers, sums, select_threshold)
     found = powers[labels, places] / sums[places]
@@ -129,6 +137,13 @@ def postprocess(
     return labels[kept].astype(np.int64), found[kept], boxes[kept]
 
 
+def check_share(name: str, value: Any) -> None:
+    """InvalidInputError for what is no number from 0 to 1."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not 0 <= value <= 1:
+        raise InvalidInputError(f"{name} is a share: expected 0 to 1, got {value!r:.60}")
+
+
 def _selected(powers: np.ndarray, sums: np.ndarray, threshold: float | None) -> tuple[np.ndarray, np.ndarray]:
     """Anchors and classes [k] that may be objects. powers / sums: the probabilities [21, n]."""
     if not threshold:
@@ -137,6 +152,22 @@ def _selected(powers: np.ndarray, sums: np.ndarray, threshold: float | None) -> 
         return places, best[places]
     labels, places = np.nonzero(powers[1:] > np.float32(threshold) * sums)
     return places, labels + 1
+
+
+def _anchors_of(block: int) -> np.ndarray:
+    if block not in range(len(BLOCKS)):
+        raise InvalidInputError(
+            f"block: expected 0 to {len(BLOCKS) - 1}, for one of {', '.join(BLOCKS)}; got {block!r}"
+        )
+    return anchors()[block]
+
+
+def _corners(boxes: Any) -> np.ndarray:
+    """Boxes [n, 4] in a floating-point type that can hold them: unsigned corners must not wrap around."""
+    array = np.asarray(boxes)
+    if array.dtype.kind not in "fiu" or array.ndim != 2 or array.shape[1] != 4:
+        raise InvalidInputError(f"expected boxes [n, 4], (y1, x1, y2, x2); got {array.dtype} {array.shape}")
+    return array.astype(np.result_type(array.dtype, np.float32), copy=False)
 
 
 def _boxes(offsets: np.ndarray, base: np.ndarray) -> np.ndarray:
