@@ -77,7 +77,7 @@ class Confusion:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Where the true percentage lies with 95 % certainty, by Wilson's score: a set of pictures is a sample."""
+        """A 95 % confidence interval of the percentage, by Wilson's score: a set of pictures is a sample."""
         n, share, z = max(1, int(self.counts.sum())), self.accuracy / 100, 1.96
         middle = (share + z * z / (2 * n)) / (1 + z * z / n)
         half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
