@@ -198,7 +198,7 @@ def relative_error(expected: np.ndarray, got: np.ndarray) -> float:
     Infinities and NaN have to stand where they are expected; nothing but NaN is no answer, and infinitely wrong.
     """
     if expected.dtype.kind not in "fiub":
-        return 0.0 if np.array_equal(expected, got) else math.inf
+        return 0.0 if np.array_equal(_texts(expected), _texts(got)) else math.inf
     if np.array_equal(expected, got):
         return 0.0
     wide, found = expected.astype(np.float64), got.astype(np.float64)
@@ -208,6 +208,13 @@ def relative_error(expected: np.ndarray, got: np.ndarray) -> float:
     difference = np.abs(found[finite] - wide[finite]).max(initial=0)
     error = float(difference / np.abs(wide[finite]).max(initial=np.finfo(np.float32).tiny))
     return error if math.isfinite(error) else math.inf
+
+
+def _texts(values: np.ndarray) -> np.ndarray:
+    """TensorFlow's texts are bytes, ONNX Runtime's are str."""
+    return np.array([value.encode() if isinstance(value, str) else value for value in values.flat], object).reshape(
+        values.shape
+    )
 
 
 def saturated_error(expected: np.ndarray, got: np.ndarray) -> float:
@@ -243,7 +250,7 @@ def _worst(expected: np.ndarray, got: np.ndarray) -> str:
     if expected.dtype.kind == "f" and np.isnan(expected).all():
         return "All expected values are NaN: the model itself has no answer to the sample."
     if expected.dtype.kind not in "fiub":
-        index: Any = tuple(int(i) for i in np.argwhere(expected != got)[0])
+        index: Any = tuple(int(i) for i in np.argwhere(_texts(expected) != _texts(got))[0])
     else:
         same = np.equal(got, expected) | (np.isnan(got) & np.isnan(expected))
         difference = np.where(same, 0, np.abs(got.astype(np.float64) - expected.astype(np.float64)))

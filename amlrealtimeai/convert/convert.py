@@ -9,7 +9,7 @@ from typing import Any
 import amlrealtimeai
 from amlrealtimeai import npu
 from amlrealtimeai.artifact.converted import ConvertedModel, write_converted
-from amlrealtimeai.artifact.definition import FORMAT, FORMAT_VERSION
+from amlrealtimeai.artifact.definition import DTYPES, FORMAT, FORMAT_VERSION
 from amlrealtimeai.convert import partition
 from amlrealtimeai.convert.checks import check_converted
 from amlrealtimeai.convert.failures import own_errors
@@ -125,6 +125,8 @@ def convert_model(
     """Cut, convert, write and compare a model that is loaded."""
     if not isinstance(config, str) or config not in npu.configs:
         raise InvalidInputError(f"unknown NPU configuration {config!r}; presets: {', '.join(npu.configs)}")
+    for tensor in (*model.inputs, *model.outputs):
+        _spec(model.graph, tensor)  # what no signature can say is told before anything is converted
     float_graph = model.graph.float_graph(model.outputs)
     with disk(target.parent), work_folder(target) as folder:
         job = _Job(model, float_graph, name, config, chosen, steps, folder / target.name)
@@ -178,7 +180,13 @@ class _Job:
         write_converted(self.path, _definition(self.name, self.model, stages), files)
         self.steps.begin("compare", 0.8)
         reference = self.model.graph if quantised else self.float_graph
-        return stages, check_converted(self.model, reference, cuts, ConvertedModel.load(self.path), quantised)
+        return stages, check_converted(self.model, reference, cuts, self._loaded(), quantised)
+
+    def _loaded(self) -> ConvertedModel:
+        try:
+            return ConvertedModel.load(self.path)
+        except InvalidInputError as error:  # what ONNX Runtime refuses once its optimiser knows more
+            raise ConversionError(f"the model was converted and cannot be loaded: {error}") from error
 
     def _convert(self, index: int, cuts: list[Cut]) -> _Stage:
         cut, start = cuts[index], time.perf_counter()
@@ -298,4 +306,6 @@ def _spec(graph: Source, tensor: str) -> dict[str, Any]:
         shape = [None]  # tf.placeholder(tf.string), as the original notebooks write it: a batch of images
     if shape is None:
         raise ConversionError(f"the rank of {tensor!r} is unknown; give it a shape with set_shape before exporting")
+    if dtype not in DTYPES:
+        raise ConversionError(f"{tensor!r} is {dtype}; expected one of {', '.join(DTYPES)}: cast it before exporting")
     return {"tensor": tensor, "dtype": dtype, "shape": shape}

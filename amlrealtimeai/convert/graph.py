@@ -20,7 +20,9 @@ _NEVER_CONSTANT = LOOP_OPS | {
     "VarHandleOp",
 }
 _LARGE = 1 << 16  # bytes
-_STATEFUL = re.compile(r"Random|Multinomial|TruncatedNormal|Queue|Iterator|HashTable|PyFunc|Print|Assert|NoOp|Variable")
+_STATEFUL = re.compile(
+    r"TensorList|Random|Multinomial|TruncatedNormal|Queue|Iterator|HashTable|PyFunc|Print|Assert|NoOp|Variable"
+)
 _QUANTISER_END = re.compile(r"^(?P<scope>(?:.*/)?bfp_quantize(?:_\d+)?)/output$")
 
 

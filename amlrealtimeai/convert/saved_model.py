@@ -9,7 +9,7 @@ from typing import Any
 
 from amlrealtimeai.convert import notes
 from amlrealtimeai.convert.failures import own_errors
-from amlrealtimeai.convert.graph import Graph, node_name, session_config, tensor_name
+from amlrealtimeai.convert.graph import Graph, node_name, session_config, set_placeholder, tensor_name
 from amlrealtimeai.convert.inference import resolve_for_inference
 from amlrealtimeai.convert.quiet import quiet, tensorflow
 from amlrealtimeai.convert.source import Source
@@ -61,14 +61,17 @@ def load(model_dir: str | Path, input_node: str | Sequence[str], outputs_nodes: 
         tf.compat.v1.Session(graph=graph, config=session_config()) as session,
     ):
         meta = _restore(session, folder)
-        signature = _signature(meta)
-        inputs = _find(graph, split_names(input_node), signature[0], "input")
-        outputs = _find(graph, split_names(outputs_nodes), signature[1], "output")
+        _restore_originals(session)
+        asked = split_names(input_node), split_names(outputs_nodes)
+        signature = _signature(meta, *asked)
+        inputs = _find(graph, asked[0], signature[0], "input")
+        outputs = _find(graph, asked[1], signature[1], "output")
         preprocess = notes.of_meta_graph(meta, notes.PREPROCESS)
         _learn_shapes(graph, meta, preprocess)
         whole = Graph.learned(graph)
         _require_reachable(whole, inputs, outputs)
         frozen = freeze(session, resolve_for_inference(whole, inputs, outputs), outputs)
+        _keep(frozen, graph, inputs)
     return SavedModel(
         graph=TensorFlowSource.of(frozen),
         inputs=inputs,
@@ -124,15 +127,62 @@ def _restore(session: Any, folder: Path) -> Any:
         ) from error
 
 
-def _signature(meta: Any) -> tuple[dict[str, str], dict[str, str]]:
-    """Inputs and outputs (alias -> tensor) of serving_default, or of the only signature."""
+def _restore_originals(session: Any) -> None:
+    """Give variables without a value that of the copies which were restored in their place.
+
+    So tf.saved_model.save writes those of Keras 3; the copy's initial value tells whose copy it is.
+    """
+    raw = tensorflow().raw_ops
+    copies: dict[Any, Any] = {}
+    for assign in session.graph.get_operations():
+        if assign.type == "AssignVariableOp" and assign.name == f"{assign.inputs[0].op.name}/Assign":
+            read = assign.inputs[1].op
+            while read.type == "Identity":
+                read = read.inputs[0].op
+            if read.type == "ReadVariableOp":
+                copies[read.inputs[0].ref()] = assign.inputs[0]
+    with session.graph.as_default():
+        states = {
+            original: [raw.VarIsInitializedOp(resource=handle) for handle in (original.deref(), copy)]
+            for original, copy in copies.items()
+        }
+        found = session.run(list(states.values()))
+        for (original, copy), state in zip(copies.items(), found, strict=True):
+            if list(state) == [False, True]:
+                dtype = original.deref().op.get_attr("dtype")
+                value = raw.ReadVariableOp(resource=copy, dtype=dtype)
+                session.run(raw.AssignVariableOp(resource=original.deref(), value=value))
+
+
+def _signature(meta: Any, inputs: Sequence[str], outputs: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Inputs and outputs (alias -> tensor) of the first signature, serving_default before others, with these aliases.
+
+    Where none has all, those of serving_default, or of the only signature: the names may be those of tensors.
+    """
     usable = {key: value for key, value in meta.signature_def.items() if not key.startswith("__")}
-    chosen = usable.get("serving_default") or (next(iter(usable.values())) if len(usable) == 1 else None)
-    if chosen is None:
-        return {}, {}
-    return {k: v.name for k, v in chosen.inputs.items() if v.name}, {
-        k: v.name for k, v in chosen.outputs.items() if v.name
-    }
+    ordered = sorted(usable, key=lambda key: (key != "serving_default", key))
+    for key in ordered:
+        if set(inputs) <= set(usable[key].inputs) and set(outputs) <= set(usable[key].outputs):
+            return _aliases(usable[key])
+    if ordered and (ordered[0] == "serving_default" or len(ordered) == 1):
+        return _aliases(usable[ordered[0]])
+    return {}, {}
+
+
+def _aliases(signature: Any) -> tuple[dict[str, str], dict[str, str]]:
+    inputs, outputs = ({k: v.name for k, v in side.items() if v.name} for side in (signature.inputs, signature.outputs))
+    return inputs, outputs
+
+
+def _keep(frozen: Graph, graph: Any, inputs: Sequence[str]) -> None:
+    """Add the inputs that no output needs, which callers give all the same."""
+    for tensor in inputs:
+        if node_name(tensor) not in frozen.nodes:
+            known = graph.get_tensor_by_name(tensor)
+            node = frozen.graph_def.node.add(name=node_name(tensor))
+            set_placeholder(node, known.dtype.as_datatype_enum, known.shape)
+            frozen.nodes[node.name] = node
+    frozen.changed()
 
 
 def _find(graph: Any, names: list[str], aliases: dict[str, str], role: str) -> list[str]:

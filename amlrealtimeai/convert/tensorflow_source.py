@@ -106,14 +106,15 @@ class TensorFlowSource(Graph):
 
     def sample_shape(self, tensor: str) -> list[int]:
         """Two items; images of free size get 64 x 64."""
-        known = self.shape(tensor) or [2]
+        known = self.shape(tensor)
+        known = [2] if known is None else known
         return [size or (64 if len(known) == 4 and axis in (1, 2) else 2) for axis, size in enumerate(known)]
 
     def sample(self, tensor: str, pixels: np.ndarray, scale: float) -> np.ndarray:
         """Pixels, centred where the type has a sign."""
         dtype = self.tensor(tensor).dtype.base_dtype
         values = pixels if dtype.is_unsigned else (pixels - _GREY) * scale
-        return values.astype(dtype.as_numpy_dtype)
+        return np.asarray(values).astype(dtype.as_numpy_dtype)  # of no axes, NumPy makes a number
 
     def values(self, feed: Mapping[str, np.ndarray], tensors: Sequence[str]) -> dict[str, np.ndarray]:
         """TensorFlow's values of `tensors`."""

@@ -1,21 +1,27 @@
 """TensorFlow subgraphs to ONNX by tf2onnx, without its optimiser and without carrying the large weights through it."""
 
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from amlrealtimeai.artifact.runtime import onnxruntime, session
 from amlrealtimeai.convert.graph import Graph, node_name, set_constant, set_placeholder, subgraph, tensor_name
 from amlrealtimeai.convert.quiet import TF2ONNX_LOCK, quiet, tensorflow
+from amlrealtimeai.convert.rewrites import rewrite
 from amlrealtimeai.errors import ConversionError
+from amlrealtimeai.npu.lowering.graph import inside
 
 OPSET = 15
 # tf2onnx logs an error for some of these and writes a model that cannot run, so they are refused by name beforehand.
-_HOST_REFUSED = re.compile(r"Decode\w+|\w*PyFunc\w*|Parse\w*Example\w*|ReadFile")
+_HOST_REFUSED = re.compile(r"Decode\w+|\w*PyFunc\w*|Parse\w*Example\w*|ReadFile|(Stateless)?Case")
 _HINTS = {
-    "Decode": "Decode images with amlrealtimeai.accel.models.utils.preprocess_array, which converts.",
+    **dict.fromkeys(
+        ("DecodeJpeg", "DecodePng", "DecodeImage", "DecodeBmp", "DecodeGif", "DecodeWebP", "DecodeAndCropJpeg"),
+        "Decode images with amlrealtimeai.accel.models.utils.preprocess_array, which converts.",
+    ),
+    "Case": "Write it with tf.cond.",
+    "StatelessCase": "Write it with tf.cond.",
     "PyFunc": "Python code cannot leave the notebook; write it with TensorFlow ops.",
     "EagerPyFunc": "Python code cannot leave the notebook; write it with TensorFlow ops.",
 }
@@ -30,7 +36,8 @@ def convert_host(
     """
     shapes = {tensor: _free_batch(graph.shape(tensor)) for tensor in inputs}
     stage, renamed = subgraph(graph, shapes, outputs)
-    for node in stage.graph_def.node:
+    bodies = [function.node_def for function in stage.graph_def.library.function]
+    for node in itertools.chain(stage.graph_def.node, *bodies):
         if _HOST_REFUSED.fullmatch(node.op):
             raise ConversionError(_refusal(name, node.op, node.name))
     model = _tf2onnx(stage, name, list(renamed.values()), outputs)
@@ -88,7 +95,7 @@ def _tf2onnx(graph: Graph, stage: str, inputs: Sequence[str], outputs: Sequence[
     tf = tensorflow()
     from tf2onnx.tfonnx import process_tf_graph
 
-    _take_nearest_as_gathers(graph)
+    rewrite(graph)
     weights = _take_weights(graph)
     from tf2onnx import utils
 
@@ -108,55 +115,10 @@ def _tf2onnx(graph: Graph, stage: str, inputs: Sequence[str], outputs: Sequence[
     unsupported = [text for text in errors if "not supported" in text or "Unsupported" in text or "Failed" in text]
     if unsupported:
         raise ConversionError(_explain(stage, graph.graph_def, unsupported))
+    for node in (*model.graph.node, *inside(model.graph.node)):
+        if node.op_type == "Identity":
+            del node.input[1:]  # of a list of tensors that tf2onnx made a tensor, its shape
     return _put_weights(model, weights)
-
-
-def _take_nearest_as_gathers(graph: Graph) -> None:
-    """Turn nearest-neighbour resizes by other than whole factors into gathers of TensorFlow's own indices, in place.
-
-    ONNX's Resize computes them from scales that are rounded otherwise, and may be a pixel or a row off.
-    """
-    for name in [node.name for node in graph.graph_def.node if node.op == "ResizeNearestNeighbor"]:
-        node = graph.nodes[name]
-        images, size = graph.inputs(node)
-        shape = graph.shape(images) or [None]
-        if None in shape[1:] or len(shape) != 4 or graph.nodes[node_name(size)].op != "Const":
-            continue
-        given, wanted = [int(n) for n in shape[1:3] if n], [int(n) for n in graph.value(node_name(size))]
-        aligned, centred = node.attr["align_corners"].b, node.attr["half_pixel_centers"].b
-        if not aligned and all(new % old == 0 for old, new in zip(given, wanted, strict=True)):
-            continue
-        indices = [_nearest(old, new, aligned, centred) for old, new in zip(given, wanted, strict=True)]
-        dtype = node.attr["T"].type
-        rows = graph.graph_def.node.add(name=f"{name}/rows")
-        _make_gather(graph, rows, dtype, images, indices[0], 1)
-        _make_gather(graph, node, dtype, tensor_name(rows.name), indices[1], 2)
-    graph.changed()
-
-
-def _nearest(old: int, new: int, aligned: bool, centred: bool) -> np.ndarray:
-    """The index that each of `new` positions reads of `old` ones, as TensorFlow's kernel computes it in float32."""
-    scale = np.float32(old - 1) / np.float32(new - 1) if aligned and new > 1 else np.float32(old) / np.float32(new)
-    places = (np.arange(new, dtype=np.float32) + np.float32(0.5 if centred else 0)) * scale
-    rounded = np.floor(places + np.float32(0.5)) if aligned else np.floor(places)
-    return np.asarray(np.clip(rounded, 0, old - 1), np.int32)
-
-
-def _make_gather(graph: Graph, node: Any, dtype: int, source: str, indices: np.ndarray, axis: int) -> None:
-    """Let `node` gather `indices` of `source` along `axis`."""
-    constants = []
-    for part, value in (("indices", indices), ("axis", np.asarray(axis, np.int32))):
-        constant = graph.graph_def.node.add(name=f"{node.name}/{part}")
-        set_constant(constant, value)
-        graph.nodes[constant.name] = constant
-        constants.append(constant.name)
-    node.op = "GatherV2"
-    node.attr.clear()
-    node.attr["Tparams"].type = dtype
-    for attribute in ("Tindices", "Taxis"):
-        node.attr[attribute].type = tensorflow().int32.as_datatype_enum
-    node.input[:] = [source.removesuffix(":0"), *constants]
-    graph.nodes[node.name] = node
 
 
 def _take_weights(graph: Graph) -> dict[str, Any]:
@@ -216,11 +178,15 @@ def _require_loadable(data: bytes, stage: str) -> None:
     try:
         session(data, options)
     except Exception as error:
-        reason = " ".join(str(error).split())[:500]
-        unknown = re.search(r"No Op registered for (\w+)", reason)
-        if unknown:
+        reason = " ".join(str(error).split())
+        if unknown := re.search(r"No Op registered for (\w+)", reason):
             raise ConversionError(
                 f"the op {unknown[1]} in the host stage {stage!r} has no form in ONNX. Leave it out, as far as the "
                 "answer does not need it, or write it with other TensorFlow ops"
             ) from error
-        raise ConversionError(f"ONNX Runtime cannot load the converted host stage {stage!r}: {reason}") from error
+        if missing := re.search(r"find an implementation for (\w+)\(\d+\) node with name '([^']*)'", reason):
+            raise ConversionError(
+                f"ONNX Runtime has no {missing[1]} for the element types of node {missing[2]!r} in the host stage "
+                f"{stage!r}. Compute it in float32: cast what it reads, and its result back"
+            ) from error
+        raise ConversionError(f"ONNX Runtime cannot load the converted host stage {stage!r}: {reason[:500]}") from error

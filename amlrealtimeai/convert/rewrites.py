@@ -1,0 +1,160 @@
+"""TensorFlow nodes that ONNX cannot say, or says otherwise, as others that mean the same."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from amlrealtimeai.convert.graph import Graph, node_name, set_constant, tensor_name
+from amlrealtimeai.convert.quiet import tensorflow
+
+
+def rewrite(graph: Graph) -> None:
+    """Edit such nodes, in place; those whose sizes are not known stay."""
+    for node in list(graph.graph_def.node):
+        if node.op in _REWRITES:
+            _REWRITES[node.op](graph, node)
+    graph.changed()
+
+
+def _nearest_as_gathers(graph: Graph, node: Any) -> None:
+    """A nearest-neighbour resize by other than whole factors as gathers of TensorFlow's own indices.
+
+    ONNX's Resize computes them from scales that are rounded otherwise, and may be a pixel or a row off.
+    """
+    if (sizes := _known_sizes(graph, node)) is None:
+        return
+    given, wanted = sizes[0][:2], [int(size) for size in sizes[1]]
+    aligned, centred = node.attr["align_corners"].b, node.attr["half_pixel_centers"].b
+    if not aligned and all(new % old == 0 for old, new in zip(given, wanted, strict=True)):
+        return
+    images, dtype = graph.inputs(node)[0], node.attr["T"].type
+    indices = [_nearest(old, new, aligned, centred) for old, new in zip(given, wanted, strict=True)]
+    places = [_constant(graph, f"{node.name}/{side}", i) for side, i in zip(("ys", "xs"), indices, strict=True)]
+    axes = [_constant(graph, f"{node.name}/axis_{axis}", np.asarray(axis, np.int32)) for axis in (1, 2)]
+    types = {"Tparams": dtype, **dict.fromkeys(("Tindices", "Taxis"), tensorflow().int32.as_datatype_enum)}
+    rows = _added(graph, f"{node.name}/rows", "GatherV2", [images, places[0], axes[0]], types)
+    _become(node, "GatherV2", [rows, places[1], axes[1]], types)
+
+
+def _nearest(old: int, new: int, aligned: bool, centred: bool) -> np.ndarray:
+    """The index that each of `new` positions reads of `old` ones, as TensorFlow's kernel computes it in float32."""
+    scale = np.float32(old - 1) / np.float32(new - 1) if aligned and new > 1 else np.float32(old) / np.float32(new)
+    places = (np.arange(new, dtype=np.float32) + np.float32(0.5 if centred else 0)) * scale
+    rounded = np.floor(places + np.float32(0.5)) if aligned else np.floor(places)
+    return np.asarray(np.clip(rounded, 0, old - 1), np.int32)
+
+
+def _resize_as_products(graph: Graph, node: Any) -> None:
+    """A resize that ONNX does not have as products with two matrices: what TensorFlow makes of single rows and columns.
+
+    Its kernels (area, cubic, Lanczos, antialiased ones) weigh rows and columns independently of each other.
+    """
+    if (sizes := _known_sizes(graph, node)) is None:
+        return
+    tf = tensorflow()
+    (height, width, channels), (rows, columns), *scaling = sizes
+    down = _weights(node, 0, height, int(rows), scaling)
+    across = _weights(node, 1, width, int(columns), scaling)
+    images, single = graph.inputs(node)[0], {"T": tf.float32.as_datatype_enum}
+    if node.attr["T"].type != tf.float32.as_datatype_enum:
+        types = {"SrcT": node.attr["T"].type, "DstT": tf.float32.as_datatype_enum}
+        images = _added(graph, f"{node.name}/float", "Cast", [images], types)
+    shaped = {**single, "Tshape": tf.int32.as_datatype_enum}
+
+    def reshaped(name: str, tensor: str, *shape: int) -> list[str]:
+        return [tensor, _constant(graph, f"{node.name}/{name}", np.asarray([-1, *shape], np.int32))]
+
+    tensor = _added(
+        graph, f"{node.name}/flat", "Reshape", reshaped("by_rows", images, height, width * channels), shaped
+    )
+    for name, matrix, shape in (("down", down, (width, channels)), ("across", across, ())):
+        weights = _constant(graph, f"{node.name}/{name}/weights", matrix)
+        tensor = _added(graph, f"{node.name}/{name}", "BatchMatMulV2", [weights, tensor], single)
+        if shape:
+            flat = reshaped("by_columns", tensor, *shape)
+            tensor = _added(graph, f"{node.name}/turned", "Reshape", flat, shaped)
+    _become(node, "Reshape", reshaped("whole", tensor, int(rows), int(columns), channels), shaped)
+
+
+def _weights(node: Any, axis: int, old: int, new: int, scaling: Sequence[np.ndarray]) -> np.ndarray:
+    """[new, old]: what the resize makes of images with a single row (axis 0) or column (1) of ones, as channels."""
+    tf = tensorflow()
+    options = {
+        key: node.attr[key].b for key in ("align_corners", "half_pixel_centers", "antialias") if key in node.attr
+    }
+    if "kernel_type" in node.attr:
+        options["kernel_type"] = node.attr["kernel_type"].s.decode()
+    for key, value, neutral in zip(("scale", "translation"), scaling, (1.0, 0.0), strict=False):
+        options[key] = np.asarray([value[0], neutral] if axis == 0 else [neutral, value[1]], np.float32)
+    units = np.eye(old, dtype=np.float32).reshape((1, old, 1, old) if axis == 0 else (1, 1, old, old))
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        size = np.asarray([new, 1] if axis == 0 else [1, new], np.int32)
+        made = session.run(getattr(tf.raw_ops, node.op)(images=units, size=size, **options))
+    return np.asarray(made).reshape(new, old)
+
+
+def _erfc(graph: Graph, node: Any) -> None:
+    """erfc(x) as 1 - erf(x)."""
+    types = {"T": node.attr["T"].type}
+    one = np.asarray(1, tensorflow().as_dtype(node.attr["T"].type).as_numpy_dtype)
+    erf = _added(graph, f"{node.name}/erf", "Erf", graph.inputs(node), types)
+    _become(node, "Sub", [_constant(graph, f"{node.name}/one", one), erf], types)
+
+
+_REWRITES: dict[str, Callable[[Graph, Any], None]] = {
+    "ResizeNearestNeighbor": _nearest_as_gathers,
+    "ResizeArea": _resize_as_products,
+    "ResizeBicubic": _resize_as_products,
+    "ScaleAndTranslate": _resize_as_products,
+    "Erfc": _erfc,
+}
+
+
+def _known_sizes(graph: Graph, node: Any) -> list[Any] | None:
+    """[height, width, channels] of a resize's images, and the values of its other inputs; None where one varies."""
+    images, *given = graph.inputs(node)
+    shape = graph.shape(images) or []
+    known = [size for size in shape[1:] if size]
+    values = [_known_value(graph, tensor) for tensor in given]
+    if len(shape) != 4 or len(known) != 3 or any(value is None for value in values):
+        return None
+    return [known, *values]
+
+
+def _known_value(graph: Graph, tensor: str) -> np.ndarray | None:
+    """What the tensor is for any batch; None where it depends on more than constants and known sizes."""
+    if graph.nodes[node_name(tensor)].op == "Const":
+        return graph.value(node_name(tensor))
+    shapes = [tensor_name(name) for name in graph.ancestors([tensor]) if graph.nodes[name].op == "Shape"]
+    sizes = [graph.shape(graph.inputs(graph.nodes[node_name(t)])[0]) for t in shapes]
+    behind = [graph.nodes[name].op for name in graph.ancestors([tensor], stop=shapes)]
+    if any(known is None or None in known[1:] for known in sizes) or any(op.startswith("Placeholder") for op in behind):
+        return None
+    feeds = [{t: [n or batch for n in known or []] for t, known in zip(shapes, sizes, strict=True)} for batch in (1, 2)]
+    one, two = ((graph.run([tensor], {t: np.asarray(v, np.int32) for t, v in feed.items()}))[0] for feed in feeds)
+    return one if np.array_equal(one, two) else None
+
+
+def _added(graph: Graph, name: str, op: str, inputs: Sequence[str], types: dict[str, int]) -> str:
+    """The result of a new node."""
+    node = graph.graph_def.node.add(name=name)
+    graph.nodes[name] = node
+    _become(node, op, inputs, types)
+    return tensor_name(name)
+
+
+def _constant(graph: Graph, name: str, value: np.ndarray) -> str:
+    node = graph.graph_def.node.add(name=name)
+    graph.nodes[name] = node
+    set_constant(node, value)
+    return tensor_name(name)
+
+
+def _become(node: Any, op: str, inputs: Sequence[str], types: dict[str, int]) -> None:
+    """Let the node be another; types: number of a tf.DType by attribute."""
+    node.op = op
+    node.attr.clear()
+    for name, dtype in types.items():
+        node.attr[name].type = dtype
+    node.input[:] = [tensor.removesuffix(":0") for tensor in inputs]
