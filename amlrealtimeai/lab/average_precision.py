@@ -1,10 +1,11 @@
 """Mean average precision of detections, as COCO defines it at one overlap; NumPy only."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from amlrealtimeai.accel.models.ssdvgg import overlaps
+from amlrealtimeai.accel.models.ssdvgg import check_share, overlaps
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.lab.images import Box
 
@@ -22,10 +23,13 @@ def average_precisions(
 
     found: detections of each picture. truth: its objects. A detection is right where it overlaps an object of its class
     by `overlap` or more (intersection over union) that no more probable one has taken; precision is averaged over 101
-    recalls, at each the best that any larger recall has. Raises InvalidInputError where pictures are missing.
+    recalls, at each the best that any larger recall has. Raises InvalidInputError where pictures are missing, and for
+    detections that do not fit together.
     """
+    check_share("overlap", overlap)
     if len(found) != len(truth):
         raise InvalidInputError(f"expected detections of all {len(truth)} pictures, got those of {len(found)}")
+    found = [_checked(*detections) for detections in found]
     labels = sorted({box.label for boxes in truth for box in boxes})
     return {label: _average(*_matched(label, found, truth, overlap)) for label in labels}
 
@@ -34,6 +38,22 @@ def mean_average_precision(found: Sequence[Found], truth: Sequence[Sequence[Box]
     """The mean over all classes that `truth` has; NaN where it has no object."""
     values = list(average_precisions(found, truth, overlap).values())
     return float(np.mean(values)) if values else float("nan")
+
+
+def _checked(classes: Any, scores: Any, boxes: Any) -> Found:
+    labels, confidences, corners = (
+        np.asarray(classes),
+        np.asarray(scores, float),
+        np.asarray(boxes, float).reshape(-1, 4),
+    )
+    if not labels.shape == confidences.shape == (len(corners),):
+        raise InvalidInputError(
+            f"expected classes [k], scores [k] and boxes [k, 4] of each picture, got {labels.shape}, "
+            f"{confidences.shape} and {corners.shape}"
+        )
+    if not (np.isfinite(confidences).all() and np.isfinite(corners).all()):
+        raise InvalidInputError("scores and boxes have to be finite numbers; got some that are not")
+    return labels, confidences, corners
 
 
 def _matched(
@@ -46,7 +66,7 @@ def _matched(
         chosen = np.flatnonzero(classes == label)
         chosen = chosen[np.argsort(-confidences[chosen], kind="stable")][:_MOST]
         scores.append(confidences[chosen])
-        right.append(_right(overlaps(boxes[chosen].astype(float), corners), overlap))
+        right.append(_right(overlaps(boxes[chosen], corners), overlap))
         objects += len(corners)
     return np.concatenate(scores), np.concatenate(right), objects
 

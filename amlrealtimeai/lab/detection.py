@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from amlrealtimeai.accel.models import ssdvgg
-from amlrealtimeai.errors import InvalidInputError, NotFoundError
+from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.lab.images import Box, voc_labels
-from amlrealtimeai.lab.pictures import Picture, rgb
+from amlrealtimeai.lab.pictures import Picture, opened, rgb
 from amlrealtimeai.lab.style import NPU, OBJECTS, PAPER
 
 _SAME = 0.5
@@ -221,13 +221,7 @@ def _rgb(picture: Pictured) -> Image.Image:
         return Image.fromarray(picture).convert("RGB")
     if not isinstance(picture, str | Path):
         raise InvalidInputError(f"expected a path, an image or an array as picture, got {picture!r:.60}")
-    try:
-        with Image.open(picture) as opened:
-            return rgb(opened)
-    except FileNotFoundError:
-        raise NotFoundError(f"no picture at {picture}") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # whatever Pillow's readers raise
-        raise InvalidInputError(f"{picture} is not a picture that could be opened: {error}") from None
+    return opened(picture)
 
 
 def _is_picture(shape: tuple[int, ...]) -> bool:

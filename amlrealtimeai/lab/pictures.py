@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from amlrealtimeai import resources
-from amlrealtimeai.errors import InvalidInputError, NotFoundError
+from amlrealtimeai.errors import InvalidInputError, MissingFileError, NotFoundError
 from amlrealtimeai.lab.images import labels
 from amlrealtimeai.lab.style import HOST
 
@@ -65,10 +65,24 @@ def rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def opened(source: Path | str | bytes) -> Image.Image:
+    """The picture of a file, or of a file's bytes, as rgb() gives it.
+
+    Raises NotFoundError for a file that is not there, InvalidInputError for one that is no picture.
+    """
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            return rgb(image)
+    except FileNotFoundError:
+        raise MissingFileError(f"no picture at {source!s}") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # whatever Pillow's readers raise
+        named = f"{len(source)} bytes" if isinstance(source, bytes) else source
+        raise InvalidInputError(f"{named} is not a picture that could be opened: {error}") from None
+
+
 def show(path: Path | str, width: int = 280, alt: str | None = None) -> Picture:
     """The picture at `path`, made `width` pixels wide; alt: what it shows (default: the file's name)."""
-    with Image.open(path) as image:
-        full = rgb(image)
+    full = opened(path)
     small = full.resize((width, max(1, round(full.height * width / full.width))))
     return Picture.of(small, alt or f"The picture {Path(path).stem.replace('_', ' ')}.")
 
@@ -91,8 +105,7 @@ def sheet(
     canvas = Image.new("RGB", (columns * side, rows * step), "white")
     draw = ImageDraw.Draw(canvas)
     for number, source in enumerate(pictures):
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            small = ImageOps.pad(rgb(image), (side - 2, side - 2), color="white")
+        small = ImageOps.pad(opened(source), (side - 2, side - 2), color="white")
         x, y = number % columns * side + 1, number // columns * step + 1
         canvas.paste(small, (x, y))
         if captions:

@@ -52,6 +52,25 @@ def test_missing_pictures_are_refused():
         average_precisions([found()], [[], []])
 
 
+def test_lists_are_taken_as_arrays_are():
+    assert average_precisions([([3, 7], [0.9, 0.8], [LEFT, RIGHT])], [[Box(3, *LEFT), Box(7, *RIGHT)]]) == {3: 1, 7: 1}
+    assert average_precisions([([], [], [])], [[Box(3, *LEFT)]]) == {3: 0}
+
+
+@pytest.mark.parametrize(
+    ("detections", "overlap", "said"),
+    [
+        (([3, 3], [0.9], [LEFT]), 0.5, r"got \(2,\), \(1,\) and \(1, 4\)"),
+        (([3], [np.nan], [LEFT]), 0.5, "scores and boxes have to be finite numbers"),
+        (([3], [0.9], [LEFT]), np.nan, "overlap is a share: expected 0 to 1, got nan"),
+        (([3], [0.9], [LEFT]), 50, "overlap is a share: expected 0 to 1, got 50"),
+    ],
+)
+def test_detections_that_do_not_fit_together_are_refused(detections, overlap, said):
+    with pytest.raises(InvalidInputError, match=said):
+        average_precisions([detections], [[Box(3, *LEFT)]], overlap)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_the_same_as_pycocotools(seed):
     rng = np.random.default_rng(seed)

@@ -1,6 +1,7 @@
 """Boxes on pictures, the outputs as a table, and what was found and missed: in pixels and in words."""
 
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -222,3 +223,21 @@ def test_sixteen_bits_keep_their_shades(given, tmp_path):
 def test_what_cannot_be_drawn_or_compared_is_said(call, said):
     with pytest.raises(InvalidInputError, match=said):
         call()
+
+
+def test_files_that_are_no_pictures_are_said_wherever_pictures_are_shown(tmp_path):
+    """One of them says that it has ten thousand million pixels."""
+    Image.new("L", (1, 1)).save(tmp_path / "small.png")
+    data = bytearray((tmp_path / "small.png").read_bytes())
+    data[16:24] = (100_000).to_bytes(4) * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4)
+    (tmp_path / "huge.png").write_bytes(data)
+    (tmp_path / "text.jpg").write_text("no picture")
+    for path in (tmp_path / "huge.png", tmp_path / "text.jpg"):
+        for show in (lab.show, lambda path: lab.pictures.sheet([path]), lambda path: detection.draw(path, [], [], [])):
+            with pytest.raises(InvalidInputError, match=f"{path.name} is not a picture that could be opened"):
+                show(path)
+    with pytest.raises(NotFoundError, match=r"no picture at .*none\.jpg"):
+        lab.show(tmp_path / "none.jpg")
+    with pytest.raises(InvalidInputError, match=r"^2 bytes is not a picture"):
+        lab.pictures.sheet([b"no"])

@@ -1,3 +1,5 @@
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -47,6 +49,18 @@ def test_reading_takes_cats_and_dogs_in_turn_and_leaves_damaged_files_out(tmp_pa
     assert [pet.path.name for pet in found[:4]] == ["0.jpg", "1.jpg", "2.jpg", "2.jpg"]
     assert found[-1].path.name == "10.jpg"
     assert [pet.path.name for pet in images.pets(root, limit=2)] == ["0.jpg", "1.jpg", "2.jpg", "2.jpg"]
+
+
+def test_a_picture_that_says_it_is_larger_than_any_memory_is_left_out(tmp_path):
+    root = images.write_pets(tmp_path, 1)
+    claims = root / "Cat" / "huge.jpg"
+    Image.new("L", (1, 1)).save(claims, "PNG")
+    data = bytearray(claims.read_bytes())
+    data[16:24] = (100_000).to_bytes(4) * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4)
+    claims.write_bytes(data)
+
+    assert [pet.path.name for pet in images.pets(root)] == ["0.jpg", "0.jpg"]
 
 
 def test_a_folder_that_is_not_one_of_pets(tmp_path):

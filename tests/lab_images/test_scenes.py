@@ -78,6 +78,27 @@ def test_a_file_that_is_no_annotation(tmp_path, text):
         images.read_voc(tmp_path / "a.xml")
 
 
+@pytest.mark.parametrize(
+    ("name", "corners", "said"),
+    [
+        ("unicorn", "11 6 60 50", "it has a 'unicorn', expected one of aeroplane, bicycle, bird, "),
+        ("background", "11 6 60 50", "it has a 'background', expected one of aeroplane, "),
+        ("cat", "60 6 11 50", "it has a box from x 60 to 11, y 6 to 50 of 100 x 50"),
+        ("cat", "nan 6 60 50", "it has a box from x nan to 60"),
+    ],
+)
+def test_an_object_that_cannot_be_is_said(tmp_path, name, corners, said):
+    sides = zip(("xmin", "ymin", "xmax", "ymax"), corners.split(), strict=True)
+    box = "".join(f"<{side}>{value}</{side}>" for side, value in sides)
+    (tmp_path / "a.xml").write_text(
+        "<annotation><size><width>100</width><height>50</height></size>"
+        f"<object><name>{name}</name><bndbox>{box}</bndbox></object></annotation>"
+    )
+
+    with pytest.raises(InvalidInputError, match=said):
+        images.read_voc(tmp_path / "a.xml")
+
+
 def test_a_scene_too_small():
     with pytest.raises(InvalidInputError, match="at least 64 pixels, got 63"):
         images.scene(63)

@@ -110,7 +110,7 @@ def _readable(files: list[Path], limit: int | None, split: str | None) -> list[P
                 continue
             with Image.open(path) as image:
                 image.convert("RGB")
-        except (OSError, SyntaxError):
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             continue
         good.append(path)
     return good

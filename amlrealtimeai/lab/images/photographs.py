@@ -118,7 +118,7 @@ def _opened(path: Path, mode: str) -> Image.Image:
         with Image.open(path) as stored:
             stored.draft("RGB", (2 * _PHOTOGRAPH_SIDE, 2 * _PHOTOGRAPH_SIDE))  # JPEG is decoded no larger than needed
             return stored.convert(mode)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InvalidInputError(f"{path} cannot be read as a picture: {error}") from None
 
 

@@ -91,7 +91,9 @@ def read_voc(path: str | Path) -> list[Box]:
         boxes = []
         for entry in root.iter("object"):
             x1, y1, x2, y2 = (float(_text(entry, f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax"))
-            label = voc_labels().index(_text(entry, "name"))
+            label = _label(_text(entry, "name"))
+            if not (np.isfinite([x1, y1, x2, y2, width, height]).all() and x1 <= x2 and y1 <= y2):
+                raise ValueError(f"it has a box from x {x1:g} to {x2:g}, y {y1:g} to {y2:g} of {width:g} x {height:g}")
             # VOC counts pixels from 1, and a box includes its last one
             boxes.append(Box(label, (y1 - 1) / height, (x1 - 1) / width, y2 / height, x2 / width))
         return boxes
@@ -125,7 +127,7 @@ class VocFolder:
         try:
             with Image.open(path) as stored:
                 picture = stored.convert("RGB")
-        except OSError as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise InvalidInputError(f"{path} cannot be read as a picture: {error}") from None
         return picture, read_voc(self.folder / "Annotations" / f"{name}.xml")
 
@@ -166,6 +168,12 @@ def _annotation(name: str, size: int, boxes: list[Box]) -> ElementTree.Element:
         for key, value in zip(("xmin", "ymin", "xmax", "ymax"), values, strict=True):
             ElementTree.SubElement(corners, key).text = str(round(value))
     return root
+
+
+def _label(name: str) -> int:
+    if name not in voc_labels()[1:]:
+        raise ValueError(f"it has a {name!r}, expected one of {', '.join(voc_labels()[1:])}")
+    return voc_labels().index(name)
 
 
 def _text(element: ElementTree.Element, path: str) -> str:
