@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amlrealtimeai.artifact.stages import usable_cpus
-from amlrealtimeai.errors import DeploymentError, NotFoundError
+from amlrealtimeai.errors import ComputeTargetNotFoundError, DeploymentError, NotFoundError
 from amlrealtimeai.serving.ports.tls import Tls
 from amlrealtimeai.serving.process.environment import with_this_package
 from amlrealtimeai.serving.process.watch import Watcher
@@ -89,7 +89,7 @@ def start_here(store: Store, settings: Settings, on_gone: Callable[[str], None])
             own_log.info("ready on %s", server.address)
             stack.callback(watcher.stop)
             watcher.start()
-            store.update("servers", {"id": id}, port=server.port)
+            _announce(store, settings, id, port=server.port)
         except BaseException:
             store.forget_server(id)
             raise
@@ -180,12 +180,23 @@ def start_child(store: Store, settings: Settings) -> Host:
     row = {"id": id, "pid": process.pid, "host": settings.host, "port": 0}
     try:
         port = _wait_for_port(files, process, log)
-        store.update("servers", {"id": id}, port=port, pid=process.pid)
+        _announce(store, settings, id, port=port, pid=process.pid)
     except BaseException:
         stop()
         store.forget_server(id)
         raise
     return Host(id, stop, files.derive)
+
+
+def _announce(store: Store, settings: Settings, id: str, **where: int) -> None:
+    """Write down where a server is; only the deletion of its cluster takes the row of one that has just started."""
+    try:
+        store.update("servers", {"id": id}, **where)
+    except NotFoundError:
+        raise ComputeTargetNotFoundError(
+            f"ComputeTargetNotFound: the compute target {settings.cluster!r} was deleted while a server was started on "
+            "it. Look at workspace.compute_targets."
+        ) from None
 
 
 def _prepare(store: Store, settings: Settings, run_in: str) -> tuple[str, Files, LifeLock, Path]:

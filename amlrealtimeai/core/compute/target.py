@@ -11,7 +11,7 @@ from amlrealtimeai.core.stored import described
 from amlrealtimeai.core.tables import Shown
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import ComputeTargetNotFoundError, UnsupportedError
-from amlrealtimeai.store.store import Row
+from amlrealtimeai.store.store import Row, find, select
 from amlrealtimeai.targets.base import Target
 
 _CLASSES = {
@@ -76,7 +76,12 @@ class ComputeTarget(Shown):
     @known_keywords
     def list(workspace: Workspace) -> "Sequence[ComputeTarget]":
         """All targets of the workspace, oldest first."""
-        return [ComputeTarget(workspace, row["name"]) for row in workspace.store.select("compute_targets")]
+        found = []
+        for row in workspace.store.select("compute_targets"):
+            target = object.__new__(_class_of(row["type"]))
+            target.workspace, target._row = workspace, row
+            found.append(target)
+        return found
 
     @staticmethod
     @known_keywords
@@ -187,9 +192,11 @@ class ComputeTarget(Shown):
 
 
 def _row(workspace: Workspace, name: str) -> Row:
-    row = workspace.store.find("compute_targets", name=check_text("compute target name", name))
+    check_text("compute target name", name)
+    with workspace.store.database.read() as connection:  # one view: the name may come or go meanwhile
+        row = find(connection, "compute_targets", {"name": name})
+        known = ", ".join(row["name"] for row in select(connection, "compute_targets")) or "none"
     if row is None:
-        known = ", ".join(row["name"] for row in workspace.store.select("compute_targets")) or "none"
         raise ComputeTargetNotFoundError(
             f"ComputeTargetNotFound: no compute target {shown(name)} in the workspace {workspace.name!r}; "
             f"there are: {known}. Create it: ComputeTarget.create(workspace, name, configuration), with "

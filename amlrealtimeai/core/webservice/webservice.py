@@ -25,7 +25,7 @@ from amlrealtimeai.errors import (
     WebserviceInputError,
     WebserviceNotFoundError,
 )
-from amlrealtimeai.store.store import Row
+from amlrealtimeai.store.store import Row, find, select
 from amlrealtimeai.targets.base import FAILED, STOPPED, TRANSITIONING, UNHEALTHY, Status
 
 if TYPE_CHECKING:
@@ -61,15 +61,23 @@ class Webservice(Asked, Keyed, Stored):
     @known_keywords
     def __init__(self, workspace: Workspace, name: str) -> None:
         self.workspace = workspace
-        row = workspace.store.find("webservices", name=check_text("webservice name", name))
+        check_text("webservice name", name)
+        with workspace.store.database.read() as connection:  # one view: the name may come or go meanwhile
+            row = find(connection, "webservices", {"name": name})
+            known = ", ".join(row["name"] for row in select(connection, "webservices")) or "none"
         if row is None:
-            known = ", ".join(row["name"] for row in workspace.store.select("webservices")) or "none"
             raise WebserviceNotFoundError(
                 f"WebserviceNotFound: no webservice {shown(name)} in the workspace {workspace.name!r}; there are: "
                 f"{known}. Deploy it: "
                 "Webservice.deploy_from_image(workspace, name, image, deployment_config, deployment_target)."
             )
         self._row = row
+
+    @classmethod
+    def _of(cls, workspace: Workspace, row: Row) -> "Webservice":
+        made = cls.__new__(cls, workspace, row["name"])
+        made.workspace, made._row = workspace, row
+        return made
 
     @staticmethod
     @known_keywords
@@ -207,7 +215,7 @@ class Webservice(Asked, Keyed, Stored):
         model, version = split_id(model_id, "model") if model_id else (model_name, None)
         images = {"image_name": image, "image_version": image_version}
         rows = Webservice._rows(workspace, tags, properties, **images, model_name=model, model_version=version)
-        found = [Webservice(workspace, row["name"]) for row in rows]
+        found = [Webservice._of(workspace, row) for row in rows]
         if image_digest is not None:
             found = [item for item in found if item.image is not None and item.image.digest == image_digest]
         return [item for item in found if compute_type is None or item.compute_type.lower() == compute_type.lower()]
