@@ -19,7 +19,7 @@ from amlrealtimeai.core.stored import Versioned
 from amlrealtimeai.core.tables import in_bytes
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import InvalidInputError, ModelNotFoundError
-from amlrealtimeai.store.store import Row
+from amlrealtimeai.store.rows import Row
 
 if TYPE_CHECKING:
     from amlrealtimeai.core.compute import ComputeTarget

@@ -19,8 +19,8 @@ from amlrealtimeai.core.arguments import (
 from amlrealtimeai.core.tables import Shown
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import InvalidInputError, NotFoundError, StoreError
+from amlrealtimeai.store.rows import Row
 from amlrealtimeai.store.schema import KEYS
-from amlrealtimeai.store.store import Row
 
 _VERSION_DIGITS = 18
 

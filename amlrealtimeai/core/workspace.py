@@ -21,7 +21,7 @@ from amlrealtimeai.errors import (
     WorkspaceNotFoundError,
 )
 from amlrealtimeai.store import Store
-from amlrealtimeai.store.store import now
+from amlrealtimeai.store.rows import now
 
 if TYPE_CHECKING:
     from amlrealtimeai.core.compute import ComputeTarget

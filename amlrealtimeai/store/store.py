@@ -1,41 +1,20 @@
 """The store of one workspace: rows with versions, blobs, and the rule that nothing in use is deleted."""
 
 import contextlib
-import json
 import re
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from amlrealtimeai.errors import (
-    ComputeTargetNotFoundError,
-    ImageNotFoundError,
-    InUseError,
-    InvalidInputError,
-    MissingFileError,
-    ModelNotFoundError,
-    NotFoundError,
-    StoreError,
-    WebserviceNotFoundError,
-    WorkspaceNotFoundError,
-)
-from amlrealtimeai.store import blobs, failures, folders, locks, schema, temporary
+from amlrealtimeai.errors import InvalidInputError, MissingFileError, StoreError, WorkspaceNotFoundError
+from amlrealtimeai.store import blobs, failures, folders, locks, rows, temporary
 from amlrealtimeai.store.blobs import Blobs, HashingWriter, Staged
 from amlrealtimeai.store.database import Database
+from amlrealtimeai.store.rows import Key, Row
 
 DATABASE = "store.sqlite3"
 """Name of the database in a store's folder."""
 _SERVER_ID = re.compile("[0-9a-f]{16}")
-
-Row = dict[str, Any]
-Key = Mapping[str, Any]
-
-
-def now() -> str:
-    """The present moment as stored: ISO 8601, UTC."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 class Store:
@@ -163,11 +142,11 @@ class Store:
     def _collect_garbage(self) -> int:
         removed = 0
         with self.database.read() as connection:
-            candidates = self.blobs.unreferenced(_used_blobs(connection))
+            candidates = self.blobs.unreferenced(rows.used_blobs(connection))
         if candidates:
             with self.database.write() as connection:
                 self.database.check_whole(connection)  # else a damaged row's bytes would be taken for garbage
-                for path in self.blobs.unreferenced(_used_blobs(connection)):
+                for path in self.blobs.unreferenced(rows.used_blobs(connection)):
                     removed += self._forget(path.name)
         self._forget_dead_servers()
         return removed + temporary.sweep(self.blobs.temporary)
@@ -195,46 +174,46 @@ class Store:
         """
         with self.database.write() as connection:
             if version is None:
-                version = _count_up(connection, table, row["name"])
+                version = rows.count_up(connection, table, row["name"])
             self.blobs.commit(staged)
             row = {**row, "version": version, "blob": staged.digest, "size": staged.size}
-            _insert(connection, table, {"created": now(), **row})
+            rows.append(connection, table, {"created": rows.now(), **row})
         return version
 
     def next_version(self, table: str, name: str) -> int:
         """Reserve a version for an object that takes a while to make."""
         with self.database.write() as connection:
-            return _count_up(connection, table, name)
+            return rows.count_up(connection, table, name)
 
     def insert(self, table: str, row: Row) -> None:
         """List a new object of a table without versions; InvalidInputError when its name is taken."""
         with self.database.write() as connection:
-            insert(connection, table, row)
+            rows.insert(connection, table, row)
 
     def select(self, table: str, **where: Any) -> list[Row]:
         """Rows whose columns equal `where` (None means any), oldest first."""
         with self.database.read() as connection:
-            return select(connection, table, **where)
+            return rows.select(connection, table, **where)
 
     def find(self, table: str, **key: Any) -> Row | None:
         """The row with this primary key, or None."""
         with self.database.read() as connection:
-            return find(connection, table, key)
+            return rows.find(connection, table, key)
 
     def require(self, table: str, key: Key) -> Row:
         """The row with this primary key; NotFoundError when it is gone."""
         with self.database.read() as connection:
-            return _required(connection, table, key)
+            return rows.required(connection, table, key)
 
     def update(self, table: str, key: Key, **changes: Any) -> Row:
         """Change columns of one row and return it; NotFoundError when it is gone."""
         with self.database.write() as connection:
-            return update(connection, table, key, **changes)
+            return rows.update(connection, table, key, **changes)
 
     def change(self, table: str, key: Key, function: Callable[[Row], Row]) -> Row:
         """Read a row, compute changes from it and write them, as one transaction (so no other change is lost)."""
         with self.database.write() as connection:
-            return update(connection, table, key, **function(_required(connection, table, key)))
+            return rows.update(connection, table, key, **function(rows.required(connection, table, key)))
 
     def delete(self, table: str, key: Key) -> None:
         """Delete a row, its secrets, and its bytes when nothing else uses them.
@@ -242,12 +221,7 @@ class Store:
         Raises InUseError naming the users, NotFoundError when it is gone.
         """
         with self.database.write() as connection:
-            row = _required(connection, table, key)
-            _refuse_if_used(connection, table, key)
-            connection.execute(f"DELETE FROM {table} WHERE {_where(key)}", list(key.values()))
-            connection.execute(
-                "DELETE FROM secrets WHERE kind = ? AND owner = ?", (table, row.get("name", row.get("id")))
-            )
+            row = rows.delete(connection, table, key)
         if "blob" in row:
             # Only after the commit: a kill in between leaves a blob too many, never a row without its blob.
             self._remove_blob(row["blob"])
@@ -255,11 +229,11 @@ class Store:
     def check_unused(self, table: str, key: Key) -> None:
         """Raise InUseError naming the users of a row, if it has any."""
         with self.database.read() as connection:
-            _refuse_if_used(connection, table, key)
+            rows.check_unused(connection, table, key)
 
     def _remove_blob(self, digest: str) -> None:
         with self.database.write() as connection:
-            if digest not in _used_blobs(connection):
+            if digest not in rows.used_blobs(connection):
                 self._forget(digest)
 
     def _forget(self, digest: str) -> int:
@@ -284,160 +258,10 @@ class Store:
             if known & set(values):
                 return False
             connection.executemany(
-                "INSERT INTO facts VALUES (?, ?)", [(name, _storable(name, value)) for name, value in values.items()]
+                "INSERT INTO facts VALUES (?, ?)",
+                [(name, rows.storable(name, value)) for name, value in values.items()],
             )
             return True
-
-
-def insert(connection: sqlite3.Connection, table: str, row: Row) -> None:
-    """List a new row; InvalidInputError when its name is taken."""
-    key = {column: row[column] for column in schema.KEYS[table]}
-    if find(connection, table, key) is not None:
-        raise InvalidInputError(f"{_noun(table)} {_id(key)!r} exists already. Choose another name, or delete it first.")
-    _insert(connection, table, {"created": now(), **row})
-
-
-def select(connection: sqlite3.Connection, table: str, **where: Any) -> list[Row]:
-    """Rows whose columns equal `where` (None means any), oldest first."""
-    key = {column: value for column, value in where.items() if value is not None}
-    condition = f" WHERE {_where(key)}" if key else ""
-    values = [_storable(column, value) for column, value in key.items()]
-    rows = connection.execute(f"SELECT * FROM {table}{condition} ORDER BY created, rowid", values)
-    return [_decoded(row) for row in rows]
-
-
-def find(connection: sqlite3.Connection, table: str, key: Key) -> Row | None:
-    """The row with this primary key, or None. A part of a key without a value is an InvalidInputError, not "any"."""
-    for column, value in key.items():
-        expected = int if column == "version" else str
-        if not isinstance(value, expected) or not value:
-            raise InvalidInputError(f"{_noun(table)} {column}: expected a {_WORDS[expected]}, got {value!r}")
-        _storable(column, value)
-    row = connection.execute(f"SELECT * FROM {table} WHERE {_where(key)}", list(key.values())).fetchone()
-    return None if row is None else _decoded(row)
-
-
-def update(connection: sqlite3.Connection, table: str, key: Key, **changes: Any) -> Row:
-    """Change columns of one row and return it; NotFoundError when it is gone."""
-    row = _required(connection, table, key)
-    if changes:
-        columns = ", ".join(f"{column} = ?" for column in changes)
-        values = [_encoded(column, value) for column, value in changes.items()]
-        with _references_checked(connection, table, {**row, **changes}):
-            connection.execute(f"UPDATE {table} SET {columns} WHERE {_where(key)}", [*values, *key.values()])
-    return {**row, **changes}
-
-
-def set_secrets(connection: sqlite3.Connection, kind: str, owner: str, values: Mapping[str, str]) -> None:
-    """Add or replace secrets of one object."""
-    rows = [(kind, owner, name, value) for name, value in values.items()]
-    connection.executemany("INSERT OR REPLACE INTO secrets VALUES (?, ?, ?, ?)", rows)
-
-
-def _insert(connection: sqlite3.Connection, table: str, row: Row) -> None:
-    marks = ", ".join("?" * len(row))
-    values = [_encoded(column, value) for column, value in row.items()]
-    with _references_checked(connection, table, row):
-        connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", values)
-
-
-def _count_up(connection: sqlite3.Connection, table: str, name: str) -> int:
-    _storable("name", name)
-    connection.execute(
-        "INSERT INTO counters VALUES (?, ?, 1) ON CONFLICT (kind, name) DO UPDATE SET last = last + 1", (table, name)
-    )
-    found = connection.execute("SELECT last FROM counters WHERE kind = ? AND name = ?", (table, name)).fetchone()
-    return int(found["last"])
-
-
-_WORDS = {str: "text", int: "number"}
-
-
-def _required(connection: sqlite3.Connection, table: str, key: Key) -> Row:
-    row = find(connection, table, key)
-    if row is None:
-        raise _missing(table, key)
-    return row
-
-
-_NOT_FOUND = {
-    "models": ModelNotFoundError,
-    "images": ImageNotFoundError,
-    "compute_targets": ComputeTargetNotFoundError,
-    "webservices": WebserviceNotFoundError,
-}
-
-
-def _missing(table: str, key: Key) -> NotFoundError:
-    """The error for a row that is not there, by the words that old code looks for."""
-    word = "".join(part.capitalize() for part in _noun(table).split())
-    where = f": it was deleted. Look at workspace.{table}." if table in _NOT_FOUND else "."
-    text = f"{word}NotFound: the {_noun(table)} {_id(key)!r} does not exist any more{where}"
-    return _NOT_FOUND.get(table, NotFoundError)(text)
-
-
-@contextlib.contextmanager
-def _references_checked(connection: sqlite3.Connection, table: str, row: Row) -> Iterator[None]:
-    """NotFoundError that names the missing one, where the row refers to another that was deleted meanwhile."""
-    try:
-        yield
-    except sqlite3.IntegrityError:
-        columns: dict[tuple[int, str], dict[str, Any]] = {}
-        for found in connection.execute(f"PRAGMA foreign_key_list({table})"):
-            columns.setdefault((found["id"], found["table"]), {})[found["to"]] = row.get(found["from"])
-        for (_, other), wanted in columns.items():
-            key = {column: wanted[column] for column in schema.KEYS[other]}
-            if None not in key.values() and find(connection, other, key) is None:
-                raise _missing(other, key) from None
-        raise
-
-
-def _refuse_if_used(connection: sqlite3.Connection, table: str, key: Key) -> None:
-    for user_table, word, class_name, columns in schema.USERS.get(table, ()):
-        users = select(connection, user_table, **dict(zip(columns, key.values(), strict=True)))
-        if users:
-            names = [_id({column: user[column] for column in schema.KEYS[user_table]}) for user in users]
-            version = f", version={users[0]['version']}" if "version" in users[0] else ""
-            raise InUseError(
-                f"{_noun(table)} {_id(key)!r} is used by the {word} {', '.join(map(repr, names))}. "
-                f"Delete that first: {class_name}(workspace, {users[0]['name']!r}{version}).delete()."
-            )
-
-
-def _used_blobs(connection: sqlite3.Connection) -> set[str]:
-    query = " UNION ".join(f"SELECT blob FROM {table}" for table in schema.BLOB_TABLES)
-    return {row["blob"] for row in connection.execute(query)}
-
-
-def _where(key: Key) -> str:
-    return " AND ".join(f"{column} = ?" for column in key)
-
-
-def _id(key: Key) -> str:
-    return ":".join(str(value) for value in key.values())
-
-
-def _noun(table: str) -> str:
-    return table.removesuffix("s").replace("_", " ")
-
-
-def _encoded(column: str, value: Any) -> Any:
-    return json.dumps(value, sort_keys=True) if column in schema.JSON_COLUMNS else _storable(column, value)
-
-
-def _storable(column: str, value: Any) -> Any:
-    """`value`, if SQLite has a form for it."""
-    if isinstance(value, str):
-        fine = value.isascii() or not any(0xD800 <= ord(character) < 0xE000 for character in value)
-    else:
-        fine = value is None or (isinstance(value, int | float) and -(1 << 63) <= value < 1 << 63)
-    if not fine:
-        raise InvalidInputError(f"{column}: expected a text of Unicode or a number of 64 bits, got {value!a:.200}")
-    return value
-
-
-def _decoded(row: sqlite3.Row) -> Row:
-    return {name: json.loads(row[name]) if name in schema.JSON_COLUMNS else row[name] for name in row.keys()}  # noqa: SIM118
 
 
 def _copy_file(source: Path, writer: HashingWriter) -> None:

@@ -19,7 +19,7 @@ from amlrealtimeai.serving.health import answers
 from amlrealtimeai.serving.ports.address import address_of
 from amlrealtimeai.store import Store
 from amlrealtimeai.store.locks import LifeLock, if_free
-from amlrealtimeai.store.store import Row, find, select
+from amlrealtimeai.store.rows import Row, find, select
 from amlrealtimeai.targets.base import (
     FAILED,
     HEALTHY,

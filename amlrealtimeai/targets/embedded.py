@@ -21,7 +21,7 @@ from amlrealtimeai.serving.health import answers
 from amlrealtimeai.serving.ports.address import address_of
 from amlrealtimeai.store import Store
 from amlrealtimeai.store.locks import LifeLock
-from amlrealtimeai.store.store import Row, find, select
+from amlrealtimeai.store.rows import Row, find, select
 from amlrealtimeai.targets import hosts
 from amlrealtimeai.targets.base import (
     FAILED,

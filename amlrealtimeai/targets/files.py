@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from amlrealtimeai.store import Store
-from amlrealtimeai.store.store import find, select
+from amlrealtimeai.store.rows import find, select
 from amlrealtimeai.targets.base import Scaling
 
 _TLS = {"key": "key", "certificate": "crt"}

@@ -27,7 +27,7 @@ from amlrealtimeai.serving.request.limits import Limits
 from amlrealtimeai.serving.server import Server
 from amlrealtimeai.store import Store
 from amlrealtimeai.store.locks import LifeLock, holders, is_held
-from amlrealtimeai.store.store import Row
+from amlrealtimeai.store.rows import Row
 from amlrealtimeai.targets.files import Files, read_tls
 from amlrealtimeai.targets.follow import Follower
 

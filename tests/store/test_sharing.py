@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from amlrealtimeai.store import Store
-from amlrealtimeai.store.store import now
+from amlrealtimeai.store.rows import now
 from tests.store.helpers import assert_whole, leftovers, model_row, register
 
 WRITER = """

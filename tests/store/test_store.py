@@ -13,7 +13,7 @@ import pytest
 from amlrealtimeai.errors import InUseError, InvalidInputError, NotFoundError, StoreError
 from amlrealtimeai.store import Store
 from amlrealtimeai.store.locks import LifeLock
-from amlrealtimeai.store.store import set_secrets
+from amlrealtimeai.store.rows import set_secrets
 from tests.store.helpers import leftovers, model_row, register
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # SHA-256 of b"abc", from FIPS 180-2

@@ -16,7 +16,7 @@ from amlrealtimeai.errors import (
     InvalidInputError,
     UnsupportedError,
 )
-from amlrealtimeai.store.store import select
+from amlrealtimeai.store.rows import select
 from amlrealtimeai.targets.embedded import EmbeddedTarget
 from amlrealtimeai.targets.hosts import NOTEBOOK, PROCESS, Settings
 

@@ -11,7 +11,7 @@ from amlrealtimeai.core.certificates import names_in
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import ComputeTargetInputError, ConfigError, MissingFileError
 from amlrealtimeai.serving.ports.tls import Tls
-from amlrealtimeai.store.store import Row, find, insert, set_secrets, update
+from amlrealtimeai.store.rows import Row, find, insert, set_secrets, update
 
 _NAME = r"[A-Za-z][A-Za-z0-9-]{1,31}"
 _HOST_NAME = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"

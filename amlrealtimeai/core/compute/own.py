@@ -8,7 +8,7 @@ from typing import Any
 from amlrealtimeai.core.compute.aks import AksProvisioningConfiguration
 from amlrealtimeai.core.compute.target import ComputeTarget
 from amlrealtimeai.core.workspace import Workspace
-from amlrealtimeai.store.store import Row
+from amlrealtimeai.store.rows import Row
 
 
 def make(workspace: Workspace, edition: str, name: str, **settings: Any) -> ComputeTarget:

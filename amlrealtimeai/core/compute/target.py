@@ -11,7 +11,7 @@ from amlrealtimeai.core.stored import described
 from amlrealtimeai.core.tables import Shown
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import ComputeTargetNotFoundError, UnsupportedError
-from amlrealtimeai.store.store import Row, find, select
+from amlrealtimeai.store.rows import Row, find, select
 from amlrealtimeai.targets.base import Target
 
 _CLASSES = {

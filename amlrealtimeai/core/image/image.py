@@ -14,7 +14,7 @@ from amlrealtimeai.core.tables import in_bytes
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import ContainerError, ImageInputError, ImageNotFoundError, NotFoundError, UnsupportedError
 from amlrealtimeai.store import failures
-from amlrealtimeai.store.store import Row, now
+from amlrealtimeai.store.rows import Row, now
 
 
 class ImageConfiguration(Protocol):

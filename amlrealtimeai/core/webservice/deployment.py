@@ -23,7 +23,7 @@ from amlrealtimeai.errors import (
     WebserviceInputError,
     WebserviceNotFoundError,
 )
-from amlrealtimeai.store.store import Row, find, insert, now, set_secrets, update
+from amlrealtimeai.store.rows import Row, find, insert, now, set_secrets, update
 from amlrealtimeai.targets.base import STOPPED, ImageReference, Limits, Resources, Scaling, Service, Tls
 
 R = TypeVar("R")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from amlrealtimeai.core.workspace import Workspace
-from amlrealtimeai.store.store import Row, find, now, update
+from amlrealtimeai.store.rows import Row, find, now, update
 from amlrealtimeai.targets.base import FAILED, HEALTHY, TRANSITIONING, Status
 
 _COLUMNS = ("model_name", "model_version", "image_name", "image_version")

@@ -25,7 +25,7 @@ from amlrealtimeai.errors import (
     WebserviceInputError,
     WebserviceNotFoundError,
 )
-from amlrealtimeai.store.store import Row, find, select
+from amlrealtimeai.store.rows import Row, find, select
 from amlrealtimeai.targets.base import FAILED, STOPPED, TRANSITIONING, UNHEALTHY, Status
 
 if TYPE_CHECKING:
