@@ -69,7 +69,7 @@ def update(connection: sqlite3.Connection, table: str, key: Key, **changes: Any)
 def delete(connection: sqlite3.Connection, table: str, key: Key) -> Row:
     """Delete a row and its secrets, and return it; InUseError names its users, NotFoundError says that it is gone."""
     row = required(connection, table, key)
-    check_unused(connection, table, key)
+    _refuse_if_used(connection, table, key)
     connection.execute(f"DELETE FROM {table} WHERE {_where(key)}", list(key.values()))
     connection.execute("DELETE FROM secrets WHERE kind = ? AND owner = ?", (table, row.get("name", row.get("id"))))
     return row
@@ -142,8 +142,7 @@ def _references_checked(connection: sqlite3.Connection, table: str, row: Row) ->
         raise
 
 
-def check_unused(connection: sqlite3.Connection, table: str, key: Key) -> None:
-    """Raise InUseError naming the users of a row, if it has any."""
+def _refuse_if_used(connection: sqlite3.Connection, table: str, key: Key) -> None:
     for user_table, word, class_name, columns in schema.USERS.get(table, ()):
         users = select(connection, user_table, **dict(zip(columns, key.values(), strict=True)))
         if users:

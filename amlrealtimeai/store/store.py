@@ -226,11 +226,6 @@ class Store:
             # Only after the commit: a kill in between leaves a blob too many, never a row without its blob.
             self._remove_blob(row["blob"])
 
-    def check_unused(self, table: str, key: Key) -> None:
-        """Raise InUseError naming the users of a row, if it has any."""
-        with self.database.read() as connection:
-            rows.check_unused(connection, table, key)
-
     def _remove_blob(self, digest: str) -> None:
         with self.database.write() as connection:
             if digest not in rows.used_blobs(connection):

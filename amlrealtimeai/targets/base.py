@@ -154,5 +154,5 @@ class Target(Protocol):
     def refresh_certificate(self) -> None:
         """Give what runs the certificate and key that the target has now; no restart, no lost request."""
 
-    def close(self) -> None:
-        """End all that the target runs; it is about to be deleted."""
+    def close(self, record: Record) -> None:
+        """End all that the target runs, once `record` has deleted the target itself, which it refuses while in use."""

@@ -134,12 +134,13 @@ class EdgeTarget:
         for row in rows:
             self._secrets(row["id"]).write({"tls.key": tls["key"], "tls.crt": tls["certificate"]})
 
-    def close(self) -> None:
-        """End all that runs here."""
+    def close(self, record: Record) -> None:
+        """End all that runs here, once the device is forgotten."""
+        engine = find_engine(self._settings.engine)
         with self._turn():
             with self._store.database.write() as connection:
-                connection.execute("DELETE FROM servers WHERE compute_target = ?", (self._settings.name,))
-            self._sweep(find_engine(self._settings.engine))
+                record(connection, None)  # its servers' rows go with it
+            self._sweep(engine)
 
     def _start(self, engine: Engine, service: Service) -> str:
         """A container that answers, and its row; neither is there when it does not come up."""

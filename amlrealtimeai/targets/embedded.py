@@ -147,12 +147,13 @@ class EmbeddedTarget:
         if row and row["compute_target"] == self._settings.cluster:
             self._settle(row["server"])
 
-    def close(self) -> None:
+    def close(self, record: Record) -> None:
         """End all servers of the cluster; those in other processes end themselves, now that they have no row."""
         with _lock:
-            for row in self._store.select("servers", compute_target=self._settings.cluster):
-                with self._store.database.write() as connection:
-                    connection.execute("DELETE FROM servers WHERE id = ?", (row["id"],))
+            with self._store.database.write() as connection:
+                servers = select(connection, "servers", compute_target=self._settings.cluster)
+                record(connection, None)  # their rows go with the cluster's
+            for row in servers:
                 self._end(row)
 
     def refresh_certificate(self) -> None:

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -222,10 +222,19 @@ def _new_log(store: Store, cluster: str, id: str) -> Path:
     folder = log_folder(store, cluster)
     folder.mkdir(exist_ok=True)
     ended = [path for path in folder.glob("*.log") if is_held(store.run / f"{path.stem}.lock") is False]
-    for path in sorted(ended, key=lambda path: path.stat().st_mtime)[: -_KEPT_LOGS or None]:
+    for path in _by_age(ended)[: -_KEPT_LOGS or None]:
         path.unlink(missing_ok=True)
         path.with_suffix(".log.1").unlink(missing_ok=True)
     return folder / f"{id}.log"
+
+
+def _by_age(logs: Iterable[Path]) -> list[Path]:
+    """The oldest first; others may remove them meanwhile."""
+    found = []
+    for path in logs:
+        with contextlib.suppress(FileNotFoundError):
+            found.append((path.stat().st_mtime, path))
+    return [path for _, path in sorted(found)]
 
 
 def _command(store: Store, settings: Settings, files: Files, log: Path) -> list[str]:
@@ -302,7 +311,7 @@ def _processes_of(store: Store, row: Row) -> list[int]:
 
 def read_log(store: Store, cluster: str, service: str) -> list[str]:
     """The lines about a service, or about no service in particular, of all servers of its cluster."""
-    paths = sorted(log_folder(store, cluster).glob("*.log"), key=lambda path: path.stat().st_mtime)
+    paths = _by_age(log_folder(store, cluster).glob("*.log"))
     return [line for path in paths for line in _about(service, [*tail(path.with_suffix(".log.1")), *tail(path)])]
 
 

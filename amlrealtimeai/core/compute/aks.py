@@ -270,11 +270,7 @@ class AksCompute(ComputeTarget):
 
     def delete(self) -> None:
         """Delete the cluster; InUseError when it has webservices."""
-        self.refresh_state()
-        runner = self.runner()
-        self.workspace.store.check_unused("compute_targets", {"name": self.name})
-        runner.close()
-        self.workspace.store.delete("compute_targets", {"name": self.name})
+        self.runner().close(self._unlist)
 
     def _fields(self) -> dict[str, Any]:
         fields = {"agents": self.agent_count, "vm_size": self.vm_size, "location": self.location}

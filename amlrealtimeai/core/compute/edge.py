@@ -93,10 +93,7 @@ class EdgeCompute(ComputeTarget):
 
     def delete(self) -> None:
         """Forget the device; InUseError when it has a webservice."""
-        self.refresh_state()
-        self.workspace.store.check_unused("compute_targets", {"name": self.name})
-        self.runner().close()
-        self.workspace.store.delete("compute_targets", {"name": self.name})
+        self.runner().close(self._unlist)
 
     def _fields(self) -> dict[str, Any]:
         settings = self._row["settings"]

@@ -56,9 +56,7 @@ class KubernetesCompute(ComputeTarget):
 
     def detach(self) -> None:
         """Forget the cluster; InUseError when services of this workspace run there."""
-        self.refresh_state()
-        self.workspace.store.check_unused("compute_targets", {"name": self.name})
-        self.workspace.store.delete("compute_targets", {"name": self.name})
+        self.runner().close(self._unlist)
 
     def _fields(self) -> dict[str, Any]:
         settings = self._row["settings"]

@@ -8,10 +8,11 @@ from typing import Any
 
 from amlrealtimeai.core.arguments import caller_level, check_name, check_path
 from amlrealtimeai.core.certificates import names_in
+from amlrealtimeai.core.compute.target import same_target
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import ComputeTargetInputError, ConfigError, MissingFileError
 from amlrealtimeai.serving.ports.tls import Tls
-from amlrealtimeai.store.rows import Row, find, insert, set_secrets, update
+from amlrealtimeai.store.rows import Row, find, insert, required, set_secrets, update
 
 _NAME = r"[A-Za-z][A-Za-z0-9-]{1,31}"
 _HOST_NAME = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
@@ -61,7 +62,7 @@ def replace_certificate(
     name, chain, private = read_tls(cname or row["settings"]["ssl_cname"], certificate, key)
     assert chain is not None and private is not None
     with workspace.store.database.write() as connection:
-        current = find(connection, "compute_targets", {"name": row["name"]}) or row
+        current = same_target(required(connection, "compute_targets", {"name": row["name"]}), row)
         settings = {**current["settings"], "ssl_cname": name}
         set_secrets(connection, "compute_targets", row["name"], {"certificate": chain, "key": private})
         return update(connection, "compute_targets", {"name": row["name"]}, settings=settings)

@@ -3,11 +3,13 @@
 It has the service's name and a region of its own, "<edition>/<name>", so that no FPGA quota counts it.
 """
 
+import contextlib
 from typing import Any
 
 from amlrealtimeai.core.compute.aks import AksProvisioningConfiguration
 from amlrealtimeai.core.compute.target import ComputeTarget
 from amlrealtimeai.core.workspace import Workspace
+from amlrealtimeai.errors import InUseError, NotFoundError
 from amlrealtimeai.store.rows import Row
 
 
@@ -37,5 +39,6 @@ def edition_of(workspace: Workspace, target: str) -> str | None:
 
 def discard_unused(workspace: Workspace, name: str) -> None:
     """Delete the cluster of a service that could not be deployed, or that was deployed elsewhere instead."""
-    if edition_of(workspace, name) and not workspace.store.select("webservices", compute_target=name):
-        ComputeTarget(workspace, name).delete()
+    if edition_of(workspace, name):
+        with contextlib.suppress(InUseError, NotFoundError):  # also of somebody else's service of this name
+            ComputeTarget(workspace, name).delete()

@@ -1,6 +1,7 @@
 """ComputeTarget: what every kind of compute target has."""
 
 import importlib
+import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -11,7 +12,7 @@ from amlrealtimeai.core.stored import described
 from amlrealtimeai.core.tables import Shown
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import ComputeTargetNotFoundError, UnsupportedError
-from amlrealtimeai.store.rows import Row, find, select
+from amlrealtimeai.store.rows import Row, delete, find, required, select
 from amlrealtimeai.targets.base import Target
 
 _CLASSES = {
@@ -136,13 +137,7 @@ class ComputeTarget(Shown):
 
     def refresh_state(self) -> None:
         """Read the target again from the workspace. Raises NotFoundError if it was deleted."""
-        row = _row(self.workspace, self.name)
-        if row["created"] != self._row["created"]:
-            raise ComputeTargetNotFoundError(
-                f"ComputeTargetNotFound: the compute target {self.name!r} does not exist any more: it was deleted; "
-                "another one has its name now."
-            )
-        self._row = row
+        self._row = same_target(_row(self.workspace, self.name), self._row)
 
     @known_keywords
     def wait_for_completion(self, show_output: bool = False, is_delete_operation: bool = False) -> None:
@@ -167,6 +162,11 @@ class ComputeTarget(Shown):
         """Where services of this target run."""
         raise NotImplementedError
 
+    def _unlist(self, connection: sqlite3.Connection, server: str | None) -> None:
+        """Delete it, but none that has its name now; InUseError when it has webservices."""
+        same_target(required(connection, "compute_targets", {"name": self.name}), self._row)
+        delete(connection, "compute_targets", {"name": self.name})
+
     def serialize(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
@@ -189,6 +189,16 @@ class ComputeTarget(Shown):
             "type": self.type,
             "state": self.provisioning_state,
         }
+
+
+def same_target(row: Row, known: Row) -> Row:
+    """`row`, if it is of the target that `known` was read of. Raises NotFoundError if another has its name now."""
+    if row["created"] != known["created"]:
+        raise ComputeTargetNotFoundError(
+            f"ComputeTargetNotFound: the compute target {known['name']!r} does not exist any more: it was deleted; "
+            "another one has its name now."
+        )
+    return row
 
 
 def _row(workspace: Workspace, name: str) -> Row:

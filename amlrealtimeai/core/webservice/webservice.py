@@ -354,16 +354,19 @@ class Webservice(Asked, Keyed, Stored):
         }
 
     def _fields(self) -> dict[str, Any]:
+        model = f"none, model {self._row['model_name']}:{self._row['model_version']}"
+        address: Row = {}
         try:
             status = self._status()
+            address = {"scoring_uri": self._uri(status.address)} if status.address else {}
         except NotFoundError:
             status = Status("Deleted")
         return {
             "workspace": self.workspace.name,
             "name": self.name,
             "state": status.state,
-            **({"scoring_uri": self._uri(status.address)} if status.address else {}),
-            "image": self.image_id or f"none, model {self.models[0].id}",
+            **address,
+            "image": self.image_id or model,
             "target": self.compute_name,
             "auth": self.auth_enabled,
             "tags": self.tags,

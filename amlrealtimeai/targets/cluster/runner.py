@@ -97,8 +97,10 @@ class KubernetesTarget:
             "Webservice.update() brings the new one."
         )
 
-    def close(self) -> None:
-        """Nothing: an attached cluster goes on without us."""
+    def close(self, record: Record) -> None:
+        """An attached cluster goes on without us."""
+        with self._store.database.write() as connection:
+            record(connection, None)
 
     def _target(self) -> ClusterTarget:
         settings = self._settings
