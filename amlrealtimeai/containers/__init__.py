@@ -1,7 +1,7 @@
 """OCI images written with the standard library: interpreter, packages, our code and one converted model.
 
-`build_image` writes the image into one tar file, `run` starts it with podman or docker, `dockerfile` gives the same
-content as a build context for machines that cannot write it themselves.
+`build_image` writes the image into one tar file, `run` starts it with podman, docker or runc, `dockerfile` gives the
+same content as a build context for machines that cannot write it themselves.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""podman or docker, whichever is there, through its command line."""
+"""podman, docker or runc, whichever answers, through its command line; that of runc is ours."""
 
 import contextlib
 import json
@@ -7,13 +7,16 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from amlrealtimeai.containers.archive import Image, verify_image
 from amlrealtimeai.errors import ContainerError
+from amlrealtimeai.serving.process.environment import with_this_package
 
+ENGINES = ("podman", "docker", "runc")
 LABEL = "amlrealtimeai.service"
 _NO_ENGINE = (
     "no container engine is installed. Debian and Ubuntu: apt install podman runc; Fedora: dnf install podman; "
@@ -26,7 +29,7 @@ _DAEMON_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Engine:
-    """One container engine: `name` is "podman" or "docker", `command` what its command lines begin with.
+    """One container engine: `name` is "podman", "docker" or "runc", `command` what its command lines begin with.
 
     patience: seconds after which a command that has not ended is a ContainerError.
     """
@@ -52,7 +55,13 @@ class Engine:
         command = [*self.command, *arguments]
         try:
             return subprocess.run(
-                command, stdout=subprocess.PIPE, stderr=stderr, text=True, errors="replace", timeout=timeout
+                command,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+                env=with_this_package() if self.name == "runc" else None,
             )
         except subprocess.TimeoutExpired:
             raise ContainerError(
@@ -152,25 +161,34 @@ class Engine:
 
 
 def find_engine(name: str | None = None) -> Engine:
-    """The engine called `name`, or podman, or a docker whose daemon answers.
+    """The engine called `name`, or podman, or a docker whose daemon answers, or runc.
 
     Raises ContainerError that says what is missing and how to get it.
     """
-    if name not in (None, "podman", "docker"):
-        raise ContainerError(f"expected the engine podman or docker, got {name!r}")
-    podman, docker = shutil.which("podman"), shutil.which("docker")
-    if podman and name != "docker":
+    if name not in (None, *ENGINES):
+        raise ContainerError(f"expected the engine {', '.join(ENGINES[:-1])} or {ENGINES[-1]}, got {name!r}")
+    podman, docker, runc = (shutil.which(engine) for engine in ENGINES)
+    if podman and name in (None, "podman"):
         return Engine("podman", (podman, *_podman_options()))
-    if docker and name != "podman":
+    if docker and name in (None, "docker"):
         engine = Engine("docker", (docker,))
         with contextlib.suppress(ContainerError):
             engine.call("version", "--format", "{{.Server.Version}}", timeout=_DAEMON_SECONDS)
             return engine
+        if name is None and runc:
+            return _runc()
         raise ContainerError(
             "docker is installed, but its daemon does not answer: sudo systemctl start docker "
             "(or start Docker Desktop); or install podman, which needs no daemon: apt install podman runc"
         )
-    raise ContainerError(f"{name} is not installed: apt install {name}" if name and (podman or docker) else _NO_ENGINE)
+    if runc and name in (None, "runc"):
+        return _runc()
+    some = name and (podman or docker or runc)
+    raise ContainerError(f"{name} is not installed: apt install {name}" if some else _NO_ENGINE)
+
+
+def _runc() -> Engine:
+    return Engine("runc", (sys.executable, "-P", "-m", "amlrealtimeai.containers.runc"))
 
 
 def _cause(stderr: str) -> str:

@@ -1,4 +1,4 @@
-"""Run a built image with podman or docker, wait until it serves, and leave nothing behind when it is stopped."""
+"""Run a built image with podman, docker or runc, wait until it serves, and leave nothing behind when it is stopped."""
 
 import atexit
 import os
@@ -94,10 +94,10 @@ def run(
 ) -> Running:
     """Start the service in an image file and return when its health check says SERVING.
 
-    The service is reached on this machine's loopback address only. `port` 0 picks a free one. `engine`: "podman" or
-    "docker", default whichever is there. `cpus` (default: all) and `memory` limit the container. `network`: "host"
-    (default with podman on Linux: works as root and rootless, without any network package; the service then binds
-    127.0.0.1) or "bridge" (default with docker; the port is published on 127.0.0.1). `arguments` go to
+    The service is reached on this machine's loopback address only. `port` 0 picks a free one. `engine`: "podman",
+    "docker" or "runc", default whichever answers. `cpus` (default: all) and `memory` limit the container. `network`:
+    "host" (default with podman and runc on Linux: works as root and rootless, without any network package; the service
+    then binds 127.0.0.1) or "bridge" (default with docker; the port is published on 127.0.0.1). `arguments` go to
     `python -m amlrealtimeai.serving`. The container ends with this process unless `keep` is set. `mounts`: files and
     folders of this machine that it sees; `secrets`: what it finds in /run/secrets, which is the caller's to remove.
     `name`, `labels`: of the container. `restart`: the engine starts it again when it crashes. `shared_port`: another
@@ -108,7 +108,7 @@ def run(
     """
     path = Path(image.path if isinstance(image, ImageInfo) else image)
     found = find_engine(engine)
-    network = network or ("host" if found.name == "podman" and sys.platform == "linux" else "bridge")
+    network = network or ("bridge" if found.name == "docker" or sys.platform != "linux" else "host")
     if network not in ("host", "bridge"):
         raise ContainerError(f"expected the network 'host' or 'bridge', got {network!r}")
     if shared_port:

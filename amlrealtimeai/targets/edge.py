@@ -1,4 +1,4 @@
-"""One device that runs one image: a container of podman or docker on this machine, behind an address that stays.
+"""One device that runs one image: a container of podman, docker or runc, behind an address that stays.
 
 A new deployment is warm before the old container goes; both have the port for that moment. The container outlives the
 process that started it. Containers without a row of the store are removed by whoever looks next.
@@ -41,7 +41,7 @@ _GRACE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class EdgeSettings:
-    """A device: its name, the engine (None: podman or docker), the port of its address, limits of the container."""
+    """A device: its name, the engine (None: whichever answers), the port of its address, limits of the container."""
 
     name: str
     port: int

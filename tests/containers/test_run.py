@@ -272,7 +272,8 @@ def test_npu_stage_runs_in_the_container_and_the_image_is_removed_on_request(ima
         ([], None, r"no container engine is installed.*apt install podman runc"),
         (["docker"], None, r"docker is installed, but its daemon does not answer: sudo systemctl start docker"),
         (["docker"], "podman", "podman is not installed: apt install podman"),
-        ([], "lxc", "expected the engine podman or docker, got 'lxc'"),
+        (["docker"], "runc", "runc is not installed: apt install runc"),
+        ([], "lxc", "expected the engine podman, docker or runc, got 'lxc'"),
     ],
 )
 def test_missing_engine_is_explained(
@@ -284,3 +285,11 @@ def test_missing_engine_is_explained(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ContainerError, match=message):
         find_engine(asked)
+
+
+def test_runc_alone_where_no_other_engine_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("docker", "runc"):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_engine().name == find_engine("runc").name == "runc"

@@ -1,4 +1,4 @@
-"""A device that runs one image, in podman or docker: swapped under clients, keys and TLS, crashes, clean removal."""
+"""A device that runs one image, by each engine: swapped under clients, keys and TLS, crashes, clean removal."""
 
 import contextlib
 import hashlib
@@ -45,7 +45,7 @@ def doubled(image: Image, doubled_file: Path, session_home: Path) -> Iterator[Im
         model.delete()
 
 
-@pytest.fixture(params=["podman", "docker"])
+@pytest.fixture(params=["podman", "docker", "runc"])
 def engine(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each engine that answers here; the tests' own commands go to it, too."""
     try:
@@ -68,7 +68,15 @@ def shared(image: Image, engine: str, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 def containers(workspace: Workspace) -> list[str]:
     store = hashlib.sha256(str(workspace.path).encode()).hexdigest()[:16]
-    shown = [ENGINE, "ps", "--all", "--format", "{{.Names}}", "--filter", f"label=amlrealtimeai.store={store}"]
+    shown = [
+        *find_engine(ENGINE).command,
+        "ps",
+        "--all",
+        "--format",
+        "{{.Names}}",
+        "--filter",
+        f"label=amlrealtimeai.store={store}",
+    ]
     return subprocess.run(shown, capture_output=True, text=True, check=True).stdout.split()
 
 
@@ -134,7 +142,9 @@ def test_keys_tls_and_a_crash(image: Image, shared: Workspace, picture: Path, tl
     first = service.get_keys()[0]
     assert service.ssl_enabled and service.auth_enabled
     (name,) = containers(shared)
-    shown = subprocess.run([ENGINE, "inspect", name], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        [*find_engine(ENGINE).command, "inspect", name], capture_output=True, text=True, check=True
+    ).stdout
     assert first not in shown and first not in service.get_logs()
     pid = pid_of(name)
     os.kill(pid, signal.SIGKILL)
@@ -157,7 +167,7 @@ def test_keys_tls_and_a_crash(image: Image, shared: Workspace, picture: Path, tl
 
 
 def pid_of(name: str) -> int:
-    shown = [ENGINE, "inspect", "--format", "{{.State.Pid}}", name]
+    shown = [*find_engine(ENGINE).command, "inspect", "--format", "{{.State.Pid}}", name]
     return int(subprocess.run(shown, capture_output=True, text=True).stdout or 0)
 
 

@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from amlrealtimeai.containers.engine import ENGINES
 from amlrealtimeai.core.arguments import check_count, known_keywords
 from amlrealtimeai.core.compute.listing import list_target, read_tls, replace_certificate
 from amlrealtimeai.core.compute.target import ComputeTarget
 from amlrealtimeai.core.workspace import Workspace
 from amlrealtimeai.errors import ComputeTargetInputError
 from amlrealtimeai.targets.edge import EdgeSettings, EdgeTarget
-
-_ENGINES = (None, "podman", "docker")
 
 
 @dataclass
@@ -55,15 +54,15 @@ class EdgeCompute(ComputeTarget):
     ) -> EdgeProvisioningConfiguration:
         """Describe a device.
 
-        port: of its address on 127.0.0.1, default a free one that it keeps. engine: "podman" or "docker", default
-        whichever is there. cpu_cores (default all), memory_gb: what the container may use. ssl_cname,
+        port: of its address on 127.0.0.1, default a free one that it keeps. engine: "podman", "docker" or "runc",
+        default whichever answers. cpu_cores (default all), memory_gb: what the container may use. ssl_cname,
         ssl_cert_pem_file, ssl_key_pem_file: serve with TLS under this host name; all three or none.
         """
         number = check_count(port)
         if port is not None and not 1 <= (number or 0) <= 65535:
             raise ComputeTargetInputError(f"port: expected a number from 1 to 65535, got {port!r}")
-        if engine not in _ENGINES:
-            raise ComputeTargetInputError(f"engine: expected 'podman' or 'docker', got {engine!r}")
+        if engine not in (None, *ENGINES):
+            raise ComputeTargetInputError(f"engine: expected 'podman', 'docker' or 'runc', got {engine!r}")
         for what, amount in (("cpu_cores", cpu_cores), ("memory_gb", memory_gb)):
             if amount is not None and (not isinstance(amount, int | float) or isinstance(amount, bool) or amount <= 0):
                 raise ComputeTargetInputError(f"{what}: expected a number above 0, got {amount!r}")

@@ -280,7 +280,7 @@ class ContainerImage(Image):
 
     @known_keywords
     def run(self, input_data: Any = None, port: int = 0, engine: str | None = None) -> Any:
-        """Run the image with podman or docker on this machine.
+        """Run the image with podman, docker or runc on this machine.
 
         Without `input_data`: returns the running container (a context manager with .address and .stop()). With an image
         file's path, its bytes, or an array: scores that, stops the container and returns the answer. Raises
