@@ -11,6 +11,7 @@ from amlrealtimeai.artifact.runtime import onnxruntime, session
 from amlrealtimeai.convert.source import Sizes
 from amlrealtimeai.errors import ConversionError, InvalidInputError
 from amlrealtimeai.npu.lowering import graph as lowering
+from amlrealtimeai.npu.lowering import nested
 from amlrealtimeai.npu.validation import check_name
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -45,11 +46,9 @@ class OnnxSource:
     advice = "Write the model again with a newer opset or other nodes."
 
     def __init__(self, model: Any, outputs: Sequence[str] | None = None) -> None:
-        from onnx import inliner
-
-        if model.functions:
-            model = inliner.inline_local_functions(model)
+        model = nested.inlined(model)
         graph = model.graph
+        lowering.check_single(graph)
         self._imports, self._ir_version = list(model.opset_import), model.ir_version
         lowering.check_nodes(graph.node, lowering.opset(model))
         for tensor in graph.initializer:
@@ -63,7 +62,7 @@ class OnnxSource:
         protos = self._named(graph.node)
         self.nodes = {_INPUT + name: _Node("Placeholder", (), (name,)) for name in self.given}
         made = {*self.given, *(name for node in protos.values() for name in node.output if name)}
-        read = {name: lowering.with_captured(node) for name, node in protos.items()}
+        read = {name: nested.with_captured(node) for name, node in protos.items()}
         for node in lowering.needed_nodes(list(read.values()), self.wanted)[0]:
             sources = tuple(name for name in dict.fromkeys(node.input) if name in made)
             results = tuple(name for name in node.output if name)
@@ -86,10 +85,10 @@ class OnnxSource:
             return name
 
         for original in nodes:
-            node = lowering.copied(original)
+            node = nested.copied(original)
             node.name = unused(node)
             found[node.name] = node
-            for inner in lowering.inside([node]):
+            for inner in nested.inside([node]):
                 inner.name = unused(inner)
                 self._outer[inner.name] = node.name
         return found
@@ -102,6 +101,8 @@ class OnnxSource:
         for name in self.given:
             if self.dtype(name) == "":
                 raise InvalidInputError(f"the input {name!r} is no tensor with a known type; expected a dense tensor")
+            if self.shape(name) is None:
+                raise InvalidInputError(f"the input {name!r} has no shape; expected one, with names for free sizes")
             if 0 in (self.shape(name) or []):
                 raise InvalidInputError(f"the input {name!r} of shape {self.shape(name)} never holds anything; drop it")
         for name, known in self._known.items():
@@ -229,7 +230,7 @@ class OnnxSource:
         from onnx import TensorProto, helper
 
         protos = [self.nodes[n].proto for n in self.ancestors(outputs, stop=inputs) if self.nodes[n].proto is not None]
-        read = {tensor for node in protos for tensor in lowering.with_captured(node).input} | set(outputs)
+        read = {tensor for node in protos for tensor in nested.with_captured(node).input} | set(outputs)
         entries = []
         for tensor, shape in inputs.items():
             kind = self._known[tensor].elem_type if tensor in self._known else TensorProto.FLOAT
@@ -246,13 +247,22 @@ class OnnxSource:
 
     def sample_shape(self, tensor: str) -> list[int]:
         """Two items; images of free size get 64 x 64. Of [n, channels, height, width] the channels come last."""
-        known = self.shape(tensor)
-        known = [2] if known is None else known
+        known = self._with_channels(tensor)
         shape = [size or (64 if len(known) == 4 and axis > 1 else 2) for axis, size in enumerate(known)]
         return [shape[0], *shape[2:], shape[1]] if self._channels_first(tensor) else shape
 
+    def _with_channels(self, tensor: str) -> list[int | None]:
+        """The shape of an input, with the number of channels that a convolution expects where it is free."""
+        known = list(self.shape(tensor) or [])
+        for node in self.nodes.values():
+            if node.op == "Conv" and len(known) > 1 and known[1] is None and node.proto.input[0] == tensor:
+                weights = self._constants.get(node.proto.input[1])
+                groups = next((a.i for a in node.proto.attribute if a.name == "group"), 1)
+                known[1] = weights.dims[1] * groups if weights is not None else None
+        return known
+
     def _channels_first(self, tensor: str) -> bool:
-        shape = self.shape(tensor) or []
+        shape = self._with_channels(tensor)
         return len(shape) == 4 and (shape[1] in (1, 3, 4) or shape[3] not in (1, 3, 4))
 
     def sample(self, tensor: str, pixels: np.ndarray, scale: float) -> np.ndarray:

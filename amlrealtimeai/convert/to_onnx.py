@@ -10,7 +10,7 @@ from amlrealtimeai.convert.graph import Graph, node_name, set_constant, set_plac
 from amlrealtimeai.convert.quiet import TF2ONNX_LOCK, quiet, tensorflow
 from amlrealtimeai.convert.rewrites import rewrite
 from amlrealtimeai.errors import ConversionError
-from amlrealtimeai.npu.lowering.graph import inside
+from amlrealtimeai.npu.lowering.nested import inside
 
 OPSET = 15
 # tf2onnx logs an error for some of these and writes a model that cannot run, so they are refused by name beforehand.

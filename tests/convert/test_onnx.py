@@ -147,6 +147,20 @@ def test_inputs_without_a_size(tmp_path: Path) -> None:
         convert(tmp_path, net.model(scaled, net.add("Identity", "s")), feed)
 
 
+def test_free_channels_are_those_of_the_convolution(tmp_path: Path) -> None:
+    net = Network(x=("n", "c", "h", "w"))
+    y = net.add("GlobalAveragePool", net.conv("x", 5, 6))
+    convert(tmp_path, net.model(y), {"x": image(3, 2, 5, 20, 12)}, require_fpga=False)
+
+
+def test_an_input_without_a_shape(tmp_path: Path) -> None:
+    net = Network(x=("n", 3, 16, 16))
+    model = net.model(net.conv("x", 3, 4))
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    with pytest.raises(InvalidInputError, match="the input 'x' has no shape; expected one, with names for free sizes"):
+        convert_onnx(model, tmp_path / "out", name="m")
+
+
 def test_an_input_that_never_holds_anything(tmp_path: Path) -> None:
     for shape in ((0,), ("n", 0), (0, 3)):
         net = Network(x=IMAGE, s=shape)

@@ -36,7 +36,13 @@ ON_SIZE = [
 ]
 NESTED = branch("outer", chosen("u", "inner", ELSE, THEN), node("Abs", "inner", "g"), result="g")
 PASSING = branch("passing", node("Identity", "c", "h"), result="h")
+SAME_NAMES = [
+    chosen("t", "a", branch("one", node("Conv", "c v", "d"), result="d", v=integers(2, 5, 4, 1, 1)), ELSE),
+    chosen("t", "b", branch("two", node("Conv", "c v", "d"), result="d", v=integers(5, 5, 4, 1, 1)), ELSE),
+    node("Concat", "a b", "y", axis=1),
+]
 BRANCHES = {
+    "with the same names inside": small(*SAME_NAMES, t=np.bool_(True)),
     "true": small(chosen("t", "y", THEN, ELSE), t=np.bool_(True)),
     "false": small(chosen("t", "y", THEN, ELSE), t=np.bool_([False])),
     "by a size": small(*ON_SIZE, one=np.int64(1), four=np.int64(4)),
@@ -72,6 +78,44 @@ def test_functions_of_the_model_are_written_out():
     document.opset_import.append(helper.make_opsetid("own", 1))
     x = integers(3, 2, 4, 6, 6)
     np.testing.assert_array_equal(npu.reference.run(npu.compile(document, fmt=EXACT), x)["y"], floats(document, x)["y"])
+
+
+def test_attributes_that_a_call_leaves_out_have_the_functions_values():
+    steep = helper.make_function(
+        "own", "Steep", ["a"], ["b"], [node("LeakyRelu", "a", "b")], [helper.make_opsetid("", 15)], ["alpha"]
+    )
+    (inner,) = steep.node
+    inner.attribute.append(onnx.AttributeProto(name="alpha", ref_attr_name="alpha", type=onnx.AttributeProto.FLOAT))
+    del steep.attribute[:]
+    steep.attribute_proto.append(helper.make_attribute("alpha", 0.5))
+    calls = [node("Steep", "c", "s", domain="own"), node("Steep", "s", "y", domain="own", alpha=3.0)]
+    document = model([node("Conv", "x w", "c"), *calls], ["n", 1, 1, 2], {"w": np.ones((1, 1, 1, 1), np.float32)})
+    document.functions.append(steep)
+    document.opset_import.append(helper.make_opsetid("own", 1))
+    before = document.SerializeToString()
+    x = np.array([-4, 8], np.float32).reshape(1, 1, 1, 2)
+    answer = npu.reference.run(npu.compile(document, fmt=EXACT), x)["y"]
+    assert answer.ravel().tolist() == [-6.0, 8.0]
+    assert document.SerializeToString() == before
+
+
+def test_values_with_the_same_name_are_refused():
+    document = small(node("Relu", "c", "y"))
+    document.graph.initializer.append(numpy_helper.from_array(-W, "w"))
+    with pytest.raises(InvalidInputError, match="two constants of the model have the name 'w'"):
+        npu.compile(document)
+    document = small(node("Relu", "c", "y"))
+    document.graph.input.append(document.graph.input[0])
+    with pytest.raises(InvalidInputError, match="two inputs of the model have the name 'x'"):
+        npu.compile(document)
+
+
+def test_bounds_cast_like_what_varies():
+    cast = [node("CastLike", "low c", "l"), node("CastLike", "high c", "h"), node("Clip", "c l h", "d")]
+    document = small(*cast, node("CastLike", "d c", "y"), low=np.float32(-2), high=np.float64(3))
+    check_exact(document, integers(3, 2, 4, 6, 6))
+    (found,) = npu.blockers(small(node("CastLike", "c whole", "y"), whole=np.int64(1)))
+    assert found.reason == "it casts to int64"
 
 
 @pytest.mark.parametrize("value", [1e38, -3e38])

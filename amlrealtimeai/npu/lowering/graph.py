@@ -2,7 +2,8 @@
 
 import difflib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx.inliner
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from amlrealtimeai.errors import InvalidInputError, NotFoundError, UnsupportedError
+from amlrealtimeai.npu.lowering.nested import copied, inlined, inside, rename_values, with_captured
 from amlrealtimeai.npu.validation import LARGEST_TENSOR, check_name
 
 _SMALL_CONSTANT = 64  # elements; larger ones are no shapes
@@ -38,6 +39,14 @@ def load_model(model: ModelProto | GraphProto | Path | str) -> ModelProto:
     except Exception as error:  # protobuf, onnx and the file system each raise their own kind
         told = f"cannot read {path} as an ONNX model with its external data: {error}"
         raise InvalidInputError(f"{told}. Such data has to lie in the folder of the model") from error
+
+
+def check_single(graph: GraphProto) -> None:
+    """Raise InvalidInputError where two inputs or two constants have the same name."""
+    constants = [*(t.name for t in graph.initializer), *(t.values.name for t in graph.sparse_initializer)]
+    for kind, names in (("inputs", [value.name for value in graph.input]), ("constants", constants)):
+        if repeated := [name for name, count in Counter(names).items() if count > 1]:
+            raise InvalidInputError(f"two {kind} of the model have the name {repeated[0]!r}; expected different names")
 
 
 def check_loaded(tensor: TensorProto) -> None:
@@ -137,9 +146,9 @@ class Graph:
     """The part of an ONNX graph that its outputs need: nodes in order, constants, the input."""
 
     def __init__(self, model: ModelProto, outputs: Sequence[str] | None = None) -> None:
-        if model.functions:
-            model = onnx.inliner.inline_local_functions(model)
+        model = inlined(model)
         graph = self._graph = model.graph
+        check_single(graph)
         self.outputs = output_names(graph, outputs)
         self.opset = opset(model)
         self._imports = list(model.opset_import)
@@ -196,6 +205,9 @@ class Graph:
         if node.output and all(name in self._constants for name in node.output if name):
             return True
         constants = [self.constant(name) for name in inputs]
+        if node.op_type == "CastLike" and constants[0] is not None and constants[1] is None:
+            self._constants[node.output[0]] = constants[0].astype(np.float32)  # as all that varies
+            return True
         if not inputs or any(constant is None for constant in constants):
             return False
         subgraphs = any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute)
@@ -214,12 +226,26 @@ class Graph:
         if condition is None:
             return None
         chosen = "then_branch" if condition.reshape(-1)[0] else "else_branch"
-        (body,) = (attribute.g for attribute in node.attribute if attribute.name == chosen)
-        check_nodes(body.node, self.opset)
+        (given,) = (attribute.g for attribute in node.attribute if attribute.name == chosen)
+        check_nodes(given.node, self.opset)
+        body = GraphProto()
+        body.CopyFrom(given)
+        self._rename(body, label(node))
         self._initializers |= {tensor.name: tensor for tensor in body.initializer}
         results = zip(node.output, body.output, strict=True)
         passed = [helper.make_node("Identity", [r.name], [name], label(node)) for name, r in results if name]
         return [*(with_captured(inner) for inner in body.node), *passed]
+
+    def _rename(self, body: GraphProto, owner: str) -> None:
+        """Let the values of a branch have names that no others have: those of two branches may be the same."""
+        made = [tensor.name for tensor in body.initializer]
+        made += [name for node in body.node for name in node.output if name]
+        names = {}
+        for name in made:
+            options = (f"{owner}/{name}" + (f"/{number}" if number else "") for number in itertools.count())
+            names[name] = next(option for option in options if option not in self.names)
+            self.names.add(names[name])
+        rename_values(body, names)
 
     def fixes_batch(self, node: NodeProto, number: int) -> bool:
         """Whether the number that the node has for the batch in that input is the model's own, and the batch is not."""
@@ -286,42 +312,6 @@ def inferred(
     except Exception:  # onnx raises several kinds; without shapes less can be said of what follows
         return list(graph.input)
     return [v for v in (*light.input, *light.value_info, *light.output) if v.type.tensor_type.elem_type]
-
-
-def _graphs(node: NodeProto) -> list[GraphProto]:
-    """The graphs that the node holds as attributes."""
-    return [graph for a in node.attribute for graph in ([a.g] if a.type == AttributeProto.GRAPH else a.graphs)]
-
-
-def inside(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
-    """The nodes of all graphs that nodes hold."""
-    for graph in itertools.chain.from_iterable(map(_graphs, nodes)):
-        yield from graph.node
-        yield from inside(graph.node)
-
-
-def with_captured(node: NodeProto) -> NodeProto:
-    """The node; where it holds graphs, a copy that also names as inputs what they read from outside."""
-    graphs = _graphs(node)
-    if not graphs:
-        return node
-    captured: dict[str, None] = {}
-    for graph in graphs:
-        inside = {value.name for value in (*graph.input, *graph.initializer)}
-        nodes = [with_captured(inner) for inner in graph.node]
-        inside.update(name for inner in nodes for name in inner.output)
-        read = [name for inner in nodes for name in inner.input] + [value.name for value in graph.output]
-        captured.update(dict.fromkeys(name for name in read if name and name not in inside))
-    copy = copied(node)
-    copy.input.extend(captured)
-    return copy
-
-
-def copied(node: NodeProto) -> NodeProto:
-    """A copy that does not keep the message that the node is part of in memory."""
-    copy = NodeProto()
-    copy.CopyFrom(node)
-    return copy
 
 
 def output_names(graph: GraphProto, wanted: Sequence[str] | None) -> list[str]:

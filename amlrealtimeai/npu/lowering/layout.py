@@ -28,8 +28,10 @@ _PAD_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 
 def pass_on(found: LayerList, node: NodeProto) -> None:
-    """Identity, Dropout at inference, Cast among float32 and wider."""
+    """Identity, Dropout at inference, Cast among float32 and wider, CastLike to what varies."""
     values = attributes(node)
+    if node.op_type == "CastLike" and (like := found.constant(node, 1)) is not None and like.dtype != np.float32:
+        raise unsupported(node, f"it casts to {like.dtype}", "CastLike a float32 (a no-op)")
     if node.op_type == "Cast":
         wide = values["to"] == TensorProto.DOUBLE and node.output[0] not in found.graph.outputs
         if values["to"] != TensorProto.FLOAT and not wide:

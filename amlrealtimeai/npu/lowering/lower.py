@@ -24,7 +24,7 @@ _NEAREST = {
     ),
 }
 _HANDLERS: dict[str, Callable[[LayerList, NodeProto], None]] = {
-    **dict.fromkeys(("Identity", "Cast", "Dropout"), layout.pass_on),
+    **dict.fromkeys(("Identity", "Cast", "CastLike", "Dropout"), layout.pass_on),
     **dict.fromkeys(("Expand", "Tile"), layout.expand),
     **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), layout.depth_and_space),
     **dict.fromkeys(("Resize", "Upsample"), resizing.resize),
