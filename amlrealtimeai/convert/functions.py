@@ -94,6 +94,7 @@ def _splice(target: Any, prefix: str, body: Any, arguments: dict[str, str]) -> N
             copy = target.node.add()
             copy.CopyFrom(node)
             copy.name = prefix + node.name
+            copy.attr.pop("_class", None)  # it names nodes of the function
             del copy.input[:]
             copy.input.extend(_renamed(source, prefix, arguments) for source in node.input)
 

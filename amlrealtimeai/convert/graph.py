@@ -172,9 +172,9 @@ class Graph:
                 break
         return tensor
 
-    def constants(self, names: Iterable[str]) -> set[str]:
-        """Those of `names` (inputs first) whose value depends on constants only."""
-        known: set[str] = set()
+    def constants(self, names: Iterable[str], given: Iterable[str] = ()) -> set[str]:
+        """Those of `names` (inputs first) whose value depends on constants only; the nodes `given` count as such."""
+        known: set[str] = set(given)
         for name in names:
             node = self.nodes[name]
             if node.op == "Const" or (
@@ -192,6 +192,22 @@ class Graph:
         if name in self.weights:
             return self.weights[name]
         return tensorflow().make_ndarray(self.nodes[name].attr["value"].tensor)
+
+    def known_value(self, tensor: str) -> np.ndarray | None:
+        """What the tensor is for any batch; None where it depends on more than constants and fixed sizes."""
+        if self.nodes[node_name(self.resolve(tensor))].op == "Const":
+            return self.value(node_name(self.resolve(tensor)))
+        sized = [name for name in self.ancestors([tensor]) if self.nodes[name].op == "Shape"]
+        names = self.ancestors([tensor], stop=map(tensor_name, sized))
+        sizes = {tensor_name(name): self.shape(self.inputs(self.nodes[name])[0]) for name in sized}
+        fixed = all(known is not None and None not in known[1:] for known in sizes.values())
+        if not fixed or node_name(tensor) not in self.constants(names, sized):
+            return None
+        values = []
+        for batch in (1, 2) if sizes else (1,):
+            feed = {name: np.asarray([n or batch for n in known or []], np.int32) for name, known in sizes.items()}
+            values += self.run([tensor], feed)
+        return values[0] if np.array_equal(values[0], values[-1]) else None
 
     def evaluate(self, tensors: Iterable[str]) -> dict[str, np.ndarray]:
         """Node name -> value of constant tensors (:0); those that only pass a Const on need no session."""

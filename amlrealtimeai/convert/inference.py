@@ -71,16 +71,14 @@ def _require_fed(graph: Graph, inputs: Sequence[str], outputs: Sequence[str]) ->
 
 
 def _decided(graph: Graph, names: list[str], ops: Sequence[str]) -> dict[str, bool]:
-    """Conditional nodes of the given ops whose predicate is constant -> its value."""
+    """Conditional nodes of the given ops whose predicate is constant, or follows from fixed sizes -> its value."""
     found = [name for name in names if graph.nodes[name].op in ops]
     if not found:
         return {}
     position = 1 if graph.nodes[found[0]].op in _SWITCHES else 0
     predicates = {name: graph.inputs(graph.nodes[name])[position] for name in found}
-    constant = graph.constants(graph.ancestors(predicates.values()))
-    fetch = sorted({tensor for tensor in predicates.values() if node_name(tensor) in constant})
-    values = graph.evaluate(fetch)
-    return {name: bool(values[node_name(tensor)]) for name, tensor in predicates.items() if tensor in fetch}
+    values = {tensor: graph.known_value(tensor) for tensor in set(predicates.values())}
+    return {name: bool(values[tensor]) for name, tensor in predicates.items() if values[tensor] is not None}
 
 
 def _drop_dead_branches(graph: Graph, outputs: Sequence[str]) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from amlrealtimeai.convert.graph import Graph, node_name, set_constant, tensor_name
+from amlrealtimeai.convert.graph import Graph, set_constant, tensor_name
 from amlrealtimeai.convert.quiet import tensorflow
 
 
@@ -116,24 +116,10 @@ def _known_sizes(graph: Graph, node: Any) -> list[Any] | None:
     images, *given = graph.inputs(node)
     shape = graph.shape(images) or []
     known = [size for size in shape[1:] if size]
-    values = [_known_value(graph, tensor) for tensor in given]
+    values = [graph.known_value(tensor) for tensor in given]
     if len(shape) != 4 or len(known) != 3 or any(value is None for value in values):
         return None
     return [known, *values]
-
-
-def _known_value(graph: Graph, tensor: str) -> np.ndarray | None:
-    """What the tensor is for any batch; None where it depends on more than constants and known sizes."""
-    if graph.nodes[node_name(tensor)].op == "Const":
-        return graph.value(node_name(tensor))
-    shapes = [tensor_name(name) for name in graph.ancestors([tensor]) if graph.nodes[name].op == "Shape"]
-    sizes = [graph.shape(graph.inputs(graph.nodes[node_name(t)])[0]) for t in shapes]
-    behind = [graph.nodes[name].op for name in graph.ancestors([tensor], stop=shapes)]
-    if any(known is None or None in known[1:] for known in sizes) or any(op.startswith("Placeholder") for op in behind):
-        return None
-    feeds = [{t: [n or batch for n in known or []] for t, known in zip(shapes, sizes, strict=True)} for batch in (1, 2)]
-    one, two = ((graph.run([tensor], {t: np.asarray(v, np.int32) for t, v in feed.items()}))[0] for feed in feeds)
-    return one if np.array_equal(one, two) else None
 
 
 def _added(graph: Graph, name: str, op: str, inputs: Sequence[str], types: dict[str, int]) -> str:

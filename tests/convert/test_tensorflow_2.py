@@ -192,3 +192,18 @@ def test_models_of_keras_3(tmp_path: Path, exported: bool) -> None:
     assert report.stages[0].kind == "npu"
     answer = ConvertedModel.load(tmp_path / "out").predict({name: IMAGES}).outputs["output_0"]
     np.testing.assert_allclose(answer, model(IMAGES), atol=0.02)
+
+
+def test_branches_that_fixed_sizes_decide_are_taken(tmp_path: Path) -> None:
+    def cropped(x: Any) -> dict[str, Any]:
+        def crop() -> Any:
+            with tf.compat.v1.colocate_with(x):  # names a parameter of the branch
+                return x[:, 3:13, 3:13, :]
+
+        sizes = tf.shape(x)
+        fits = tf.reduce_all([sizes[1] >= 10, sizes[2] >= 10])
+        return {"y": scores(tf.cond(fits, crop, lambda: tf.image.resize(x, [10, 10])))}
+
+    loaded = save(tmp_path / "m", IMAGE, serving_default=cropped)
+    report = converts(tmp_path / "m", {"x": IMAGES}, loaded.signatures["serving_default"])
+    assert [stage.kind for stage in report.stages] == ["npu", "onnx"]
