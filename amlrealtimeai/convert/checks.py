@@ -139,7 +139,7 @@ class _Comparison:
         """
         feed = {tensor: values[tensor] for tensor in cut.inputs}
         onnx_results = to_onnx.run(cut.details["onnx"], list(feed.values()), cut.outputs)
-        program = npu.compile(cut.details["onnx"], config=cut.details["config"], fmt=npu.formats[FINEST])
+        program = npu.compile(cut.details["onnx"], config=cut.details["config"], fmt=npu.formats[FINEST], notes=[])
         fine = npu.Native(program).run(next(iter(feed.values())))
         checks = []
         for tensor in cut.outputs:

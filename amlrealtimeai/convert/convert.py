@@ -138,6 +138,7 @@ def convert_model(
             if require_fpga or not any(cut.kind == "npu" for cut in plan.cuts):
                 raise
             plan = partition.plan_host(model, str(error))
+            job.notes.clear()
             stages, checks = job.make(plan.cuts)
         (folder / target.name).replace(target)
     times = steps.finish()
@@ -154,6 +155,7 @@ def convert_model(
         steps=times,
         blocked=tuple(plan.blocked),
         framework=model.graph.framework,
+        notes=tuple(dict.fromkeys(job.notes)),
     )
 
 
@@ -168,6 +170,7 @@ class _Job:
     chosen: BlockFormat | None
     steps: Steps
     path: Path
+    notes: list[str] = field(default_factory=list)
 
     def make(self, cuts: list[Cut]) -> tuple[list[_Stage], list[Check]]:
         """Convert every stage, write the file, and compare it with the framework."""
@@ -211,7 +214,7 @@ class _Job:
     def _npu_stage(self, cut: Cut) -> _Made:
         fmt, label = cut.details["format"], str(cut.details.get("model", cut.name))
         try:
-            program = npu.compile(cut.details["onnx"], config=self.config, fmt=fmt, name=label)
+            program = npu.compile(cut.details["onnx"], self.config, fmt, label, notes=self.notes)
         except ConversionError:
             raise
         except AmlRealtimeAiError as error:

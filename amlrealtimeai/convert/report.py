@@ -82,7 +82,7 @@ class ConversionReport:
     """The result of a conversion. `seconds` of wall time in all, `size` of the file in bytes.
 
     blocked: the nodes because of which something was left to the host that the NPU might have run. framework: who
-    computed what the result was compared with.
+    computed what the result was compared with. notes: what else is worth knowing, in sentences.
     """
 
     name: str
@@ -96,6 +96,7 @@ class ConversionReport:
     steps: tuple[tuple[str, float], ...] = ()
     blocked: tuple[Blocked, ...] = ()
     framework: str = "TensorFlow"
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.path.name}, {self.size / 2**20:.1f} MiB, converted in {self.seconds:.1f} s"]
@@ -109,6 +110,7 @@ class ConversionReport:
             lines += [f"  {node}" for node in _grouped(self.blocked)]
         lines.append(f"compared with {self.framework} on a sample")
         lines += [f"  {check}" for check in self.checks]
+        lines += [f"note: {note}" for note in self.notes]
         return "\n".join(line.rstrip() for line in lines)
 
     def _repr_html_(self) -> str:
@@ -120,11 +122,12 @@ class ConversionReport:
         checks = "".join(f"<li>{escape(str(check))}</li>" for check in self.checks)
         left = "".join(f"<li>{escape(node)}</li>" for node in _grouped(self.blocked))
         left = f"<p>Left to the host:</p><ul>{left}</ul>" if left else ""
+        notes = "".join(f"<p>Note: {escape(note)}</p>" for note in self.notes)
         return (
             f"<p><b>{escape(self.name)}</b>: {escape(self.path.name)}, {self.size / 2**20:.1f} MiB, "
             f"converted in {self.seconds:.1f} s</p><table><tr><th>stage</th><th>runs as</th><th>shapes</th><th></th>"
             f"<th>MiB</th><th>s</th></tr>{rows}</table>{left}"
-            f"<p>Compared with {escape(self.framework)} on a sample:</p><ul>{checks}</ul>"
+            f"<p>Compared with {escape(self.framework)} on a sample:</p><ul>{checks}</ul>{notes}"
         )
 
 

@@ -17,7 +17,7 @@ from amlrealtimeai import command_line, resources
 from amlrealtimeai.errors import AmlRealtimeAiError
 
 _PACKAGES = ("tensorflow", "tf2onnx", "onnxruntime", "grpcio", "numpy", "pillow", "jupyterlab")
-_ARCHIVES = ("resnet50.npz", "ssdvgg.npz")
+_ARCHIVES = ("resnet50.npz", "resnet50.photographs.npz", "ssdvgg.npz")
 _FREE_BYTES = 2e9  # for each of home and temporary folder
 _LESSON_BYTES, _LEAST_BYTES = (
     3.0e9,
@@ -108,8 +108,8 @@ def _weights() -> Finding:
         said.append(f"{name}, {len(content) / 1e6:.1f} MB")
         if hashlib.sha256(content).hexdigest() != expected:
             text = f"{said[-1]}, not the bytes that were shipped"
-            return Finding("workshop weights", False, text, "git checkout data/weights, or clone the repository again")
-    return Finding("workshop weights", True, "; ".join(said))
+            return Finding("weights", False, text, "git checkout data/weights, or clone the repository again")
+    return Finding("weights", True, "; ".join(said))
 
 
 def _memory() -> Finding:

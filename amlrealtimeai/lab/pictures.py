@@ -48,14 +48,13 @@ class Picture:
 
 def sample(name: str = "red_fox") -> Path:
     """Path of the sample picture `name`; NotFoundError lists those that there are."""
-    folder = resources.path("images")
-    path = folder / f"{name}.jpg"
-    if not path.exists():
-        names = ", ".join(sorted(entry.stem for entry in folder.glob("*.jpg")))
+    found = {path.stem: path for folder in ("images", "photographs") for path in resources.path(folder).glob("*.jpg")}
+    if name not in found:
         raise NotFoundError(
-            f"no sample picture {name!r}; there are {names}. A picture of yours is a path: Path('my.jpg')"
+            f"no sample picture {name!r}; there are {', '.join(sorted(found))}. A picture of yours is a path: "
+            "Path('my.jpg')"
         )
-    return path
+    return found[name]
 
 
 def rgb(image: Image.Image) -> Image.Image:

@@ -6,6 +6,7 @@ Chains have one of these forms ([] may be absent):
     v_rd t..   v_max | v_avg   v_wr t
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +25,7 @@ from amlrealtimeai.npu.lowering.graph import Graph, Refusal, UnknownValueError, 
 from amlrealtimeai.npu.lowering.layers import Layer, LayerList, Step
 from amlrealtimeai.npu.lowering.lower import lower
 from amlrealtimeai.npu.lowering.views import BATCH, View, axes_of, extents, joined, reshaped
-from amlrealtimeai.npu.lowering.weights import Lost, check_constants, quantised, scaled_weights, warn_of_lost_weights
+from amlrealtimeai.npu.lowering.weights import Lost, check_constants, lost_weights, quantised, scaled_weights
 from amlrealtimeai.npu.program import Chain, Instruction, Matrix, Port, Program, Shape
 
 _LARGEST_IMAGE_CHANNELS = 4
@@ -39,6 +40,7 @@ def compile_model(
     fmt: BlockFormat | str | None = None,
     name: str | None = None,
     outputs: Sequence[str] | None = None,
+    notes: list[str] | None = None,
 ) -> Program:
     """Compile a float32 ONNX model, or the one in a file, for `config`; `fmt` replaces its number format.
 
@@ -46,7 +48,8 @@ def compile_model(
     keeps their names, shapes and layouts; its name is that of the file or graph by default. outputs: names of values
     in the model that the program gives instead; what lies behind them is left out. Compiling twice gives the same
     digest. Raises UnsupportedError with all nodes that the NPU cannot run (its `blockers`), InvalidInputError for a
-    model that is not whole, NotFoundError for a missing file; warns when weights saturate or vanish.
+    model that is not whole, NotFoundError for a missing file. Weights that saturate or vanish are warned of, or told in
+    `notes` where a list is given.
     """
     config = as_config(config)
     config = config if fmt is None else config.with_format(fmt)
@@ -58,7 +61,14 @@ def compile_model(
     label = name or named or document.graph.name or "program"
     found.graph.release()
     del document
-    return _Compilation(config, found, ports).program(label)
+    compilation = _Compilation(config, found, ports)
+    program = compilation.program(label)
+    for note in lost_weights(compilation.lost, compilation.fmt):
+        if notes is None:
+            warnings.warn(note, stacklevel=2)
+        else:
+            notes.append(note)
+    return program
 
 
 def blockers(model: ModelProto | GraphProto | Path | str, outputs: Sequence[str] | None = None) -> list[Blocker]:
@@ -152,7 +162,6 @@ class _Compilation:
     def program(self, name: str) -> Program:
         """The whole program."""
         self._emit()
-        warn_of_lost_weights(self.lost, self.fmt)
         return Program(
             name,
             self.config,

@@ -47,6 +47,19 @@ def test_nodes_that_are_left_for_the_same_reason_share_a_line(tmp_path: Path) ->
     assert text.count("(Erf): the NPU has no such operation") == 1 and "Cut at relu1. So with 2 more." in text
 
 
+def test_weights_that_the_format_cannot_hold_are_told_in_the_report(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    net = Network(x=IMAGE)
+    y = net.conv("x", 3, 8)
+    net.constants["c0"][1] = 1e-30
+    report = convert(tmp_path, net.model(y), fmt="bw_cnn", tolerance=0.1)
+    (note,) = report.notes
+    assert "27 weights in 1 layers are too small" in note and f"note: {note}" in str(report)
+    assert "Note: 27 weights" in report._repr_html_()
+    assert not [warning for warning in recwarn if "too small" in str(warning.message)]
+
+
 def test_a_softmax_at_the_end_runs_on_the_host(tmp_path: Path) -> None:
     net = Network(x=IMAGE)
     report = convert(tmp_path, net.model(classified(net, net.conv("x", 3, 8), 8)))

@@ -162,25 +162,25 @@ def test_a_verdict_is_green_or_red_with_a_mark_and_its_text_escaped():
     assert "#c62828" in bad._repr_html_() and "&#10007; Not yet.</b> &lt;script&gt;" in bad._repr_html_()
 
 
-def test_the_zebra_passes_in_every_form():
-    values = probabilities(340)
+def test_the_cat_passes_in_every_form():
+    values = probabilities(285)
     for answer in (lab.top(values), values, values[None], list(values), [lab.top(values)], values.astype(np.float32)):
-        assert check.zebra(answer).passed, type(answer)
+        assert check.chelsea(answer).passed, type(answer)
 
 
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (lab.top(probabilities(277)), "still the fox"),
-        (probabilities(281), "said tabby"),
-        (lab.sample("zebra"), "the picture's path"),
-        ("zebra", "lab.top"),
+        (lab.top(probabilities(967)), "still the coffee"),
+        (probabilities(340), "said zebra"),
+        (lab.sample("chelsea"), "the picture's path"),
+        ("Egyptian cat", "lab.top"),
         (np.zeros(1000), "lab.top"),
-        (lab.top(100 * probabilities(340)), "as it came"),
+        (lab.top(100 * probabilities(285)), "as it came"),
     ],
 )
-def test_other_answers_about_the_zebra(answer, said):
-    verdict = check.zebra(answer)
+def test_other_answers_about_the_cat(answer, said):
+    verdict = check.chelsea(answer)
     assert not verdict.passed and said in verdict.text
 
 
@@ -569,7 +569,7 @@ class Series:
 
 def test_right_answers_as_a_table_or_a_tensor_has_them():
     assert check.shared_exponent(lambda values: Series([shared(values)])).passed
-    assert check.zebra(Series(probabilities(340))).passed
+    assert check.chelsea(Series(probabilities(281))).passed
     assert check.small_training_set(Series([[45, 5], [3, 47]]), held_out=100).passed
     assert check.won_back(lambda *a: None if share(*a) is None else Series(share(*a))).passed
     for form in (Decimal, Fraction, np.float16, np.longdouble):
@@ -616,8 +616,8 @@ def test_an_error_is_said_whatever_its_text_is():
         (lambda: check.won_back(lambda f, n, t: 100 * (t - n) / (f - n + 1e-6)), "expected 75, got 74.999991"),
         (lambda: check.overlap(lambda a, b: 0.1429), "expected 0.14285714, got 0.1429"),
         (lambda: check.won_back(lambda f, n, t: 75 if t == 96 else 1 / (t - n)), "it raised ZeroDivisionError"),
-        (lambda: check.zebra(lab.top(probabilities(340), count=0)), "Give lab.top"),
-        (lambda: check.zebra(np.eye(1000, dtype=complex)[340]), "Give lab.top"),
+        (lambda: check.chelsea(lab.top(probabilities(281), count=0)), "Give lab.top"),
+        (lambda: check.chelsea(np.eye(1000, dtype=complex)[281]), "Give lab.top"),
         (lambda: check.small_training_set(np.full((2, 2), np.inf), held_out=100), "Those are probabilities"),
         (lambda: check.small_training_set(Confusion(None, ()), held_out=100), "Give lab.transfer.confusion"),
     ],

@@ -39,18 +39,19 @@ def test_missing_weights_are_named_with_the_place_that_was_looked_at(capsys, mon
     assert said["verdict"] == "mend first: weights" and str(tmp_path) in said["weights"]
 
 
-@pytest.mark.parametrize("altered", ["resnet50.npz", "ssdvgg.npz"])
+@pytest.mark.parametrize("altered", ["resnet50.npz", "resnet50.photographs.npz", "ssdvgg.npz"])
 def test_altered_weights_are_not_good_weights(altered, capsys, monkeypatch, tmp_path):
     (tmp_path / "weights").mkdir()
-    for name in ("resnet50.npz", "resnet50.npz.sha256", "ssdvgg.npz", "ssdvgg.npz.sha256"):
-        shutil.copyfile(resources.path(f"weights/{name}"), tmp_path / "weights" / name)
+    for name in ("resnet50.npz", "resnet50.photographs.npz", "ssdvgg.npz"):
+        for file in (name, f"{name}.sha256"):
+            shutil.copyfile(resources.path(f"weights/{file}"), tmp_path / "weights" / file)
     with (tmp_path / "weights" / altered).open("r+b") as file:
         file.seek(1000)
         file.write(b"?")
     monkeypatch.setenv("AMLREALTIMEAI_DATA", str(tmp_path))
     said = lines(capsys)
-    assert said["workshop weights"].startswith("FAIL") and f"{altered}, " in said["workshop weights"]
-    assert "not the bytes" in said["workshop weights"]
+    assert said["weights"].startswith("FAIL") and f"{altered}, " in said["weights"]
+    assert "not the bytes" in said["weights"]
 
 
 @pytest.mark.parametrize("home", ["/proc/nobody/home", "FILE", "FILE/below"])

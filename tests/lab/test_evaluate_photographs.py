@@ -5,11 +5,16 @@ import matplotlib
 import numpy as np
 import pytest
 
-from amlrealtimeai import resources
+from amlrealtimeai import lab, resources
 from amlrealtimeai.errors import NotFoundError
 from amlrealtimeai.lab import evaluate_photographs as evaluation
 from amlrealtimeai.lab import images, resnet50
 from amlrealtimeai.lab.evaluate_photographs import Answer, Photograph, Row
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    return resnet50.weights(resources.path("weights/resnet50.photographs.npz"))
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +25,16 @@ def sailor():
     return found
 
 
-def test_a_photograph_is_recognised_in_float_and_in_block_floating_point(sailor):
-    arrays = resnet50.weights(resources.path("weights/resnet50.photographs.npz"))
+def test_the_sample_photographs_are_recognised_in_the_lessons_format(arrays):
+    """Their classes stand in data/README.md."""
+    chosen = [Photograph(lab.sample("coffee"), (967,)), Photograph(lab.sample("chelsea"), (281, 282, 285))]
+    rows = evaluation.rows(arrays, chosen, ["bw_cnn"])
+
+    assert all(row.right("float32") and row.right("bw_cnn") for row in rows)
+    assert rows[0].answers["bw_cnn"].probability > 0.98
+
+
+def test_a_photograph_is_recognised_in_float_and_in_block_floating_point(arrays, sailor):
     (row,) = evaluation.rows(arrays, [sailor], ["msfp16"])
 
     assert [images.labels()[answer.label] for answer in row.answers.values()] == ["military uniform"] * 2

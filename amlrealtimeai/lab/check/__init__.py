@@ -7,6 +7,7 @@ from amlrealtimeai import lazy
 
 _HOMES = {
     "certificate_names": "ssl",
+    "chelsea": "quickstart",
     "diagnosis": "ssl",
     "doubled": "detection",
     "fewest_bits": "convert",
@@ -23,7 +24,6 @@ _HOMES = {
     "which_stage": "convert",
     "won_back": "modelbuild",
     "wrong_probe": "deploy",
-    "zebra": "quickstart",
     "Verdict": "verdict",
 }
 

@@ -22,20 +22,22 @@ from amlrealtimeai.lab.check.verdict import (
 )
 from amlrealtimeai.lab.pictures import Top, top
 
+_CATS = ("tabby", "tiger cat", "Persian cat", "Siamese cat", "Egyptian cat")
+
 
 @check
-def zebra(answer: Any) -> Verdict:
-    """Exercise 1: the service's answer for zebra.jpg, as lab.top(...) or as its 1000 probabilities."""
+def chelsea(answer: Any) -> Verdict:
+    """Exercise 1: the service's answer for chelsea.jpg, as lab.top(...) or as its 1000 probabilities."""
     found = answer if isinstance(answer, Top) and answer.rows else _top_of(answer)
-    if found.label == "red fox":
-        raise Wrong("That is still the fox: score_file wants the path of the other picture.")
-    if found.label != "zebra":
-        raise Wrong(f"The service said {found.label}; was the picture lab.sample('zebra')?")
-    if not 0.5 < found.probability <= 1:
+    if found.label == "espresso":
+        raise Wrong("That is still the coffee: score_file wants the path of the other picture.")
+    if found.label not in _CATS:
+        raise Wrong(f"The service said {found.label}; was the picture lab.sample('chelsea')?")
+    if not 0.3 < found.probability <= 1:
         raise Wrong(
             f"{found.probability:.3g} is not what the service says of it; give its answer to lab.top as it came."
         )
-    return right(f"A zebra, with {100 * found.probability:.1f} %. Nothing was deployed anew for it.")
+    return right(f"A cat, with {100 * found.probability:.1f} % {found.label}. Nothing was deployed anew for it.")
 
 
 def _top_of(answer: Any) -> Top:
@@ -49,7 +51,7 @@ def _top_of(answer: Any) -> Top:
             return top(values)
     except Exception:  # something that only looks like an array, or of another length
         pass
-    raise Wrong("Give lab.top(...) of what client.score_file returned for lab.sample('zebra').")
+    raise Wrong("Give lab.top(...) of what client.score_file returned for lab.sample('chelsea').")
 
 
 _BLOCKS: tuple[tuple[list[float], int], ...] = (

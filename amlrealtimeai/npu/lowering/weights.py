@@ -1,6 +1,5 @@
 """Weights in block floating point, and what of them the format cannot hold."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -70,8 +69,9 @@ def quantised(layer: Layer, blocking: str, fmt: BlockFormat) -> tuple[np.ndarray
     return mantissas, exponents, Lost(saturated, vanished)
 
 
-def warn_of_lost_weights(lost: Mapping[str, Lost], fmt: BlockFormat) -> None:
-    """Warn of weights beyond the format's exponents, with the layer that has the most."""
+def lost_weights(lost: Mapping[str, Lost], fmt: BlockFormat) -> list[str]:
+    """A sentence for each kind of weights beyond the format's exponents, with the layer that has the most."""
+    said = []
     kinds = {
         "saturated": "are beyond the exponent range of {} and saturate",
         "vanished": "are too small for {} and become 0",
@@ -80,8 +80,8 @@ def warn_of_lost_weights(lost: Mapping[str, Lost], fmt: BlockFormat) -> None:
         counts = {name: getattr(one, field) for name, one in lost.items() if getattr(one, field)}
         if counts:
             worst = max(counts, key=lambda name: counts[name])
-            warnings.warn(
+            said.append(
                 f"{sum(counts.values())} weights in {len(counts)} layers {what.format(fmt)} "
-                f"(most in {worst}: {counts[worst]}); choose a format with 8 exponent bits, or scale the weights",
-                stacklevel=4,
+                f"(most in {worst}: {counts[worst]}); choose a format with 8 exponent bits, or scale the weights"
             )
+    return said
