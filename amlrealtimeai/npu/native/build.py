@@ -13,7 +13,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from amlrealtimeai import resources
 from amlrealtimeai.errors import UnsupportedError
 
 _HERE = Path(__file__).resolve().parent
@@ -56,16 +55,28 @@ def _library_name(machine: str, system: str) -> str:
     return f"npu_kernel-{machine.lower()}-{source_digest()}{_SUFFIXES.get(system, '.so')}"
 
 
+def _cache_folder() -> Path | None:
+    """None for a user without a home, as in a container that was given a number as its user."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "amlrealtimeai"
+    except RuntimeError:
+        return None
+
+
 @functools.cache
 def library_path() -> Path:
     """Path of the compiled library; builds it when this version was not built on this machine yet."""
     name = _library_name(platform.machine(), platform.system())
     if (_HERE / name).exists():
         return _HERE / name
-    folder = _HERE if os.access(_HERE, os.W_OK) else resources.cache()
-    if not (folder / name).exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        _compile(folder / name, platform.machine())
+    cache = _cache_folder()
+    if cache is not None and (cache / name).exists():
+        return cache / name
+    folder = _HERE if os.access(_HERE, os.W_OK) else cache
+    if folder is None:
+        raise UnsupportedError("this user has no home folder; set XDG_CACHE_HOME to a folder of its own")
+    folder.mkdir(parents=True, exist_ok=True)
+    _compile(folder / name, platform.machine())
     return folder / name
 
 
