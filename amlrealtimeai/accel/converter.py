@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from amlrealtimeai.core.arguments import known_keywords
+from amlrealtimeai.core.arguments import check_seconds, known_keywords
 from amlrealtimeai.core.model import Model
 from amlrealtimeai.core.operation import Operation, Progress
 from amlrealtimeai.core.workspace import Workspace
@@ -24,7 +24,7 @@ class ConversionRequest:
 
         timeout: seconds after which it is False while the conversion goes on; None waits for the end.
         """
-        if not self._operation.wait_until_ended(show_output, timeout):
+        if not self._operation.wait_until_ended(show_output, check_seconds("timeout", timeout)):
             if show_output:
                 print(f"The model {self._source.id!r} is still being converted after {timeout} s.")
             return False

@@ -3,12 +3,13 @@
 import contextlib
 import functools
 import inspect
+import math
 import operator
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -22,8 +23,9 @@ _LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, on today's file systems
 
 
 def known_keywords(function: Callable[P, R]) -> Callable[P, R]:
-    """Make an unknown keyword a TypeError that lists the known ones, and let no flag be anything but a flag."""
+    """Make an unknown keyword a TypeError that lists the known ones; a flag has to be one, and so has a workspace."""
     parameters = inspect.signature(function).parameters
+    what = function.__qualname__.removesuffix(".__new__").removesuffix(".__init__")
     known = [name for name in parameters if name not in ("self", "cls")]
     flags = [(place, name) for place, name in enumerate(parameters) if parameters[name].annotation in _FLAGS]
 
@@ -31,15 +33,23 @@ def known_keywords(function: Callable[P, R]) -> Callable[P, R]:
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         unknown = [name for name in kwargs if name not in known]
         if unknown:
-            raise TypeError(
-                f"{function.__qualname__}() has no keyword {', '.join(map(repr, unknown))}; "
-                f"it knows: {', '.join(known)}"
-            )
+            raise TypeError(f"{what}() has no keyword {', '.join(map(repr, unknown))}; it knows: {', '.join(known)}")
         for place, name in flags:
             check_flag(name, args[place] if place < len(args) else kwargs.get(name))
+        if "workspace" in parameters:
+            _check_workspace(list(parameters).index("workspace"), args, kwargs)
         return function(*args, **kwargs)
 
     return checked
+
+
+def _check_workspace(place: int, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """InvalidInputError for anything else in the place of a workspace; some old calls have it last."""
+    given = args[place : place + 1] or [kwargs[name] for name in ("workspace",) if name in kwargs]
+    if given and not any(hasattr(value, "store") for value in (*given, *args)):
+        raise InvalidInputError(
+            f"workspace: expected a Workspace, such as Workspace.from_config(), got {shown(given[0])}"
+        )
 
 
 def warn_without_meaning(what: str, **keywords: Any) -> None:
@@ -95,6 +105,19 @@ def check_count(value: Any, least: int = 1) -> int | None:
     return count if count >= least and not isinstance(value, bool) else None
 
 
+def check_seconds(what: str, value: Any) -> float | None:
+    """Seconds as a float, also of NumPy, or None; InvalidInputError for texts, NaN and what is below 0."""
+    if value is None:
+        return None
+    try:
+        seconds = math.nan if isinstance(value, str | bytes) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if not seconds >= 0:
+        raise InvalidInputError(f"{what}: expected seconds, a number of at least 0, got {shown(value)}")
+    return seconds
+
+
 def check_path(what: str, value: Any) -> Path:
     """A path that a file may have, with ~ expanded; else InvalidInputError.
 
@@ -135,7 +158,10 @@ def writing(what: str, path: Path) -> Iterator[None]:
 
 def check_names(what: str, values: Any) -> set[str]:
     """The names in a text (one), or in a list of texts."""
-    names = [values] if isinstance(values, str) else list(values) if isinstance(values, Iterable) else [None]
+    try:
+        names = [values] if isinstance(values, str) else list(values)
+    except TypeError:  # nothing that can be listed, such as a single number of NumPy
+        names = [None]
     if not all(isinstance(name, str) for name in names):
         raise InvalidInputError(f"{what}: expected a name or a list of names, got {shown(values)}")
     return set(names)

@@ -72,7 +72,7 @@ def read(path: Path) -> tuple[str, str, str]:
 
 def write(folder: Path, file_name: str, values: tuple[str, str, str]) -> Path:
     """Write .amlrealtimeai/<file_name> into `folder` and return its path."""
-    path = folder / ".amlrealtimeai" / file_name
+    path = folder / ".amlrealtimeai" / check_path("file_name", file_name)
     partial = path.with_name(f".{secrets.token_hex(8)}.part")
     with writing("path", path):
         path.parent.mkdir(parents=True, exist_ok=True)

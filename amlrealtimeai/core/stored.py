@@ -33,6 +33,16 @@ class Stored(Shown):
     workspace: Workspace
     _row: Row
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stored) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[Any, ...]:
+        return self._table, self.workspace, *self._key.values(), self._row["created"]
+
     @classmethod
     def _of(cls, workspace: Workspace, row: Row) -> Self:
         made = object.__new__(cls)

@@ -13,6 +13,10 @@ class Shown:
     def _fields(self) -> dict[str, Any]:
         raise NotImplementedError
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy or a pickle holds what the object holds; to make it anew would ask the workspace for it."""
+        return object.__new__, (type(self),), vars(self)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in self._fields().items())})"
 

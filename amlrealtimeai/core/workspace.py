@@ -205,7 +205,8 @@ class Workspace(Shown):
     @known_keywords
     def write_config(self, path: str | Path | None = None, file_name: str | None = None) -> None:
         """Write .amlrealtimeai/config.json into `path` (default: here), for Workspace.from_config."""
-        config.write(check_path("path", path or "."), file_name or "config.json", self._identity)
+        folder = check_path("path", "." if path is None else path)
+        config.write(folder, "config.json" if file_name is None else file_name, self._identity)
 
     @property
     def location(self) -> str:

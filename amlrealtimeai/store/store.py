@@ -112,6 +112,9 @@ class Store:
 
     def export(self, digest: str, target: Path, *, is_folder: bool) -> None:
         """Copy a blob to the file `target`, or unpack it as the folder `target`; verified, whole or not at all."""
+        if target.exists() and target.is_dir() != is_folder:
+            found, expected = ("folder", "file") if target.is_dir() else ("file", "folder")
+            raise InvalidInputError(f"{target} is a {found}; expected the path of a {expected}. Choose another one.")
         if not is_folder:
             self.blobs.export(digest, target)
             return

@@ -38,6 +38,7 @@ class ComputeTarget(Shown):
 
     type: ClassVar[str] = ""
 
+    @known_keywords
     def __new__(cls, workspace: Workspace, name: str) -> "ComputeTarget":
         """An object of the class that belongs to the target's type."""
         row = _row(workspace, name)
@@ -53,6 +54,16 @@ class ComputeTarget(Shown):
                 f"ComputeTargetNotFound: the compute target {name!r} is of the type {found.type!r}, not "
                 f"{self.type!r}. Open it with ComputeTarget(workspace, {name!r})."
             )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ComputeTarget) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[Workspace, str, str]:
+        return self.workspace, self.name, self._row["created"]
 
     @staticmethod
     @known_keywords
@@ -161,6 +172,10 @@ class ComputeTarget(Shown):
     def runner(self) -> Target:
         """Where services of this target run."""
         raise NotImplementedError
+
+    def check_listed(self) -> None:
+        """Raise NotFoundError if it was deleted, even if another one has its name now."""
+        same_target(self.workspace.store.require("compute_targets", {"name": self.name}), self._row)
 
     def _unlist(self, connection: sqlite3.Connection, server: str | None) -> None:
         """Delete it, but none that has its name now; InUseError when it has webservices."""

@@ -40,6 +40,7 @@ class Image(Versioned):
         if flavor is not None:
             Image._flavors[flavor] = cls
 
+    @known_keywords
     def __new__(
         cls,
         workspace: Workspace,
@@ -119,7 +120,7 @@ class Image(Versioned):
         properties: Any = None,
     ) -> "Sequence[Image]":
         """Images of the workspace, newest first."""
-        model, version = split_id(model_id, "model") if model_id else (model_name, None)
+        model, version = split_id(model_id, "model") if model_id is not None else (model_name, None)
         rows = Image._rows(workspace, tags, properties, name=image_name, model_name=model, model_version=version)
         return [_class_of(row["flavor"])._of(workspace, row) for row in reversed(rows)]
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from amlrealtimeai.core.arguments import check_count, check_text, known_keywords, shown
+from amlrealtimeai.core.arguments import check_count, check_seconds, check_text, known_keywords, shown
 from amlrealtimeai.core.cloud import needs_azure
 from amlrealtimeai.core.compute import ComputeTarget, own
 from amlrealtimeai.core.image import Image, ImageConfiguration
@@ -49,6 +49,7 @@ class Webservice(Asked, Keyed, Stored):
         if edition is not None:
             Webservice._editions[edition] = cls
 
+    @known_keywords
     def __new__(cls, workspace: Workspace, name: str) -> "Webservice":
         """An object of the class that belongs to the service's target."""
         from amlrealtimeai.core.webservice.aks import AksWebservice
@@ -127,7 +128,8 @@ class Webservice(Asked, Keyed, Stored):
     def wait_for_deployment(self, show_output: bool = False, timeout_sec: float | None = None) -> None:
         """Wait until the service is healthy. Raises DeploymentError, with the reason, when it will not be."""
         started, dots = time.monotonic(), 0
-        limit = _WAIT_SECONDS if timeout_sec is None else timeout_sec
+        seconds = check_seconds("timeout_sec", timeout_sec)
+        limit = _WAIT_SECONDS if seconds is None else seconds
         while (status := self._status()).state in (TRANSITIONING, UNHEALTHY):
             if time.monotonic() - started >= limit:
                 raise DeploymentError(
@@ -211,14 +213,16 @@ class Webservice(Asked, Keyed, Stored):
         image_digest: str | None = None,
     ) -> "Sequence[Webservice]":
         """Webservices of the workspace, oldest first."""
-        image, image_version = split_id(image_id, "image") if image_id else (image_name, None)
-        model, version = split_id(model_id, "model") if model_id else (model_name, None)
+        image, image_version = split_id(image_id, "image") if image_id is not None else (image_name, None)
+        model, version = split_id(model_id, "model") if model_id is not None else (model_name, None)
         images = {"image_name": image, "image_version": image_version}
         rows = Webservice._rows(workspace, tags, properties, **images, model_name=model, model_version=version)
         found = [Webservice._of(workspace, row) for row in rows]
         if image_digest is not None:
             found = [item for item in found if item.image is not None and item.image.digest == image_digest]
-        return [item for item in found if compute_type is None or item.compute_type.lower() == compute_type.lower()]
+        if compute_type is None:
+            return found
+        return [item for item in found if item.compute_type.lower() == check_text("compute_type", compute_type).lower()]
 
     @staticmethod
     @known_keywords

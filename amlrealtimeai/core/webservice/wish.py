@@ -56,7 +56,7 @@ def wished(
             f"deployment_target: expected a compute target, got {target!r}. Create one: "
             "ComputeTarget.create(workspace, 'aks', AksCompute.provisioning_configuration())."
         )
-    target.refresh_state()
+    target.check_listed()
     config = AksWebservice.deploy_configuration() if config is None else config
     config.check_target(target)
     return Wish(
