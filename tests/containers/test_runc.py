@@ -1,5 +1,6 @@
 """Built images by runc alone: they answer, are locked down and kept running, and leave nothing behind."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -7,7 +8,10 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +22,7 @@ from amlrealtimeai.containers.archive import write_image
 from amlrealtimeai.containers.layer import Packed
 from amlrealtimeai.containers.runc import supervise
 from amlrealtimeai.errors import ContainerError
+from tests.containers.test_engine import NOBODY
 from tests.containers.test_run import COLOUR, EXPECTED, predict
 from tests.serving.processes import eventually
 
@@ -106,6 +111,56 @@ def test_a_container_whose_supervisor_was_killed_is_removed(image: ImageInfo) ->
     assert not Path(f"/proc/{pid}").exists()
     with socket.create_server(("127.0.0.1", service.port)):
         pass
+
+
+ROOTLESS = """
+import os, sys
+from amlrealtimeai.containers import run
+with run(sys.argv[1], engine="runc", restart=True) as service:
+    pid = service.engine.call("inspect", "--format", "{{.State.Pid}}", service.id)
+    print(service.address, os.stat(f"/proc/{pid}").st_uid, flush=True)
+    sys.stdin.read()
+"""
+PYTHON = "/usr/bin/python3"  # of everybody; the one that runs the tests may be in root's home
+
+
+def same_python() -> bool:
+    code = "import sys; print(sys.version_info[:2])"
+    with contextlib.suppress(OSError):
+        return (
+            subprocess.run([PYTHON, "-c", code], capture_output=True, text=True).stdout == f"{sys.version_info[:2]}\n"
+        )
+    return False
+
+
+@pytest.mark.skipif(not same_python(), reason=f"{PYTHON} is of another version")
+def test_without_roots_rights(image: ImageInfo) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        shutil.copy(image.path, f"{place}/image.tar")
+        for path in (place, f"{place}/image.tar"):
+            os.chown(path, NOBODY, NOBODY)
+        paths = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
+        environment = {"HOME": place, "XDG_RUNTIME_DIR": place, "PYTHONPATH": paths, "PATH": os.environ["PATH"]}
+        child = subprocess.Popen(
+            [PYTHON, "-c", ROOTLESS, f"{place}/image.tar"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            user=NOBODY,
+            group=NOBODY,
+            extra_groups=[],
+        )
+        try:
+            assert child.stdout is not None
+            address, user = child.stdout.readline().split() or [child.communicate()[1], ""]
+            assert user == str(NOBODY), address
+            assert predict(address, COLOUR) == EXPECTED
+        finally:
+            _, errors = child.communicate()
+        assert child.returncode == 0 and "runs without limits of memory" in errors
+        assert list(Path(place).glob(".local/share/amlrealtimeai/runc/containers/*")) == []
 
 
 def hostile(path: Path, name: str, kind: bytes, target: str = "") -> Path:

@@ -42,10 +42,10 @@ def config(image: dict[str, Any], rootfs: Path, options: argparse.Namespace, id:
     made["mounts"] += [_scratch(text) for text in options.tmpfs] + [_bind(text) for text in options.mount]
     linux = made["linux"]
     linux["namespaces"] = [space for space in linux["namespaces"] if space["type"] != "network"]
-    linux["cgroupsPath"] = f"/amlrealtimeai/{id}"
     if rootless:
         linux.pop("resources", None)
         return made
+    linux["cgroupsPath"] = f"/amlrealtimeai/{id}"
     if limit := memory(options.memory):
         linux["resources"]["memory"] = {"limit": limit, "swap": limit}
     linux["resources"]["pids"] = {"limit": options.pids_limit}
