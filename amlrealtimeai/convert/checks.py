@@ -26,6 +26,7 @@ _ADVICE = {
 }
 FINEST = "msfp16"
 HOST_BOUND = 1e-4
+_HALF_BOUND = 3e-2  # float16 and bfloat16 keep 11 and 8 bits; two libraries round them in other places
 QUANTISED_BOUND = 1e-2
 _SATURATED = 2e-8
 _FLOAT = "the float graph"
@@ -122,13 +123,20 @@ class _Comparison:
             ) from error
 
     def _stage(self, cut: Cut, tensor: str, expected: np.ndarray, got: np.ndarray) -> Check:
-        bound = {"preprocess": 0.0, "npu": QUANTISED_BOUND, "onnx": HOST_BOUND}[cut.kind]
+        host = _HALF_BOUND if self._in_halves(cut) else HOST_BOUND
+        bound = {"preprocess": 0.0, "npu": QUANTISED_BOUND, "onnx": host}[cut.kind]
         against = "the quantised graph" if cut.kind == "npu" else self.reference.framework
         error = relative_error(expected, got)
         if cut.kind == "onnx" and error > bound:
             error = saturated_error(expected, got)
         check = Check(_label(cut, tensor), against, error, bound, _LARGEST)
         return self._require(check, cut, tensor, expected, got)
+
+    def _in_halves(self, cut: Cut) -> bool:
+        """Whether something on the way from the stage's inputs to its outputs is float16 or bfloat16."""
+        names = self.reference.ancestors(cut.outputs, stop=cut.inputs)
+        tensors = (tensor for name in names for tensor in self.reference.results(name))
+        return cut.kind == "onnx" and any(self.reference.dtype(tensor) in ("float16", "bfloat16") for tensor in tensors)
 
     def _unquantised(self, cut: Cut, values: dict[str, np.ndarray], results: dict[str, np.ndarray]) -> list[Check]:
         """Checks for an NPU stage that the framework computes in float only, so that no bits can be compared.

@@ -116,15 +116,22 @@ def _require_saved_model(folder: Path) -> None:
 def _restore(session: Any, folder: Path) -> Any:
     tf = tensorflow()
     try:
-        return tf.compat.v1.saved_model.loader.load(
-            session, [tf.compat.v1.saved_model.tag_constants.SERVING], str(folder)
-        )
+        return tf.compat.v1.saved_model.loader.load(session, _tags(folder), str(folder))
     except Exception as error:
         reason = " ".join(str(error).split())[:400]
         raise InvalidInputError(
             f"TensorFlow cannot load {folder} as a SavedModel tagged 'serve': {reason}. "
             "Export it again with tf.compat.v1.saved_model.simple_save."
         ) from error
+
+
+def _tags(folder: Path) -> list[str]:
+    """Those of the graph for serving: "serve" alone where there is one, else the first with that tag beside others."""
+    from tensorflow.python.saved_model.loader_impl import parse_saved_model
+
+    serving = tensorflow().compat.v1.saved_model.tag_constants.SERVING
+    found = [sorted(graph.meta_info_def.tags) for graph in parse_saved_model(str(folder)).meta_graphs]
+    return next((tags for tags in sorted(found, key=len) if serving in tags), [serving])
 
 
 def _restore_originals(session: Any) -> None:

@@ -111,9 +111,11 @@ class TensorFlowSource(Graph):
         return [size or (64 if len(known) == 4 and axis in (1, 2) else 2) for axis, size in enumerate(known)]
 
     def sample(self, tensor: str, pixels: np.ndarray, scale: float) -> np.ndarray:
-        """Pixels, centred where the type has a sign."""
+        """Pixels, centred where the type has a sign; whole numbers that may be indices are 0 and 1."""
         dtype = self.tensor(tensor).dtype.base_dtype
         values = pixels if dtype.is_unsigned else (pixels - _GREY) * scale
+        if dtype.is_integer and not dtype.is_unsigned and np.ndim(pixels) < 4:
+            values = np.asarray(pixels > _GREY)
         return np.asarray(values).astype(dtype.as_numpy_dtype)  # of no axes, NumPy makes a number
 
     def values(self, feed: Mapping[str, np.ndarray], tensors: Sequence[str]) -> dict[str, np.ndarray]:

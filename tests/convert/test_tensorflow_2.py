@@ -207,3 +207,40 @@ def test_branches_that_fixed_sizes_decide_are_taken(tmp_path: Path) -> None:
     loaded = save(tmp_path / "m", IMAGE, serving_default=cropped)
     report = converts(tmp_path / "m", {"x": IMAGES}, loaded.signatures["serving_default"])
     assert [stage.kind for stage in report.stages] == ["npu", "onnx"]
+
+
+def test_whole_numbers_beside_images_may_be_indices(tmp_path: Path) -> None:
+    loaded = save(
+        tmp_path / "m",
+        IMAGE,
+        tf.TensorSpec([None, 2], tf.int32, name="words"),
+        serving_default=lambda x, words: {"y": scores(x) + tf.reduce_sum(tf.gather(constant(2, 5), words), 1)},
+    )
+    feed = {"x": IMAGES, "words": np.array([[0, 1], [1, 1], [0, 0]], np.int32)}
+    converts(tmp_path / "m", feed, loaded.signatures["serving_default"])
+
+
+def test_halves_are_compared_as_halves(tmp_path: Path) -> None:
+    def mixed(x: Any) -> dict[str, Any]:
+        half = tf.nn.conv2d(tf.cast(x, tf.float16), tf.cast(constant(3, 3, 3, 8), tf.float16), 1, "SAME")
+        return {"y": tf.nn.softmax(tf.cast(tf.reduce_sum(half, [1, 2]), tf.float32)), "h": tf.sqrt(tf.abs(half))}
+
+    loaded = save(tmp_path / "m", IMAGE, serving_default=mixed)
+    report = converts(tmp_path / "m", {"x": IMAGES}, loaded.signatures["serving_default"])
+    bounds = {check.bound for check in report.checks if check.stage.startswith("model")}
+    assert bounds == {0.03}
+
+
+def test_graphs_tagged_for_serving_and_more(tmp_path: Path) -> None:
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None, 16, 16, 3], name="x")
+        y = scores(x)
+        signature = v1.saved_model.signature_def_utils.predict_signature_def({"x": x}, {"y": y})
+        builder = v1.saved_model.Builder(str(tmp_path / "m"))
+        builder.add_meta_graph_and_variables(session, ["gpu", "serve"], {"serving_default": signature})
+        builder.save()
+        expected = session.run(y, {x: IMAGES})
+    convert_saved_model(tmp_path / "m", "x", "y", tmp_path / "out", name="m", fmt="msfp16")
+    answer = ConvertedModel.load(tmp_path / "out").predict({"x": IMAGES}).outputs["y"]
+    np.testing.assert_allclose(answer, expected, atol=0.03 * np.abs(expected).max())
