@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from amlrealtimeai.core import Workspace
-from amlrealtimeai.errors import AmlRealtimeAiError
+from amlrealtimeai.errors import AmlRealtimeAiError, NotFoundError
 
 
 def remove(workspace: Workspace, name: str) -> list[str]:
@@ -54,6 +54,8 @@ def _remove(kind: str, found: Iterable[Any]) -> str:
         try:
             one.delete()
             count += 1
+        except NotFoundError:  # another kernel was quicker
+            continue
         except AmlRealtimeAiError as error:
             print(f"left in place: {error}")
     return f"{count} {kind}{'s' if count > 1 else ''}" if count else ""

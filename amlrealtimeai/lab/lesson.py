@@ -18,7 +18,7 @@ from pathlib import Path
 
 from amlrealtimeai.core import Workspace, config
 from amlrealtimeai.core.compute.aks import FPGA_VCPUS, QUOTA_VARIABLE
-from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError
+from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError, NotFoundError
 from amlrealtimeai.lab import cleanup
 from amlrealtimeai.store.locks import LifeLock, is_held
 
@@ -146,12 +146,15 @@ def _remove_all(name: str, folder: Path) -> list[str]:
     removed = []
     for same_name in Workspace.list().values():
         for workspace in same_name:
-            if workspace.name == name:
-                workspace.delete(delete_dependent_resources=True)
-                removed.append("1 workspace")
-            else:
-                removed += cleanup.remove(workspace, name)
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            with contextlib.suppress(NotFoundError):  # another kernel was quicker
+                if workspace.name == name:
+                    workspace.delete(delete_dependent_resources=True)
+                    removed.append("1 workspace")
+                else:
+                    removed += cleanup.remove(workspace, name)
+    size = 0
+    with contextlib.suppress(FileNotFoundError):
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     _remove(folder)
     return [*removed, f"{size / 1e6:.0f} MB of files"] if size >= 5e5 else removed
 

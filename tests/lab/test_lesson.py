@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ def test_ten_students_under_one_account_have_a_cluster_each():
 
 LESSON = """
 import sys
+import threading
 from amlrealtimeai import DeploymentClient, lab
 from amlrealtimeai.core import Workspace
 from amlrealtimeai.core.model import Model
@@ -195,3 +197,31 @@ def test_five_start_at_once(own_home):
     assert len(names) == 5 and all(names)
     for process in running:
         assert process.communicate()[0] == "" and process.returncode == 0
+
+
+def test_kernels_that_start_at_once_remove_what_was_left_together(own_home, capsys):
+    for _ in range(3):
+        left = lessons._new("ended")
+        (left.folder / "big.bin").write_bytes(b"x" * 600_000)
+        workspace = Workspace.create(left.name)
+        for other in (workspace, Workspace.default()):
+            for version in range(4):
+                Model.register(other, __file__, f"{left.name}-{version}")
+        left.lock.release()
+    failed = []
+
+    def remove():
+        try:
+            lessons._remove_orphans("ended")
+        except BaseException as problem:
+            failed.append(problem)
+
+    kernels = [threading.Thread(target=remove) for _ in range(4)]
+    for kernel in kernels:
+        kernel.start()
+    for kernel in kernels:
+        kernel.join()
+    assert not failed
+    assert "left in place" not in capsys.readouterr().out
+    assert list(Workspace.list()) == ["local"] and Workspace.default().models == {}
+    assert not list((own_home / "lessons").glob("ended-*"))
