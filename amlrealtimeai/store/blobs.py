@@ -89,7 +89,12 @@ class Blobs:
         with temporary.new_path(self.temporary) as path:
             with failures.workspace(self._root):
                 path.mkdir()
-            yield path
+            try:
+                yield path
+            except Exception as problem:
+                if path.is_dir():
+                    raise
+                raise failures.deleted(self._root) from problem  # whatever it looked like to who works in it
 
     @contextlib.contextmanager
     def stage(self, write: Callable[[HashingWriter], None], needed: int | None) -> Iterator[Staged]:

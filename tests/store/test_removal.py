@@ -157,3 +157,16 @@ def test_a_store_with_services_is_not_removed(tmp_path: Path) -> None:
     store.insert("webservices", {**service, "settings": {}, "tags": {}, "properties": {}, "updated": "now"})
     assert not store.remove(tmp_path / "doomed")
     assert [row["name"] for row in store.select("webservices")] == ["svc"]
+
+
+def test_work_in_a_temporary_folder_ends_with_the_workspace(tmp_path: Path) -> None:
+    store = Store(tmp_path / "ws")
+    with (
+        pytest.raises(WorkspaceNotFoundError, match="the workspace was deleted"),
+        store.blobs.temporary_folder() as folder,
+    ):
+        store.remove(tmp_path / "doomed")
+        Store(store.path)  # another one in its place
+        (folder / "result").write_bytes(b"abc")
+    with pytest.raises(ZeroDivisionError), Store(tmp_path / "ws").blobs.temporary_folder():
+        1 / 0  # noqa: B018
