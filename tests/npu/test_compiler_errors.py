@@ -138,7 +138,7 @@ INVALID = {
     "window": (small([node("Conv", "x w", "y")], shape=(1, 4, 2, 8)), "window 3x3 does not fit its input"),
     "unknown value": (
         small([node("Conv", "ghost w", "g"), node("Conv", "x w", "h"), node("Add", "g h", "y")]),
-        r"g_node \(Conv\) reads ghost, which nothing before it writes",
+        r"g_node \(Conv\): it reads ghost, which nothing before it writes",
     ),
     "output that is the input": (
         small([CONV], outputs=("c", "x")),

@@ -6,8 +6,7 @@ from math import prod
 import numpy as np
 from onnx import NodeProto
 
-from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.npu.lowering.graph import attributes, label, places, unsupported
+from amlrealtimeai.npu.lowering.graph import Refusal, attributes, invalid, label, places
 from amlrealtimeai.npu.lowering.layers import Layer, LayerList, Step
 from amlrealtimeai.npu.lowering.views import BATCH, View, described, extents
 
@@ -18,19 +17,20 @@ def batch_norm(found: LayerList, node: NodeProto) -> None:
     """BatchNormalization at inference, along the second axis."""
     view, values = found.plain_view(node), attributes(node)
     if values.get("training_mode") or any(node.output[1:]):
-        raise unsupported(node, "it is in training mode", "a model exported for inference")
+        raise Refusal("it is in training mode", "a model exported for inference")
     if values.get("spatial", 1) == 0:
-        raise unsupported(node, "its constants vary inside the image (spatial = 0)", "one constant per channel")
+        raise Refusal("its constants vary inside the image (spatial = 0)", "one constant per channel")
     names = ("scale", "bias", "mean", "variance")
     gamma, beta, mean, variance = (found.required(node, 1 + i, n).astype(np.float64) for i, n in enumerate(names))
     channels = extents(view.axes)[1] if len(view.axes) > 1 else 0
     if {part.size for part in (gamma, beta, mean, variance)} != {channels}:
-        raise InvalidInputError(f"node {label(node)} (BatchNormalization): expected {channels} values of each constant")
+        raise invalid(node, f"expected {channels} values of each constant")
     divisor = variance + values.get("epsilon", 1e-5)
     if (divisor <= 0).any():
-        raise InvalidInputError(
-            f"node {label(node)} (BatchNormalization): its variance + epsilon is {divisor.min()}, "
-            "expected a positive number: the result would be NaN or infinite"
+        raise invalid(
+            node,
+            f"its variance + epsilon is {divisor.min()}, "
+            "expected a positive number: the result would be NaN or infinite",
         )
     parts = [part.reshape(-1, *[1] * (len(view.axes) - 2)) for part in (gamma / np.sqrt(divisor), beta, mean)]
     view, (gain, bias, mean) = _per_channel(found, node, view, parts)
@@ -67,7 +67,7 @@ def _per_channel(
     if len(values) < len(constants):
         shapes = ", ".join(str(list(constant.shape)) for constant in constants)
         problem = f"its constant {shapes} does not vary by channel of {described(view.axes)}"
-        raise unsupported(node, problem, "one number per channel, or one for all")
+        raise Refusal(problem, "one number per channel, or one for all")
     return view, values
 
 
@@ -109,14 +109,14 @@ def arithmetic(found: LayerList, node: NodeProto) -> None:
         return _of_tensors(found, node)
     number = constants.index(False)
     if number == 1 and op == "Div":
-        raise unsupported(node, "it divides by a tensor", "a constant divisor")
+        raise Refusal("it divides by a tensor", "a constant divisor")
     view = found.plain_view(node, number)
     constant = _aligned(found, node, view, found.required(node, 1 - number, "constant operand"))
     if constant.ndim > len(view.axes):
-        raise unsupported(node, f"its constant {list(constant.shape)} adds axes", "a constant with no more axes")
+        raise Refusal(f"its constant {list(constant.shape)} adds axes", "a constant with no more axes")
     view, (values,) = _per_channel(found, node, view, [constant])
     if op == "Div" and (values == 0).any():
-        raise InvalidInputError(f"node {label(node)} (Div): it divides by zero")
+        raise invalid(node, "it divides by zero")
     gain = {"Mul": values, "Div": 1 / values if op == "Div" else None}.get(op)
     bias = {"Add": values, "Sub": -values}.get(op)
     if op == "Sub" and number == 1:
@@ -128,7 +128,7 @@ def arithmetic(found: LayerList, node: NodeProto) -> None:
 def _of_tensors(found: LayerList, node: NodeProto) -> None:
     op = node.op_type
     if op == "Div":
-        raise unsupported(node, "it divides by a tensor", "a constant divisor; end the program before a normalisation")
+        raise Refusal("it divides by a tensor", "a constant divisor; end the program before a normalisation")
     if op in ("Add", "Mul", "Sub"):
         first, second = found.plain_view(node, 0), found.plain_view(node, 1)
         if op == "Sub":
@@ -141,15 +141,14 @@ def _combine(found: LayerList, node: NodeProto, op: str, first: View, second: Vi
     """The sum or product of two tensors; the larger one comes first, the other may be of size 1 along some axes."""
     rank = max(len(first.axes), len(second.axes))
     if len(first.axes) != len(second.axes):
-        problem = f"it combines {described(first.axes)} with {described(second.axes)}"
-        raise unsupported(node, problem, "tensors with as many axes")
+        raise Refusal(f"it combines {described(first.axes)} with {described(second.axes)}", "tensors with as many axes")
     if not _fits(found, first, second) and not _fits(found, second, first) and 2 <= rank <= 4:
         first, second = (found.rearranged(node, view) for view in (first, second))
     if not _fits(found, first, second):
         first, second = second, first
     if not _fits(found, first, second):
         sizes = [f"{described(view.axes)} {extents(view.axes)}" for view in (first, second)]
-        raise unsupported(node, f"it combines {sizes[0]} with {sizes[1]}", "sizes that are equal, or 1 in one of them")
+        raise Refusal(f"it combines {sizes[0]} with {sizes[1]}", "sizes that are equal, or 1 in one of them")
     shape = found.shapes[first.tensor]
     layer = Layer(op, label(node), (first.tensor, second.tensor), output, shape)
     return found.add_layer(layer, first.axes)
@@ -168,9 +167,7 @@ def _check_equal_shapes(found: LayerList, node: NodeProto) -> None:
     sizes = [extents(found.view(node, i).axes)[1:] if c is None else list(c.shape)[1:] for i, c in enumerate(constants)]
     ranks = {len(found.view(node, i).axes) if c is None else c.ndim for i, c in enumerate(constants)}
     if found.graph.opset < 8 and (len(ranks) > 1 or any(list(size) != list(sizes[0]) for size in sizes)):
-        raise InvalidInputError(
-            f"node {label(node)} ({node.op_type}): its inputs differ in shape, from opset 8 on they may"
-        )
+        raise invalid(node, "its inputs differ in shape, from opset 8 on they may")
 
 
 def total(found: LayerList, node: NodeProto) -> None:
@@ -212,10 +209,10 @@ def clip(found: LayerList, node: NodeProto) -> None:
     for number, (name, free) in enumerate((("min", -np.inf), ("max", np.inf)), start=1):
         given = found.constant(node, number)
         if given is None and number < len(node.input) and node.input[number]:
-            raise unsupported(node, f"its {name} is computed", "constant limits")
+            raise Refusal(f"its {name} is computed", "constant limits")
         limits.append(float(np.float32(values.get(name, free) if given is None else given.reshape(-1)[0])))
     if limits[0] > limits[1] and len(node.input) == 1:
-        raise InvalidInputError(f"node {label(node)} (Clip): its min {limits[0]} is more than its max {limits[1]}")
+        raise invalid(node, f"its min {limits[0]} is more than its max {limits[1]}")
     _limit(found, node, found.plain_view(node), *limits)
 
 
@@ -223,7 +220,7 @@ def _limit(found: LayerList, node: NodeProto, view: View, low: float, high: floa
     largest = float(np.finfo(np.float32).max)
     low, high = (-np.inf if low <= -largest else low), (np.inf if high >= largest else high)
     if np.isnan(low) or np.isnan(high) or low == np.inf or high == -np.inf:
-        raise InvalidInputError(f"node {label(node)} ({node.op_type}): its limits are {low} and {high}")
+        raise invalid(node, f"its limits are {low} and {high}")
     if (low, high) == (-np.inf, np.inf):
         found.views[node.output[0]] = view
     elif (low, high) == (0, np.inf):
@@ -237,14 +234,14 @@ def extreme(found: LayerList, node: NodeProto) -> None:
     _check_equal_shapes(found, node)
     varying = [i for i, name in enumerate(node.input) if found.graph.constant(name) is None]
     if len(varying) != 1:
-        raise unsupported(node, f"it compares {len(varying)} tensors", "one tensor with numbers")
+        raise Refusal(f"it compares {len(varying)} tensors", "one tensor with numbers")
     numbers = [found.required(node, i, "operand") for i in range(len(node.input)) if i != varying[0]]
     rank = len(found.view(node, varying[0]).axes)
     if any(np.unique(values).size != 1 or values.ndim > rank for values in numbers):
-        raise unsupported(node, "its constant operand varies", "one number for all values")
+        raise Refusal("its constant operand varies", "one number for all values")
     view = found.plain_view(node, varying[0])
     if any(size not in (1, extents(view.axes)[-1 - i]) for v in numbers for i, size in enumerate(v.shape[::-1])):
-        raise unsupported(node, "its constant operand makes the result larger", "one number for all values")
+        raise Refusal("its constant operand makes the result larger", "one number for all values")
     limits = [float(values.reshape(-1)[0]) for values in numbers]
     if node.op_type == "Max":
         _limit(found, node, view, max(limits, default=-np.inf), np.inf)
@@ -283,7 +280,7 @@ def curved(found: LayerList, node: NodeProto) -> None:
     values = attributes(node)
     hard = (values.get("alpha", 0.2), values.get("beta", 0.5))
     if node.op_type == "Swish" and values.get("alpha", 1.0) != 1:
-        raise unsupported(node, f"its alpha is {values['alpha']}", "Swish with alpha 1")
+        raise Refusal(f"its alpha is {values['alpha']}", "Swish with alpha 1")
     step = {
         "Sigmoid": Step("v_sigmoid"),
         "Swish": Step("v_silu"),
@@ -304,7 +301,7 @@ def softmax(found: LayerList, node: NodeProto) -> None:
     count = prod(sizes[i] for i in over)
     if count != 2 or view.axes[over[0]] == BATCH:
         nearest = "Softmax over 2 positions; a featurizer that ends before it; the classifier runs on the host"
-        raise unsupported(node, f"it is over {count} positions", nearest)
+        raise Refusal(f"it is over {count} positions", nearest)
     other = found.selected(node, view, {over[0]: np.array([1, 0])})
     gain = np.full(found.shapes[other.tensor][2], -1.0)
     other = _add_affine(found, node, other, gain, None, what="other")
@@ -316,10 +313,10 @@ def power(found: LayerList, node: NodeProto) -> None:
     """Pow with the constant exponent 1 or 2."""
     exponent = found.weights(node, 1, "exponent")
     if exponent is None or exponent.size != 1 or float(exponent.reshape(-1)[0]) not in (1, 2):
-        raise unsupported(node, "its exponent is not 1 or 2", "the constant exponents 1 and 2; the rest on the host")
+        raise Refusal("its exponent is not 1 or 2", "the constant exponents 1 and 2; the rest on the host")
     view = found.plain_view(node)
     if exponent.ndim > len(view.axes):
-        raise unsupported(node, f"its exponent {list(exponent.shape)} adds axes", "one number")
+        raise Refusal(f"its exponent {list(exponent.shape)} adds axes", "one number")
     if float(exponent.reshape(-1)[0]) == 1:
         found.views[node.output[0]] = view
     else:
@@ -330,14 +327,14 @@ def where(found: LayerList, node: NodeProto) -> None:
     """Where with a constant condition that is the same everywhere."""
     condition = found.constant(node, 0)
     if condition is None or np.unique(condition).size != 1:
-        raise unsupported(node, "its condition is computed or varies", "a constant condition, the same everywhere")
+        raise Refusal("its condition is computed or varies", "a constant condition, the same everywhere")
     number = 1 if condition.reshape(-1)[0] else 2
     view = found.plain_view(node, number)
     if condition.ndim > len(view.axes) or condition.size > 1:
-        raise unsupported(node, "its condition has several values", "a condition of one value")
+        raise Refusal("its condition has several values", "a condition of one value")
     other = found.graph.constant(node.input[3 - number])
     sizes = extents(found.view(node, 3 - number).axes) if other is None else list(other.shape)
     aligned = zip(sizes[::-1], extents(view.axes)[::-1], strict=False)
     if len(sizes) > len(view.axes) or any(size not in (1, whole) for size, whole in aligned):
-        raise unsupported(node, "what it does not choose makes the result larger", "operands of one size")
+        raise Refusal("what it does not choose makes the result larger", "operands of one size")
     found.views[node.output[0]] = view

@@ -77,7 +77,7 @@ def check_nodes(nodes: Sequence[NodeProto], opset: int) -> None:
     for node in nodes:
         problem = _contradiction(node, opset) if node.domain in ("", "ai.onnx") and onnx.defs.has(node.op_type) else ""
         if problem:
-            raise InvalidInputError(f"node {label(node)} ({node.op_type}): {problem}")
+            raise invalid(node, problem)
 
 
 def _contradiction(node: NodeProto, opset: int) -> str:
@@ -121,7 +121,7 @@ def places(node: NodeProto, axes: Sequence[int], rank: int, repeated: bool = Fal
     """
     found = [axis + rank if axis < 0 else axis for axis in axes]
     if (len(set(found)) != len(found) and not repeated) or any(not 0 <= axis < rank for axis in found):
-        raise InvalidInputError(f"node {label(node)} ({node.op_type}): it names the axes {list(axes)} of {rank}")
+        raise invalid(node, f"it names the axes {list(axes)} of {rank}")
     return found
 
 
@@ -137,9 +137,9 @@ class UnknownValueError(Exception):
     """A node reads what a node before it, which the NPU cannot run, would have made; nothing can be said of it."""
 
 
-def unsupported(node: NodeProto, problem: str, nearest: str) -> Refusal:
-    """The error for a node that the NPU cannot run."""
-    return Refusal(problem, nearest)
+def invalid(node: NodeProto, problem: str) -> InvalidInputError:
+    """The error for a node that is no ONNX, or that computes nothing finite."""
+    return InvalidInputError(f"node {label(node)} ({node.op_type}): {problem}")
 
 
 class Graph:
@@ -197,7 +197,7 @@ class Graph:
             values = attributes(node)
             sparse = "sparse_value" in values
             if sparse or len(values) != 1:
-                raise unsupported(node, "expected one dense value", "Constant with value")
+                raise Refusal("expected one dense value", "Constant with value")
             value = next(iter(values.values()))
             array = numpy_helper.to_array(value) if isinstance(value, TensorProto) else np.asarray(value)
             self._constants[node.output[0]] = array.astype(np.float32) if array.dtype == np.float64 else array
@@ -212,7 +212,7 @@ class Graph:
             return False
         subgraphs = any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute)
         if node.op_type in _UNREPEATABLE or subgraphs:
-            raise unsupported(node, "it works on constants only", "constants folded before (onnxsim, tf2onnx)")
+            raise Refusal("it works on constants only", "constants folded before (onnxsim, tf2onnx)")
         feeds = {name: value for name, value in zip(inputs, constants, strict=True) if value is not None}
         for name, result in zip(node.output, self._evaluate(node, feeds), strict=False):
             self._constants[name] = np.asarray(result)
@@ -267,7 +267,7 @@ class Graph:
         inferred = onnx.shape_inference.infer_shapes(helper.make_model(graph, opset_imports=imports), data_prop=True)
         sizes = [[d.dim_value for d in o.type.tensor_type.shape.dim] for o in inferred.graph.output]
         if any(np.prod(shape, dtype=float) > _LARGEST_CONSTANT for shape in sizes):
-            raise unsupported(node, f"it makes a constant of shape {sizes[0]}", f"at most {_LARGEST_CONSTANT} values")
+            raise Refusal(f"it makes a constant of shape {sizes[0]}", f"at most {_LARGEST_CONSTANT} values")
         del graph.initializer[:]
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             # onnx evaluates these from opset 19 on, which means the same for what older ones can say
@@ -277,7 +277,7 @@ class Graph:
                 return list(ReferenceEvaluator(helper.make_model(graph, opset_imports=imports)).run(None, feeds))
         except Exception as error:  # whatever the operation's implementation raises
             problem = f"it works on constants only and cannot be evaluated ({type(error).__name__}: {error})"
-            raise unsupported(node, problem, "constants folded before (onnxsim, tf2onnx)") from error
+            raise Refusal(problem, "constants folded before (onnxsim, tf2onnx)") from error
 
     @cached_property
     def inferred_shapes(self) -> dict[str, list[int]]:

@@ -7,9 +7,8 @@ from math import prod
 import numpy as np
 from onnx import NodeProto
 
-from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.npu.instructions import Port, Shape, Window
-from amlrealtimeai.npu.lowering.graph import Graph, Refusal, UnknownValueError, attributes, label, unsupported
+from amlrealtimeai.npu.lowering.graph import Graph, Refusal, UnknownValueError, attributes, invalid, label
 from amlrealtimeai.npu.lowering.views import (
     BATCH,
     NO_PADS,
@@ -112,11 +111,11 @@ class LayerList:
         """The view of a node's input that depends on the graph's input."""
         name = node.input[number]
         if self.graph.constant(name) is not None:
-            raise unsupported(node, f"its operand {name} is a constant", "constants in the place of weights")
+            raise Refusal(f"its operand {name} is a constant", "constants in the place of weights")
         if name not in self.views and name in self._behind_blockers:
             raise UnknownValueError
         if name not in self.views:
-            raise InvalidInputError(f"node {label(node)} ({node.op_type}) reads {name}, which nothing before it writes")
+            raise invalid(node, f"it reads {name}, which nothing before it writes")
         return self.views[name]
 
     def plain_view(self, node: NodeProto, number: int = 0) -> View:
@@ -130,7 +129,7 @@ class LayerList:
         """
         view = self.view(node, number)
         if len(view.axes) not in (3, 4) or view.axes[0] != BATCH:
-            raise unsupported(node, f"its input has the axes {described(view.axes)}", "three or four axes, NCW or NCHW")
+            raise Refusal(f"its input has the axes {described(view.axes)}", "three or four axes, NCW or NCHW")
         if len(view.axes) == 3:
             view = self.padded(node, view)
             view = replace(view, axes=(*view.axes[:2], (), view.axes[2]))
@@ -150,18 +149,18 @@ class LayerList:
             return None
         value = self.graph.constant(node.input[number])
         if value is None:
-            raise unsupported(node, f"its {what} {node.input[number]} is computed", f"constant {what}")
+            raise Refusal(f"its {what} {node.input[number]} is computed", f"constant {what}")
         with np.errstate(over="ignore"):
             value = np.asarray(value, np.float32)
         if not np.isfinite(value).all():
-            raise InvalidInputError(f"node {label(node)} ({node.op_type}): its {what} holds NaN or infinity")
+            raise invalid(node, f"its {what} holds NaN or infinity")
         return value
 
     def required(self, node: NodeProto, number: int, what: str) -> np.ndarray:
         """Like `weights`, for inputs that must be there."""
         value = self.weights(node, number, what)
         if value is None:
-            raise InvalidInputError(f"node {label(node)} ({node.op_type}): it has no {what}")
+            raise invalid(node, f"it has no {what}")
         return value
 
     def integers(self, node: NodeProto, name: str, number: int) -> list[int] | None:
@@ -173,7 +172,7 @@ class LayerList:
             return None
         value = self.graph.constant(node.input[number])
         if value is None:
-            raise unsupported(node, f"its {name} are computed from data", f"constant {name}")
+            raise Refusal(f"its {name} are computed from data", f"constant {name}")
         return [int(i) for i in value.reshape(-1)]
 
     # What a node makes
@@ -240,9 +239,7 @@ class LayerList:
             view = self.rearranged(node, view)
             letters = letters_of(view.axes, self.shapes[view.tensor])
         if any(letters[axis] in (None, "n") for axis in lists):
-            raise unsupported(
-                node, f"it selects from axes {list(lists)} of {described(view.axes)}", "h, w and channels"
-            )
+            raise Refusal(f"it selects from axes {list(lists)} of {described(view.axes)}", "h, w and channels")
         sizes, axes = dict(zip("hwc", self.shapes[view.tensor], strict=True)), list(view.axes)
         picks: dict[str, np.ndarray | None] = dict.fromkeys("hwc")
         for axis, wanted in lists.items():
@@ -280,7 +277,7 @@ class LayerList:
         """The same values in a tensor with one letter on each axis: those of `layout`, else nchw, nhc or nc."""
         layout = layout or {2: "nc", 3: "nhc", 4: "nchw"}.get(len(view.axes), "")
         if not layout or view.axes[0] != BATCH:
-            raise unsupported(node, f"it reads the axes {described(view.axes)}", "two to four axes, the batch first")
+            raise Refusal(f"it reads the axes {described(view.axes)}", "two to four axes, the batch first")
         old = self.shapes[view.tensor]
         sizes = dict.fromkeys("hwc", 1) | dict(zip(layout[1:], extents(view.axes)[1:], strict=True))
         shape = (sizes["h"], sizes["w"], sizes["c"])

@@ -6,9 +6,8 @@ from math import prod
 import numpy as np
 from onnx import NodeProto, TensorProto
 
-from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.npu.instructions import Shape
-from amlrealtimeai.npu.lowering.graph import attributes, label, places, unsupported
+from amlrealtimeai.npu.lowering.graph import Refusal, attributes, invalid, label, places
 from amlrealtimeai.npu.lowering.layers import Layer, LayerList, check_positions
 from amlrealtimeai.npu.lowering.views import (
     BATCH,
@@ -31,18 +30,18 @@ def pass_on(found: LayerList, node: NodeProto) -> None:
     """Identity, Dropout at inference, Cast among float32 and wider, CastLike to what varies."""
     values = attributes(node)
     if node.op_type == "CastLike" and (like := found.constant(node, 1)) is not None and like.dtype != np.float32:
-        raise unsupported(node, f"it casts to {like.dtype}", "CastLike a float32 (a no-op)")
+        raise Refusal(f"it casts to {like.dtype}", "CastLike a float32 (a no-op)")
     if node.op_type == "Cast":
         wide = values["to"] == TensorProto.DOUBLE and node.output[0] not in found.graph.outputs
         if values["to"] != TensorProto.FLOAT and not wide:
-            raise unsupported(node, f"it casts to {TensorProto.DataType.Name(values['to'])}", "Cast to FLOAT (a no-op)")
+            raise Refusal(f"it casts to {TensorProto.DataType.Name(values['to'])}", "Cast to FLOAT (a no-op)")
     if node.op_type == "Dropout":
         training = found.constant(node, 2)
         computed = len(node.input) > 2 and node.input[2] and training is None
         if computed or (training is not None and training.any()):
-            raise unsupported(node, "it is in training mode", "a model exported for inference")
+            raise Refusal("it is in training mode", "a model exported for inference")
         if len(node.output) > 1 and node.output[1] in found.graph.read | set(found.graph.outputs):
-            raise unsupported(node, "its mask is used", "Dropout with one output")
+            raise Refusal("its mask is used", "Dropout with one output")
     found.views[node.output[0]] = found.view(node)
 
 
@@ -51,7 +50,7 @@ def transpose(found: LayerList, node: NodeProto) -> None:
     view = found.view(node)
     order = attributes(node).get("perm") or list(range(len(view.axes)))[::-1]
     if sorted(order) != list(range(len(view.axes))):
-        raise InvalidInputError(f"node {label(node)} (Transpose): perm {order} for {len(view.axes)} axes")
+        raise invalid(node, f"perm {order} for {len(view.axes)} axes")
     found.views[node.output[0]] = replace(view, axes=tuple(view.axes[i] for i in order))
 
 
@@ -64,7 +63,7 @@ def _reshape_to(found: LayerList, node: NodeProto, view: View, target: list[int]
         flat, axes = reshaped(view.axes, [1, -1]), reshaped(_flat_axes(prod(sizes)), target)
         if flat is None or axes is None:
             supported = "reshapes that keep the batch as the first axis"
-            raise unsupported(node, f"it regroups {described(view.axes)} as {target}", supported)
+            raise Refusal(f"it regroups {described(view.axes)} as {target}", supported)
         view = found.rearranged(node, replace(view, axes=flat))
     found.views[node.output[0]] = replace(view, axes=axes)
 
@@ -77,14 +76,12 @@ def reshape(found: LayerList, node: NodeProto) -> None:
     """Reshape, with the batch as it is."""
     target = found.integers(node, "shape", 1)
     if target is None:
-        raise InvalidInputError(f"node {label(node)} (Reshape) has no shape")
+        raise invalid(node, "it has no shape")
     if 0 in target and attributes(node).get("allowzero"):
-        raise unsupported(node, f"it makes {target}, of which nothing is left", "sizes of 1 and more")
+        raise Refusal(f"it makes {target}, of which nothing is left", "sizes of 1 and more")
     view = found.plain_view(node)
     if target[:1] == [1] and view.axes[0] == BATCH and found.graph.fixes_batch(node, 1):
-        raise unsupported(
-            node, f"it regroups any number of images as {target}", "-1 or 0 for the batch, or a batch of 1"
-        )
+        raise Refusal(f"it regroups any number of images as {target}", "-1 or 0 for the batch, or a batch of 1")
     _reshape_to(found, node, view, target)
 
 
@@ -92,7 +89,7 @@ def flatten(found: LayerList, node: NodeProto) -> None:
     """Flatten behind the batch."""
     view, axis = found.plain_view(node), attributes(node).get("axis", 1)
     if axis not in (1, 1 - len(view.axes)):
-        raise unsupported(node, f"it flattens from axis {axis}", "Flatten with axis 1")
+        raise Refusal(f"it flattens from axis {axis}", "Flatten with axis 1")
     _reshape_to(found, node, view, [0, -1])
 
 
@@ -102,12 +99,10 @@ def squeeze(found: LayerList, node: NodeProto) -> None:
     axes = found.integers(node, "axes", 1)
     if not axes:
         # every axis of size 1, and so what comes out for one image has other axes than for two
-        raise unsupported(node, "without axes it drops the batch, too, where that is 1", "a list of axes")
+        raise Refusal("without axes it drops the batch, too, where that is 1", "a list of axes")
     chosen = set(places(node, axes, len(view.axes), repeated=True))
     if any(view.axes[i] for i in chosen):
-        raise unsupported(
-            node, f"it drops axes {sorted(chosen)} of {described(view.axes)}", "axes of size 1 after the batch"
-        )
+        raise Refusal(f"it drops axes {sorted(chosen)} of {described(view.axes)}", "axes of size 1 after the batch")
     found.views[node.output[0]] = replace(view, axes=tuple(a for i, a in enumerate(view.axes) if i not in chosen))
 
 
@@ -138,7 +133,7 @@ def pad(found: LayerList, node: NodeProto) -> None:
     rank = len(view.axes)
     padded = places(node, chosen, rank) if chosen is not None else list(range(rank))
     if len(amounts) != 2 * len(padded) or (mode != "constant" and mode not in _PAD_MODES):
-        raise unsupported(node, f"it has mode {mode} and pads {amounts}", "constant, reflect, edge and wrap")
+        raise Refusal(f"it has mode {mode} and pads {amounts}", "constant, reflect, edge and wrap")
     around = {p: (amounts[i], amounts[i + len(padded)]) for i, p in enumerate(padded)}
     around = {place: pair for place, pair in around.items() if pair != (0, 0)}
     letters = letters_of(view.axes, found.shapes[view.tensor])
@@ -162,10 +157,9 @@ def _around(node: NodeProto, size: int, pair: tuple[int, int], mode: str) -> np.
     kept = np.arange(size)[max(0, -pair[0]) : size - max(0, -pair[1])]
     added = (max(0, pair[0]), max(0, pair[1]))
     if not len(kept):
-        raise unsupported(node, f"nothing is left of {size} positions with pads {pair}", "smaller crops")
+        raise Refusal(f"nothing is left of {size} positions with pads {pair}", "smaller crops")
     if mode == "reflect" and max(added) >= len(kept):
-        problem = f"it reflects {max(added)} of {len(kept)} positions, expected at most {len(kept) - 1}"
-        raise InvalidInputError(f"node {label(node)} (Pad): {problem}")
+        raise invalid(node, f"it reflects {max(added)} of {len(kept)} positions, expected at most {len(kept) - 1}")
     if mode == "constant":
         return np.pad(kept, added, constant_values=-1)
     return np.pad(kept, added, mode=_PAD_MODES[mode])  # type: ignore[call-overload]
@@ -176,7 +170,7 @@ def cut(found: LayerList, node: NodeProto) -> None:
     view = found.plain_view(node)
     starts, ends = found.integers(node, "starts", 1), found.integers(node, "ends", 2)
     if starts is None or ends is None:
-        raise InvalidInputError(f"node {label(node)} (Slice) has no bounds")
+        raise invalid(node, "it has no bounds")
     axes = found.integers(node, "axes", 3)
     axes = places(node, list(range(len(starts))) if axes is None else axes, len(view.axes))
     steps = found.integers(node, "steps", 4) or [1] * len(starts)
@@ -184,7 +178,7 @@ def cut(found: LayerList, node: NodeProto) -> None:
     if len(lengths) > 1 or 0 in steps:
         given = f"starts {starts}, ends {ends}, axes {axes}, steps {steps}"
         expected = "lists of one length, no step of 0"
-        raise InvalidInputError(f"node {label(node)} (Slice): it has {given}, expected {expected}")
+        raise invalid(node, f"it has {given}, expected {expected}")
     lists = {}
     for start, end, place, step in zip(starts, ends, axes, steps, strict=True):
         if (
@@ -192,7 +186,7 @@ def cut(found: LayerList, node: NodeProto) -> None:
             and (start, end >= 2**31 - 1, step) != (0, True, 1)
             and found.graph.fixes_batch(node, 2)
         ):
-            raise unsupported(node, "it selects from the batch", "axes behind the batch")
+            raise Refusal("it selects from the batch", "axes behind the batch")
         lists[place] = np.arange(extents(view.axes)[place])[start:end:step]
     _select(found, node, view, lists)
 
@@ -201,9 +195,9 @@ def _select(found: LayerList, node: NodeProto, view: View, lists: dict[int, np.n
     sizes = extents(view.axes)
     lists = {p: v for p, v in lists.items() if len(v) != sizes[p] or (v != np.arange(sizes[p])).any()}
     if any(view.axes[place] == BATCH for place in lists):
-        raise unsupported(node, "it selects from the batch", "axes behind the batch")
+        raise Refusal("it selects from the batch", "axes behind the batch")
     if any(len(v) == 0 for v in lists.values()):
-        raise unsupported(node, f"nothing is left of {sizes}", "a part that is not empty")
+        raise Refusal(f"nothing is left of {sizes}", "a part that is not empty")
     found.views[output or node.output[0]] = found.selected(node, view, lists) if lists else view
 
 
@@ -211,14 +205,14 @@ def gather(found: LayerList, node: NodeProto) -> None:
     """Constant positions of one axis; a single number drops the axis."""
     view, indices = found.plain_view(node), found.constant(node, 1)
     if indices is None or indices.ndim > 1:
-        raise unsupported(node, "its indices are computed or have several axes", "a constant list of positions")
+        raise Refusal("its indices are computed or have several axes", "a constant list of positions")
     (axis,) = places(node, [attributes(node).get("axis", 0)], len(view.axes))
     size = extents(view.axes)[axis]
     if view.axes[axis] == BATCH and found.graph.fixes_batch(node, 1):
-        raise unsupported(node, "it selects from the batch", "axes behind the batch")
+        raise Refusal("it selects from the batch", "axes behind the batch")
     wanted = np.where(indices < 0, indices + size, indices).reshape(-1)
     if wanted.size and not (wanted.min() >= 0 and wanted.max() < size):
-        raise InvalidInputError(f"node {label(node)} (Gather): positions beyond the {size} that there are")
+        raise invalid(node, f"positions beyond the {size} that there are")
     _select(found, node, view, {axis: wanted})
     if indices.ndim == 0:
         kept = found.views[node.output[0]]
@@ -232,21 +226,17 @@ def divide(found: LayerList, node: NodeProto) -> None:
     (axis,) = places(node, [attributes(node).get("axis", 0)], len(view.axes))
     size, count = extents(view.axes)[axis], len(node.output)
     if view.axes[axis] == BATCH and count > 1:
-        raise unsupported(node, f"it splits the batch among {count} outputs", "axes behind the batch")
+        raise Refusal(f"it splits the batch among {count} outputs", "axes behind the batch")
     parts = found.integers(node, "split", 1)
     if parts is None:
         each = -(-size // count)
         parts = [each] * (count - 1) + [size - each * (count - 1)]
         if size > count and size % count and found.graph.opset < 18:
-            problem = f"it splits {size} positions into {count} equal parts, which opset 18 allows"
-            raise InvalidInputError(f"node {label(node)} (Split): {problem}")
+            raise invalid(node, f"it splits {size} positions into {count} equal parts, which opset 18 allows")
     if sum(parts) != size or len(parts) != count:
-        problem = f"its parts are {parts}, expected {count} that add up to {size}"
-        raise InvalidInputError(f"node {label(node)} (Split): {problem}")
+        raise invalid(node, f"its parts are {parts}, expected {count} that add up to {size}")
     if min(parts) < 1:
-        raise unsupported(
-            node, f"it splits {size} positions into {parts}", "parts that are not empty, behind the batch"
-        )
+        raise Refusal(f"it splits {size} positions into {parts}", "parts that are not empty, behind the batch")
     first = 0
     for name, part in zip(node.output, parts, strict=True):
         if name:
@@ -263,13 +253,13 @@ def expand(found: LayerList, node: NodeProto) -> None:
         given = [1] * (rank - len(given)) + given
     sizes = extents(view.axes)
     if len(given) != len(view.axes) or min(given) < 1:
-        raise unsupported(node, f"it makes {given} of {described(view.axes)}", "as many axes as before, none empty")
+        raise Refusal(f"it makes {given} of {described(view.axes)}", "as many axes as before, none empty")
     check_positions(max(given) * (max(sizes) if node.op_type == "Tile" else 1))
     if node.op_type == "Tile":
         lists = {i: np.tile(np.arange(size), given[i]) for i, size in enumerate(sizes)}
     else:
         if any(1 not in (size, wanted) and size != wanted for size, wanted in zip(sizes, given, strict=True)):
-            raise InvalidInputError(f"node {label(node)} (Expand): {sizes} cannot become {given}")
+            raise invalid(node, f"{sizes} cannot become {given}")
         lists = {i: np.zeros(given[i], np.int64) for i, size in enumerate(sizes) if size == 1 and given[i] > 1}
     _select(found, node, view, lists)
 
@@ -281,7 +271,7 @@ def depth_and_space(found: LayerList, node: NodeProto) -> None:
     if size < 1 or mode not in ("DCR", "CRD") or len(view.axes) != 4:
         given = f"blocksize {size}, mode {mode}, {len(view.axes)} axes"
         expected = "a blocksize of 1 or more, DCR or CRD, 4 axes"
-        raise InvalidInputError(f"node {label(node)} ({node.op_type}): it has {given}, expected {expected}")
+        raise invalid(node, f"it has {given}, expected {expected}")
     _, channels, rows, columns = extents(view.axes)
     less, more = channels // size**2, channels * size**2
     if node.op_type == "SpaceToDepth":
@@ -294,7 +284,7 @@ def depth_and_space(found: LayerList, node: NodeProto) -> None:
     parts = split([part for axis in view.axes[1:] for part in axis], sizes)
     axes = None if parts is None else split([part for i in order for part in parts[i]], last)
     if axes is None or view.axes[0] != BATCH:
-        raise unsupported(node, f"blocks of {size} do not divide {described(view.axes)}", "sizes that they divide")
+        raise Refusal(f"blocks of {size} do not divide {described(view.axes)}", "sizes that they divide")
     found.views[node.output[0]] = replace(view, axes=(BATCH, *axes))
 
 
@@ -305,17 +295,17 @@ def concat(found: LayerList, node: NodeProto) -> None:
         return
     constants = [found.graph.constant(name) for name in node.input]
     if any(value is not None for value in constants):
-        raise unsupported(node, "some of its parts are constants", "parts that depend on the input")
+        raise Refusal("some of its parts are constants", "parts that depend on the input")
     views = [found.plain_view(node, i) for i in range(len(node.input))]
     (axis,) = places(node, [attributes(node)["axis"]], len(views[0].axes))
     sizes = [extents(view.axes) for view in views]
     alike = all(s[:axis] + s[axis + 1 :] == sizes[0][:axis] + sizes[0][axis + 1 :] for s in sizes)
     if not alike or axis == 0:
-        raise unsupported(node, f"it concatenates axis {axis} of {sizes}", "the channels of tensors of one size")
+        raise Refusal(f"it concatenates axis {axis} of {sizes}", "the channels of tensors of one size")
     shapes = [found.shapes[view.tensor] for view in views]
     if not _by_channels(views, shapes, axis):
         if len(sizes[0]) > 4:
-            raise unsupported(node, f"it concatenates axis {axis} of {sizes}", "at most four axes, or the channels")
+            raise Refusal(f"it concatenates axis {axis} of {sizes}", "at most four axes, or the channels")
         if prod(sizes[0][:axis]) == 1:
             return _concat_flat(found, node, views, axis)
         others = iter("hw")
@@ -348,7 +338,7 @@ def _concat_flat(found: LayerList, node: NodeProto, views: list[View], axis: int
     for view in views:
         axes = reshaped(view.axes, [1, -1])
         if axes is None:
-            raise unsupported(node, f"it concatenates {described(view.axes)}", "values with the batch first")
+            raise Refusal(f"it concatenates {described(view.axes)}", "values with the batch first")
         flat.append(found.rearranged(node, replace(view, axes=axes)))
     total = sum(prod(s) for s in sizes)
     wanted = [*sizes[0][1:axis], sum(s[axis] for s in sizes), *sizes[0][axis + 1 :]]

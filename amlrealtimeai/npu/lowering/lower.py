@@ -8,7 +8,7 @@ from onnx import NodeProto
 from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError
 from amlrealtimeai.npu.instructions import Port, Shape
 from amlrealtimeai.npu.lowering import arithmetic, layout, resizing, windows
-from amlrealtimeai.npu.lowering.graph import Graph, Refusal, UnknownValueError, attributes, label, unsupported
+from amlrealtimeai.npu.lowering.graph import Graph, Refusal, UnknownValueError, attributes, label
 from amlrealtimeai.npu.lowering.layers import Entry, LayerList
 from amlrealtimeai.npu.lowering.views import BATCH, axes_of, split
 
@@ -180,11 +180,11 @@ def _lower(graph: Graph, entry: Entry) -> LayerList:
 
 def _lower_node(layers: LayerList, node: NodeProto) -> None:
     if node.domain not in ("", "ai.onnx"):
-        raise unsupported(node, f"operations of domain {node.domain} are unknown", "standard ONNX operations")
+        raise Refusal(f"operations of domain {node.domain} are unknown", "standard ONNX operations")
     if layers.graph.fold(node):
         return
     handler = _HANDLERS.get(node.op_type)
     if handler is None:
         nearest = _NEAREST.get(node.op_type, ", ".join(sorted(_HANDLERS)))
-        raise unsupported(node, "the NPU has no such operation", nearest)
+        raise Refusal("the NPU has no such operation", nearest)
     handler(layers, node)

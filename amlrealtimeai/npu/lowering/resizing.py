@@ -5,8 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from onnx import NodeProto
 
-from amlrealtimeai.errors import InvalidInputError
-from amlrealtimeai.npu.lowering.graph import attributes, label, places, unsupported
+from amlrealtimeai.npu.lowering.graph import Refusal, attributes, invalid, places
 from amlrealtimeai.npu.lowering.layers import LayerList, Step, check_positions
 from amlrealtimeai.npu.lowering.views import View, described, extents, joined, letters_of
 
@@ -21,11 +20,10 @@ def resize(found: LayerList, node: NodeProto) -> None:
     known = mode in ("nearest", "linear", "bilinear") and not values.get("antialias")
     stretched = values.get("keep_aspect_ratio_policy", "stretch") == "stretch"
     if not known or not stretched or how not in _COORDINATES:
-        raise unsupported(node, f"it has mode {mode} with {how}", "nearest and linear, stretched, not antialiased")
+        raise Refusal(f"it has mode {mode} with {how}", "nearest and linear, stretched, not antialiased")
     rounding = values.get("nearest_mode", "round_prefer_floor")
     if mode == "nearest" and rounding not in _ROUNDINGS:
-        problem = f"its nearest_mode is {rounding!r}, expected {', '.join(_ROUNDINGS)}"
-        raise InvalidInputError(f"node {label(node)} (Resize): {problem}")
+        raise invalid(node, f"its nearest_mode is {rounding!r}, expected {', '.join(_ROUNDINGS)}")
     for axis, (target, scale) in _resized(found, node, sizes).items():
         # in float32, as runtimes compute it: the nearest of two that are equally far depends on it
         at = _COORDINATES[how](np.arange(target, dtype=np.float32), target, sizes[axis], np.float32(scale))
@@ -50,19 +48,19 @@ def _resized(found: LayerList, node: NodeProto, sizes: list[int]) -> dict[int, t
         constant = found.weights(node, place, "scales")
         given = [] if constant is None else [float(v) for v in constant.reshape(-1)]
     if len(targets or given or []) != len(axes):
-        raise InvalidInputError(f"node {label(node)} ({node.op_type}): it has no size or scale for each axis")
+        raise invalid(node, "it has no size or scale for each axis")
     if upsample and given and min(given) < 1:
-        raise InvalidInputError(f"node {label(node)} (Upsample): its scales are {given}, expected 1 and more")
+        raise invalid(node, f"its scales are {given}, expected 1 and more")
     changed = {}
     for i, axis in enumerate(axes):
         size = sizes[axis]
         target = targets[i] if targets else int(np.floor(np.float32(size) * np.float32(given[i])))  # type: ignore[index]
         if axis == 0 and (target != 1 or (targets and found.graph.fixes_batch(node, 3))):
             nearest = "height and width, and the batch as it is (scales, or sizes for a batch of 1)"
-            raise unsupported(node, "it resizes the batch", nearest)
+            raise Refusal("it resizes the batch", nearest)
         check_positions(target)
         if axis != 0 and target < 1:
-            raise unsupported(node, f"it leaves {target} of {size} positions", "sizes of 1 and more")
+            raise Refusal(f"it leaves {target} of {size} positions", "sizes of 1 and more")
         if axis != 0 and (target != size or (not targets and given[i] != 1)):  # type: ignore[index]
             changed[axis] = (target, target / size if targets else given[i])  # type: ignore[index]
     return changed
@@ -73,7 +71,7 @@ def _blend(found: LayerList, node: NodeProto, view: View, axis: int, at: np.ndar
     letters, sizes = letters_of(view.axes, shape), dict(zip("hwc", shape, strict=True))
     letter = str(letters[axis])
     if letter not in "hw" or view.axes[axis] != joined([(letter, sizes[letter], 1)]):
-        raise unsupported(node, f"it blends axis {axis} of {described(view.axes)}", "height and width")
+        raise Refusal(f"it blends axis {axis} of {described(view.axes)}", "height and width")
     low = np.floor(at).astype(np.int32)
     high = np.minimum(low + 1, sizes[letter] - 1).astype(np.int32)
     sizes[letter] = len(at)

@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 from onnx import NodeProto
 
-from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.npu.instructions import Shape, Window
-from amlrealtimeai.npu.lowering.graph import attributes, label, places, unsupported
+from amlrealtimeai.npu.lowering.graph import Refusal, attributes, invalid, label, places
 from amlrealtimeai.npu.lowering.layers import Layer, LayerList, Step, check_positions
 from amlrealtimeai.npu.lowering.views import BATCH, NO_PADS, Axes, Pads, View, axes_of, described, extents, joined
 from amlrealtimeai.npu.validation import LARGEST_SIDE, LRN_EXPONENTS
@@ -33,8 +32,7 @@ def _numbers(node: NodeProto, name: str, count: int, default: int) -> list[int]:
     """An attribute that holds `count` numbers."""
     given = attributes(node).get(name) or [default] * count
     if len(given) != count:
-        problem = f"its attribute {name} is {given}, expected {count} numbers"
-        raise InvalidInputError(f"node {label(node)} ({node.op_type}): {problem}")
+        raise invalid(node, f"its attribute {name} is {given}, expected {count} numbers")
     return [int(number) for number in given]
 
 
@@ -47,8 +45,7 @@ def _pair(found: LayerList, node: NodeProto, name: str, default: int = 1) -> tup
 def _own_pads(found: LayerList, node: NodeProto) -> Pads:
     directions, automatic = _directions(found, node), attributes(node).get("auto_pad", "NOTSET")
     if "Conv" in node.op_type and automatic != "NOTSET" and attributes(node).get("pads"):
-        problem = f"it has pads and auto_pad {automatic}, expected one of the two"
-        raise InvalidInputError(f"node {label(node)} ({node.op_type}): {problem}")
+        raise invalid(node, f"it has pads and auto_pad {automatic}, expected one of the two")
     pads = _numbers(node, "pads", 2 * directions, 0)
     return (pads[0], pads[1], pads[2], pads[3]) if directions == 2 else (0, pads[0], 0, pads[1])
 
@@ -57,7 +54,7 @@ def _two_dimensional(found: LayerList, node: NodeProto, weights: np.ndarray) -> 
     """Weights with an axis for each direction, as those of a kernel with height and width."""
     if weights.ndim != 2 + _directions(found, node):
         axes = 2 + _directions(found, node)
-        raise unsupported(node, f"its weights have {weights.ndim} axes", f"{axes} for an input of {axes}")
+        raise Refusal(f"its weights have {weights.ndim} axes", f"{axes} for an input of {axes}")
     return weights if weights.ndim == 4 else weights[:, :, None]
 
 
@@ -68,7 +65,7 @@ def _window(found: LayerList, node: NodeProto, view: View, kernel: tuple[int, in
     own = _own_pads(found, node)
     if min(*strides, *dilations, *kernel) < 1 or min(own) < 0:
         given = f"strides {strides}, dilations {dilations}, kernel {kernel}, pads {own}"
-        raise unsupported(node, f"it has {given}", "positive strides, dilations and kernel, pads of 0 or more")
+        raise Refusal(f"it has {given}", "positive strides, dilations and kernel, pads of 0 or more")
     check_positions(max(*strides, *dilations, *kernel, *(pad + 1 for pad in own)), LARGEST_SIDE)
     automatic = values.get("auto_pad", "NOTSET")
     shape = found.shapes[view.tensor]
@@ -81,14 +78,14 @@ def _window(found: LayerList, node: NodeProto, view: View, kernel: tuple[int, in
             total = (-(-size // strides[axis]) - 1) * strides[axis] + reach - size
             if total < (-2 if automatic == "SAME_LOWER" else -1):
                 # whether the data is then cropped at its beginning is not said; runtimes differ
-                raise unsupported(node, f"its strides leave gaps with auto_pad {automatic}", "pads instead of auto_pad")
+                raise Refusal(f"its strides leave gaps with auto_pad {automatic}", "pads instead of auto_pad")
             total = max(total, 0)
             begin = total // 2 if automatic == "SAME_UPPER" else total - total // 2
             end = total - begin
         elif automatic == "VALID":
             begin = end = 0
         elif automatic != "NOTSET":
-            raise InvalidInputError(f"node {label(node)} ({node.op_type}): its auto_pad is {automatic!r}")
+            raise invalid(node, f"its auto_pad is {automatic!r}")
         added = 0
         if values.get("ceil_mode") == 1:
             positions = -(-(size + begin + end - reach) // strides[axis]) + 1
@@ -101,8 +98,8 @@ def _window(found: LayerList, node: NodeProto, view: View, kernel: tuple[int, in
     window = Window(kernel, strides, dilations, _sum(_sum(view.pads, (*begins, *ends)), (0, 0, *extra)))
     if min(window.output_size(*shape[:2])) < 1:
         if node.op_type != "Conv":
-            raise unsupported(node, f"nothing is left: its window {window} does not fit its input", "windows that fit")
-        raise InvalidInputError(f"node {label(node)} ({node.op_type}): its window {window} does not fit its input")
+            raise Refusal(f"nothing is left: its window {window} does not fit its input", "windows that fit")
+        raise invalid(node, f"its window {window} does not fit its input")
     top, left, bottom, right = (*begins, *ends)
     return window, (top, left, bottom, right)
 
@@ -114,9 +111,9 @@ def conv(found: LayerList, node: NodeProto) -> None:
     channels, groups = found.shapes[view.tensor][2], attributes(node).get("group", 1)
     if groups < 1 or weights.shape[1] * groups != channels:
         taken = weights.shape[1] * groups
-        raise InvalidInputError(f"node {label(node)} (Conv): weights take {taken} channels, not {channels}")
+        raise invalid(node, f"weights take {taken} channels, not {channels}")
     if weights.shape[0] % groups:
-        raise InvalidInputError(f"node {label(node)} (Conv): {weights.shape[0]} outputs in {groups} groups")
+        raise invalid(node, f"{weights.shape[0]} outputs in {groups} groups")
     kernel = (weights.shape[2], weights.shape[3])
     _check_kernel(found, node, kernel)
     window, _ = _window(found, node, view, kernel)
@@ -128,16 +125,14 @@ def _bias(found: LayerList, node: NodeProto, outputs: int) -> np.ndarray | None:
     """A convolution's bias: one number per output."""
     bias = found.weights(node, 2, "bias")
     if bias is not None and bias.shape != (outputs,):
-        problem = f"its bias has the shape {list(bias.shape)}, expected [{outputs}], one number per output"
-        raise InvalidInputError(f"node {label(node)} ({node.op_type}): {problem}")
+        raise invalid(node, f"its bias has the shape {list(bias.shape)}, expected [{outputs}], one number per output")
     return bias
 
 
 def _check_kernel(found: LayerList, node: NodeProto, kernel: tuple[int, int]) -> None:
     given = kernel if not attributes(node).get("kernel_shape") else _pair(found, node, "kernel_shape")
     if given != kernel:
-        problem = f"its kernel_shape is {given}, its weights are {kernel}"
-        raise InvalidInputError(f"node {label(node)} ({node.op_type}): {problem}")
+        raise invalid(node, f"its kernel_shape is {given}, its weights are {kernel}")
 
 
 def _add_product(
@@ -155,9 +150,9 @@ def _add_product(
         per_output = bias.ndim > 0 and bias.shape[-1] == bias.size == len(weights)
         if bias.size != 1 and not per_output and bias.ndim < 2:
             found_text = f"{bias.size} values for {len(weights)} outputs"
-            raise InvalidInputError(f"node {label(node)} ({node.op_type}): its bias has {found_text}")
+            raise invalid(node, f"its bias has {found_text}")
         if bias.size != 1 and not per_output:
-            raise unsupported(node, f"its bias {list(bias.shape)} is not one number per output", "bias per output")
+            raise Refusal(f"its bias {list(bias.shape)} is not one number per output", "bias per output")
         bias = np.broadcast_to(bias.astype(np.float64).reshape(-1), weights.shape[:1])
     shape = (*window.output_size(*found.shapes[view.tensor][:2]), weights.shape[0])
     # one channel in a group is the vector unit's work: as blocks of one channel it would be none of the matrix unit's
@@ -172,19 +167,19 @@ def conv_transposed(found: LayerList, node: NodeProto) -> None:
     weights = _two_dimensional(found, node, found.required(node, 1, "weights"))
     automatic, groups = values.get("auto_pad", "NOTSET"), values.get("group", 1)
     if automatic not in ("NOTSET", "VALID") or values.get("output_shape"):
-        raise unsupported(node, "it names its output's size, or has auto_pad", "pads instead")
+        raise Refusal("it names its output's size, or has auto_pad", "pads instead")
     channels = found.shapes[view.tensor][2]
     if groups < 1 or weights.shape[0] != channels or channels % groups:
-        raise InvalidInputError(f"node {label(node)} (ConvTranspose): its weights do not fit {channels} channels")
+        raise invalid(node, f"its weights do not fit {channels} channels")
     strides, dilations = _pair(found, node, "strides"), _pair(found, node, "dilations")
     kernel = (weights.shape[2], weights.shape[3])
     _check_kernel(found, node, kernel)
     own, added = _own_pads(found, node), _pair(found, node, "output_padding", 0)
     if min(*strides, *dilations, *kernel) < 1:
-        raise unsupported(node, f"it has strides {strides}, dilations {dilations}, kernel {kernel}", "1 and more")
+        raise Refusal(f"it has strides {strides}, dilations {dilations}, kernel {kernel}", "1 and more")
     if any(more >= max(pair) for more, *pair in zip(added, strides, dilations, strict=True)):
         problem = f"its output_padding is {added}, expected less than strides {strides} or dilations {dilations}"
-        raise InvalidInputError(f"node {label(node)} (ConvTranspose): {problem}")
+        raise invalid(node, problem)
     lists, pads = {}, [0] * 4
     for axis in range(2):
         size, stride = found.shapes[view.tensor][axis], strides[axis]
@@ -196,14 +191,14 @@ def conv_transposed(found: LayerList, node: NodeProto) -> None:
         reach = dilations[axis] * (kernel[axis] - 1)
         pads[axis], pads[axis + 2] = reach - own[axis], reach - own[axis + 2] + added[axis]
     if min(pads) < 0:
-        raise unsupported(node, f"its pads {own} cut more than the kernel {kernel} adds", "smaller pads")
+        raise Refusal(f"its pads {own} cut more than the kernel {kernel} adds", "smaller pads")
     if lists:
         view = found.selected(node, view, lists)
     each = weights.reshape(groups, channels // groups, *weights.shape[1:])[..., ::-1, ::-1]
     turned = each.transpose(0, 2, 3, 4, 1).reshape(-1, *kernel, channels // groups)
     window = Window(kernel, (1, 1), dilations, (pads[0], pads[1], pads[2], pads[3]))
     if min(window.output_size(*found.shapes[view.tensor][:2])) < 1:
-        raise InvalidInputError(f"node {label(node)} (ConvTranspose): nothing is left of its result")
+        raise invalid(node, "nothing is left of its result")
     _add_product(found, node, view, turned, window, groups, _bias(found, node, len(turned)))
 
 
@@ -214,11 +209,11 @@ def dense(found: LayerList, node: NodeProto) -> None:
     while matrix.ndim > 2 and matrix.shape[0] == 1 and matrix.ndim <= len(view.axes):
         matrix = matrix[0]
     if matrix.ndim != 2 or values.get("transA"):
-        raise unsupported(node, "it is not x @ weights + bias", "MatMul with one matrix, Gemm with transA = 0")
+        raise Refusal("it is not x @ weights + bias", "MatMul with one matrix, Gemm with transA = 0")
     matrix = matrix.T if not values.get("transB") else matrix  # [outputs, inputs]
     if extents(view.axes)[-1] != matrix.shape[1] or len(view.axes) < 2:
         factors = f"{described(view.axes)} with {list(matrix.shape[::-1])}"
-        raise InvalidInputError(f"node {label(node)} ({node.op_type}): it multiplies {factors}")
+        raise invalid(node, f"it multiplies {factors}")
     view, kept = _flattened(found, node, view)
     shape = found.shapes[view.tensor]
     sizes = dict(zip("hwc", shape, strict=True))
@@ -258,21 +253,21 @@ def pool(found: LayerList, node: NodeProto) -> None:
         # the maximum's own padding never wins, zeros do
         view = found.padded(node, view)
     if len(node.output) > 1 and node.output[1] in found.graph.read | set(found.graph.outputs):
-        raise unsupported(node, "its indices are used", "MaxPool with one output")
+        raise Refusal("its indices are used", "MaxPool with one output")
     if values.get("storage_order"):
-        raise unsupported(node, "its storage_order is 1", "MaxPool with one output")
+        raise Refusal("its storage_order is 1", "MaxPool with one output")
     kernel = _pair(found, node, "kernel_shape")
     window, own = _window(found, node, view, kernel)
     counted = _sum(view.pads, own) if values.get("count_include_pad") else view.pads
     counts = window.positions_counted(*found.shapes[view.tensor][:2], counted if average else ())
     if min(int(count.min()) for count in counts) < 1:
-        raise unsupported(node, f"its window {window} can lie in the padding alone", "pads smaller than the window")
+        raise Refusal(f"its window {window} can lie in the padding alone", "pads smaller than the window")
     if any(pad >= kernel[i % 2] for i, pad in enumerate(_own_pads(found, node))):
-        raise unsupported(node, f"its pads are {_own_pads(found, node)}", f"pads smaller than its kernel {kernel}")
+        raise Refusal(f"its pads are {_own_pads(found, node)}", f"pads smaller than its kernel {kernel}")
     if not average and any(window.pads):
         reach = [d * (k - 1) + 1 for k, d in zip(kernel, window.dilations, strict=True)]
         if window.dilations != (1, 1) or any(p >= reach[i % 2] for i, p in enumerate(window.pads)):
-            raise unsupported(node, f"its window {window} is padded and dilated", "one of the two")
+            raise Refusal(f"its window {window} is padded and dilated", "one of the two")
     _add_pool(found, node, view, "avg" if average else "max", window, counted if average else NO_PADS)
 
 
@@ -316,7 +311,7 @@ def reduce(found: LayerList, node: NodeProto) -> None:
             view = _reduced_channels(found, node, view, axis)
     letters = {part[0] for i in reduced for part in view.axes[i]}
     if not letters <= {"h", "w"}:
-        raise unsupported(node, f"it reduces axes {sorted(reduced)} of {described(view.axes)}", "axes behind the batch")
+        raise Refusal(f"it reduces axes {sorted(reduced)} of {described(view.axes)}", "axes behind the batch")
     after = tuple(() if i in reduced else axis for i, axis in enumerate(view.axes))
     if not values.get("keepdims", 1):
         after = tuple(axis for i, axis in enumerate(view.axes) if i not in reduced)
@@ -382,10 +377,10 @@ def lrn(found: LayerList, node: NodeProto) -> None:
     beta, bias = values.get("beta", 0.75), values.get("bias", 1.0)
     if size % 2 == 0 or _directions(found, node) != 2:
         given = f"its size is {size} and its input has {2 + _directions(found, node)} axes"
-        raise unsupported(node, given, "an odd size and four axes: runtimes refuse the others")
+        raise Refusal(given, "an odd size and four axes: runtimes refuse the others")
     if beta not in LRN_EXPONENTS or bias <= 0 or alpha <= 0 or size < 1:
         given = f"size {size}, alpha {alpha}, beta {beta}, bias {bias}"
-        raise unsupported(node, f"it has {given}", f"beta {', '.join(map(str, LRN_EXPONENTS))}, the others positive")
+        raise Refusal(f"it has {given}", f"beta {', '.join(map(str, LRN_EXPONENTS))}, the others positive")
     step = Step("v_lrn", (float(size), float(alpha), float(beta), float(bias)))
     axes = _image_axes(found, node, found.shapes[view.tensor])
     found.add_steps(node, replace(view, axes=axes), [step], found.shapes[view.tensor])
