@@ -1,6 +1,8 @@
 """What block floating point makes of a run: which mantissas and shared exponents occur, and what falls out of range."""
 
 import warnings
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,18 +88,12 @@ class Histograms(Table):
 
 def histograms(program: Program, x: np.ndarray) -> Histograms:
     """Histograms of every product's activations and weights in a run on float32 `x` (the input's shape, any batch)."""
-    from amlrealtimeai.npu.native import Native
-    from amlrealtimeai.npu.reference import operand
-
-    tensors = Native(program, keep_tensors=True).run(x)
-    tensors[program.input_ports[0].tensor] = program.check_input(x)
-    layers = []
-    for number, chain in enumerate(program.chains):
-        matrix = _matrix(program, chain)
-        if matrix is not None:
-            seen = _of_activations(operand(program, chain, tensors), matrix, program.config.number_format)
-            layers.append(ChainHistogram(number, chain.name, seen, _of_weights(matrix, program.config.number_format)))
-    return Histograms(program.name, program.config.number_format, tuple(layers))
+    fmt = program.config.number_format
+    layers = [
+        ChainHistogram(number, chain.name, _of_activations(values, matrix, fmt), _of_weights(matrix, fmt))
+        for number, chain, matrix, values in _products(program, x)
+    ]
+    return Histograms(program.name, fmt, tuple(layers))
 
 
 def saturated(program: Program, x: np.ndarray) -> dict[str, int]:
@@ -106,18 +102,11 @@ def saturated(program: Program, x: np.ndarray) -> dict[str, int]:
     They are those of 2**(Emax + 1) and more; chains without are left out. A run itself (Native, reference) says
     nothing of them, because counting costs time; this runs the program once more. Warns where there are any.
     """
-    from amlrealtimeai.npu.native import Native
-    from amlrealtimeai.npu.reference import operand
-
-    tensors = Native(program, keep_tensors=True).run(x)
-    tensors[program.input_ports[0].tensor] = program.check_input(x)
     limit = 2.0 ** (program.config.number_format.exponent_range[1] + 1)
-    counts: dict[str, int] = {}
-    for chain in program.chains:
-        if _matrix(program, chain) is not None:
-            found = int((np.abs(operand(program, chain, tensors)) >= limit).sum())
-            if found:
-                counts[chain.name] = counts.get(chain.name, 0) + found
+    counts: Counter[str] = Counter()
+    for _, chain, _, values in _products(program, x):
+        counts[chain.name] += int((np.abs(values) >= limit).sum())
+    counts = +counts  # those above 0
     if counts:
         worst = max(counts, key=lambda name: counts[name])
         warnings.warn(
@@ -126,12 +115,20 @@ def saturated(program: Program, x: np.ndarray) -> dict[str, int]:
             "choose a format with 8 exponent bits",
             stacklevel=2,
         )
-    return counts
+    return dict(counts)
 
 
-def _matrix(program: Program, chain: Chain) -> Matrix | None:
-    names = [i.operands[0] for i in chain.instructions if i.op == "mv_mul"]
-    return program.matrices[names[0]] if names else None
+def _products(program: Program, x: np.ndarray) -> Iterator[tuple[int, Chain, Matrix, np.ndarray]]:
+    """Every chain with a product in a run on `x`: its place, itself, its weights, the float32 values they multiply."""
+    from amlrealtimeai.npu.native import Native
+    from amlrealtimeai.npu.reference import operand
+
+    tensors = Native(program, keep_tensors=True).run(x)
+    tensors[program.input_ports[0].tensor] = program.check_input(x)
+    for number, chain in enumerate(program.chains):
+        for step in chain.instructions:
+            if step.op == "mv_mul":
+                yield number, chain, program.matrices[step.operands[0]], operand(program, chain, tensors)
 
 
 def _of_activations(values: np.ndarray, matrix: Matrix, fmt: BlockFormat) -> Histogram:
