@@ -21,7 +21,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 
-from amlrealtimeai.artifact.stages import usable_cpus
+from amlrealtimeai.npu.cpus import usable_cpus
 from amlrealtimeai.serving.request.limits import Limits
 from benchmarks import measuring
 from benchmarks.service import PREDICT, connector, made_up_image, process, request_of

@@ -18,6 +18,7 @@ from amlrealtimeai.artifact.preprocess import preprocess_images
 from amlrealtimeai.artifact.runtime import onnxruntime, session
 from amlrealtimeai.artifact.watch import CHECK, Watch
 from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.npu.cpus import usable_cpus
 
 _WATCH = Watch()
 
@@ -134,11 +135,6 @@ def make_stage(definition: StageDef, data: bytes | None, threads: int | None, ma
     makers: dict[str, Any] = {"npu": NpuStage, "onnx": OnnxStage}
     stage: Stage = makers[definition.type](definition, data, threads)
     return stage
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may run on: containers and classrooms get fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def first_line(error: BaseException) -> str:

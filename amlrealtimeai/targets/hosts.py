@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from amlrealtimeai.artifact.stages import usable_cpus
 from amlrealtimeai.errors import ComputeTargetNotFoundError, DeploymentError, NotFoundError
+from amlrealtimeai.npu.cpus import usable_cpus
 from amlrealtimeai.serving.ports.tls import Tls
 from amlrealtimeai.serving.process.environment import with_this_package
 from amlrealtimeai.serving.process.watch import Watcher

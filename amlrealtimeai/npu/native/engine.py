@@ -8,6 +8,7 @@ from ctypes import POINTER, byref, c_float, c_int64
 import numpy as np
 
 from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError, UnsupportedError
+from amlrealtimeai.npu.cpus import usable_cpus
 from amlrealtimeai.npu.native import layout
 from amlrealtimeai.npu.native.layout import library
 from amlrealtimeai.npu.native.plan import PlanBuilder
@@ -40,8 +41,7 @@ def _chosen_isa(isa: str | None = None) -> bytes:
 
 def default_threads() -> int:
     """Threads that are used when none are asked for: the CPUs that this process may run on, at most 16."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(usable, 16)
+    return min(usable_cpus(), 16)
 
 
 def kernel_info() -> dict[str, object]:

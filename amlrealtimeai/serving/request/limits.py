@@ -6,8 +6,8 @@ from typing import Any
 import grpc
 
 from amlrealtimeai.artifact.preprocess import MAX_PIXELS
-from amlrealtimeai.artifact.stages import usable_cpus
 from amlrealtimeai.errors import ConfigError
+from amlrealtimeai.npu.cpus import usable_cpus
 from amlrealtimeai.serving.protocol.tensors import MAX_ELEMENTS, MAX_STRINGS
 from amlrealtimeai.serving.protocol.wire import MAX_PARTS
 from amlrealtimeai.serving.request.answers import RequestError
