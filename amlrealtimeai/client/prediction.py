@@ -14,9 +14,9 @@ from amlrealtimeai.client import address as addresses
 from amlrealtimeai.client.arrays import array_of, as_batch, float_array_of, read_file, tensor_of, without_batch
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.serving.protocol import protos, tensors
+from amlrealtimeai.serving.protocol.headers import KEY_HEADER, ROUTE_HEADER, ROUTE_PREFIX, TIMINGS_HEADER
 
 _FOR_EVER = 1e8  # seconds, three years: gRPC takes longer deadlines for ones that have passed
-TIMINGS_HEADER = "x-amlrealtimeai-timings"
 
 
 class ServiceClient:
@@ -52,10 +52,9 @@ class ServiceClient:
         self.last_timings: dict[str, float] = {}
         self._metadata = []
         if access_token:
-            self._metadata.append(("authorization", f"Bearer {_header('access_token', access_token)}"))
+            self._metadata.append((KEY_HEADER, f"Bearer {_header('access_token', access_token)}"))
         if service_name:
-            route = f"/api/v1/service/{_header('service_name', service_name)}"
-            self._metadata.append(("x-ms-aml-grpc-service-route", route))
+            self._metadata.append((ROUTE_HEADER, ROUTE_PREFIX + _header("service_name", service_name)))
         roots = _read_roots(root_certificates)
         self._channel = Channel(self._where, roots, _idle_seconds(channel_shutdown_timeout))
 

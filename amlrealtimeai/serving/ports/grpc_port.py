@@ -20,7 +20,8 @@ from grpc._cython import cygrpc
 
 from amlrealtimeai.serving.ports.address import address_of, bind_error
 from amlrealtimeai.serving.protocol import protos
-from amlrealtimeai.serving.request.answers import REQUEST_ID_HEADER, TIMINGS_HEADER, Answer, RequestError, log
+from amlrealtimeai.serving.protocol.headers import REQUEST_ID_HEADER, TIMINGS_HEADER
+from amlrealtimeai.serving.request.answers import Answer, RequestError, log
 from amlrealtimeai.serving.request.methods import respond, service_of
 from amlrealtimeai.serving.request.request import Request
 from amlrealtimeai.serving.request.servicer import Servicer

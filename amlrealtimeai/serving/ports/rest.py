@@ -21,8 +21,9 @@ import grpc
 from amlrealtimeai.artifact.definition import Signature
 from amlrealtimeai.serving.ports.http_port import Exchange, Response
 from amlrealtimeai.serving.protocol import protos, rest_json, tensors
+from amlrealtimeai.serving.protocol.headers import REQUEST_ID_HEADER
 from amlrealtimeai.serving.request import methods
-from amlrealtimeai.serving.request.answers import REQUEST_ID_HEADER, Answer, RequestError
+from amlrealtimeai.serving.request.answers import Answer, RequestError
 from amlrealtimeai.serving.request.auth import check_key
 from amlrealtimeai.serving.request.request import Request
 from amlrealtimeai.serving.request.servicer import Servicer

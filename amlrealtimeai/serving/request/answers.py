@@ -12,9 +12,6 @@ from amlrealtimeai.errors import InvalidInputError
 
 log = logging.getLogger("amlrealtimeai.serving")
 
-TIMINGS_HEADER = "x-amlrealtimeai-timings"
-REQUEST_ID_HEADER = "x-amlrealtimeai-request-id"
-
 _ids = itertools.count(secrets.randbits(32))
 _LONGEST = 1000  # characters; status texts travel in HTTP/2 headers, which clients cap at 8 KiB
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import grpc
 
+from amlrealtimeai.serving.protocol.headers import KEY_HEADER
 from amlrealtimeai.serving.request.answers import RequestError
 
-KEY_HEADER = "authorization"
 _LONGEST_SECONDS = 0.5  # well below the second that a Kubernetes probe waits
 
 

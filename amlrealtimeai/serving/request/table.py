@@ -8,11 +8,9 @@ from typing import Any
 import grpc
 
 from amlrealtimeai.artifact.converted import ConvertedModel
+from amlrealtimeai.serving.protocol.headers import ROUTE_HEADER, ROUTE_PREFIX
 from amlrealtimeai.serving.replicas.pool import Pool
 from amlrealtimeai.serving.request.answers import RequestError
-
-ROUTE_HEADER = "x-ms-aml-grpc-service-route"
-ROUTE_PREFIX = "/api/v1/service/"
 
 # ModelVersionStatus.State
 START, LOADING, AVAILABLE, UNLOADING, END = 10, 20, 30, 40, 50
