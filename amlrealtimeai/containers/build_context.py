@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 from amlrealtimeai.containers import app, base, packages
-from amlrealtimeai.containers.image import (
+from amlrealtimeai.containers.configuration import (
     HEALTH_SECONDS,
     PORT,
     check_model,

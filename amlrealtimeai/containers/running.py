@@ -13,8 +13,9 @@ from pathlib import Path
 from types import TracebackType
 
 from amlrealtimeai.containers.archive import verify_image
+from amlrealtimeai.containers.configuration import PORT
 from amlrealtimeai.containers.engine import LABEL, Engine, container_name, find_engine
-from amlrealtimeai.containers.image import PORT, ImageInfo
+from amlrealtimeai.containers.image import ImageInfo
 from amlrealtimeai.containers.mounts import Mount, SecretFolder
 from amlrealtimeai.errors import ContainerError
 from amlrealtimeai.serving.health import answers

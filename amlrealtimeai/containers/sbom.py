@@ -6,14 +6,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import amlrealtimeai
 from amlrealtimeai.containers import packages
+from amlrealtimeai.containers.configuration import ModelFile
 from amlrealtimeai.errors import extras_named
-
-if TYPE_CHECKING:
-    from amlrealtimeai.containers.image import ModelFile
 
 PLACE = "usr/share/doc/amlrealtimeai/sbom.cdx.json"
 """Where the document is inside the image."""
@@ -21,7 +19,7 @@ _NAMESPACE = uuid.UUID("6d0f5a0e-3b1f-5c1e-9a51-3a1c6f0c8b11")
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def document(model: "ModelFile", name: str, tag: str, libraries: Iterable[str]) -> bytes:
+def document(model: ModelFile, name: str, tag: str, libraries: Iterable[str]) -> bytes:
     """The image `name:tag` with its model: interpreter, packages, our code, and the system's shared `libraries`."""
     with extras_named():
         from cyclonedx.model.bom import Bom
@@ -38,7 +36,7 @@ def document(model: "ModelFile", name: str, tag: str, libraries: Iterable[str]) 
     return JsonV1Dot6(bom).output_as_string(indent=1).encode()
 
 
-def _components(model: "ModelFile") -> list[Any]:
+def _components(model: ModelFile) -> list[Any]:
     from cyclonedx.model import HashAlgorithm, HashType
     from cyclonedx.model.component import Component, ComponentType
 

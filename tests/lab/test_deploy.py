@@ -36,7 +36,7 @@ def test_a_seed_is_a_file_and_another_seed_another_answer(network: Path, folder:
 
 
 def test_the_broken_one_is_packed_and_cannot_be_loaded(tmp_path: Path) -> None:
-    from amlrealtimeai.containers.image import check_model
+    from amlrealtimeai.containers.configuration import check_model
 
     broken = lab.deploy.broken_network(tmp_path)
     assert check_model(broken).name == "small"

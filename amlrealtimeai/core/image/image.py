@@ -307,7 +307,7 @@ def _only_model(workspace: Workspace, models: "Model | str | Iterable[Model | st
 
 
 def _check_name(name: str) -> None:
-    from amlrealtimeai.containers.image import check_reference
+    from amlrealtimeai.containers.configuration import check_reference
 
     if not isinstance(name, str) or "/" in name:
         raise ImageInputError(f"image name: expected a text without '/', got {shown(name)}")
