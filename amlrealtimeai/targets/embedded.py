@@ -22,7 +22,7 @@ from amlrealtimeai.serving.ports.address import address_of
 from amlrealtimeai.store import Store
 from amlrealtimeai.store.locks import LifeLock
 from amlrealtimeai.store.rows import Row, find, select
-from amlrealtimeai.targets import hosts
+from amlrealtimeai.targets import hosts, logs
 from amlrealtimeai.targets.base import (
     FAILED,
     HEALTHY,
@@ -137,7 +137,7 @@ class EmbeddedTarget:
 
     def logs(self, name: str, lines: int) -> str:
         """Lines of the cluster's logs about this service, or about no service in particular."""
-        return "\n".join(hosts.read_log(self._store, self._settings.cluster, name)[-lines:] if lines > 0 else [])
+        return "\n".join(logs.read(self._store, self._settings.cluster, name)[-lines:] if lines > 0 else [])
 
     def delete(self, name: str, record: Record) -> None:
         """Take the service off its server; a server without services is ended."""

@@ -5,16 +5,14 @@ store can change what it serves. That it lives is shown by a lock that ends with
 """
 
 import contextlib
-import logging
 import os
-import re
 import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from amlrealtimeai.serving.server import Server
 from amlrealtimeai.store import Store
 from amlrealtimeai.store.locks import LifeLock, holders, is_held
 from amlrealtimeai.store.rows import Row
+from amlrealtimeai.targets import logs
 from amlrealtimeai.targets.files import Files, read_tls
 from amlrealtimeai.targets.follow import Follower
 
@@ -35,10 +34,6 @@ NOTEBOOK, PROCESS = "notebook", "process"
 """Where a server runs: in the process that started it, or in a child process."""
 START_SECONDS = 60.0
 GRACE_SECONDS = 5.0
-_KEPT_LOGS = 5
-_LOG_FORMAT = "time=%(asctime)s.%(msecs)03d level=%(levelname)s %(message)s"
-_LOG_TIME = "%Y-%m-%dT%H:%M:%S"
-_REQUEST = re.compile(r"request=(\S+)")
 
 
 @dataclass(frozen=True)
@@ -69,11 +64,6 @@ class Host:
     follow: Callable[[], object]
 
 
-def log_folder(store: Store, cluster: str) -> Path:
-    """Logs of the servers of a cluster, one file each."""
-    return store.logs / f"cluster-{cluster}"
-
-
 def start_here(store: Store, settings: Settings, on_gone: Callable[[str], None]) -> Host:
     """A server in this process; on_gone(id) is called when its row has been deleted."""
     id, files, lock, log = _prepare(store, settings, NOTEBOOK)
@@ -83,7 +73,7 @@ def start_here(store: Store, settings: Settings, on_gone: Callable[[str], None])
             tls = _tls(store, settings)
             server = Server(settings.host, 0, tls=tls, limits=Limits(workers=settings.agents), plain_keys=True)
             watcher = Watcher(server, files.services, settings.threads)
-            own_log = stack.enter_context(_log_into(log, server, watcher))
+            own_log = stack.enter_context(logs.written_to(log, server, watcher))
             stack.callback(server.stop, GRACE_SECONDS)
             server.start()
             own_log.info("ready on %s", server.address)
@@ -114,33 +104,6 @@ def _tls(store: Store, settings: Settings) -> Tls | None:
     with store.database.read() as connection:
         texts = read_tls(connection, settings.cluster)
     return Tls(texts["certificate"].encode(), texts["key"].encode()) if texts else None
-
-
-@contextlib.contextmanager
-def _log_into(path: Path, server: Server, watcher: Watcher) -> Iterator[logging.Logger]:
-    """Write what concerns this server alone into its own log, as a child would.
-
-    Requests come from the server itself. Of what all servers of this process share, the log takes what its watcher
-    says, and what failed unexpectedly: read_log tells whose request that was.
-    """
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter(_LOG_FORMAT, _LOG_TIME))
-    handler.addFilter(lambda record: record.thread == watcher.ident or record.exc_info is not None)
-    shared = logging.getLogger("amlrealtimeai.serving")
-    if shared.level == logging.NOTSET:
-        shared.setLevel(logging.INFO)
-    shared.addHandler(handler)
-    own = logging.Logger(f"amlrealtimeai.targets.{path.stem}")
-    requests = logging.FileHandler(path)
-    requests.setFormatter(handler.formatter)
-    own.addHandler(requests)
-    server.add_observer(lambda record: own.info("%s", record))
-    try:
-        yield own
-    finally:
-        shared.removeHandler(handler)
-        handler.close()
-        requests.close()
 
 
 def start_child(store: Store, settings: Settings) -> Host:
@@ -209,32 +172,12 @@ def _prepare(store: Store, settings: Settings, run_in: str) -> tuple[str, Files,
     try:
         store.insert("servers", row)
         files.derive()
-        log = _new_log(store, settings.cluster, id)
+        log = logs.new(store, settings.cluster, id)
     except BaseException:
         lock.release()
         store.forget_server(id)
         raise
     return id, files, lock, log
-
-
-def _new_log(store: Store, cluster: str, id: str) -> Path:
-    """The path of a new server's log; of those of earlier servers the last few stay."""
-    folder = log_folder(store, cluster)
-    folder.mkdir(exist_ok=True)
-    ended = [path for path in folder.glob("*.log") if is_held(store.run / f"{path.stem}.lock") is False]
-    for path in _by_age(ended)[: -_KEPT_LOGS or None]:
-        path.unlink(missing_ok=True)
-        path.with_suffix(".log.1").unlink(missing_ok=True)
-    return folder / f"{id}.log"
-
-
-def _by_age(logs: Iterable[Path]) -> list[Path]:
-    """The oldest first; others may remove them meanwhile."""
-    found = []
-    for path in logs:
-        with contextlib.suppress(FileNotFoundError):
-            found.append((path.stat().st_mtime, path))
-    return [path for _, path in sorted(found)]
 
 
 def _command(store: Store, settings: Settings, files: Files, log: Path) -> list[str]:
@@ -253,16 +196,13 @@ def _command(store: Store, settings: Settings, files: Files, log: Path) -> list[
 def _wait_for_port(files: Files, process: "subprocess.Popen[bytes]", log: Path) -> int:
     deadline = time.monotonic() + START_SECONDS
     while not files.port.exists():
+        problem = f"did not start within {START_SECONDS:.0f} s" if time.monotonic() > deadline else ""
         if process.poll() is not None:
-            raise DeploymentError(f"the server ended at its start, with status {process.returncode}:\n{_end_of(log)}")
-        if time.monotonic() > deadline:
-            raise DeploymentError(f"the server did not start within {START_SECONDS:.0f} s:\n{_end_of(log)}")
+            problem = f"ended at its start, with status {process.returncode}"
+        if problem:
+            raise DeploymentError(f"the server {problem}:\n{logs.end_of(log)}")
         time.sleep(0.02)
     return int(files.port.read_text().split()[0])
-
-
-def _end_of(log: Path) -> str:
-    return "\n".join(tail(log)[-10:])
 
 
 def is_alive(store: Store, row: Row) -> bool:
@@ -307,34 +247,3 @@ def _processes_of(store: Store, row: Row) -> list[int]:
     if found is None:
         found = [row["pid"]] if row["pid"] and is_alive(store, row) else []
     return [pid for pid in found if pid != os.getpid()]
-
-
-def read_log(store: Store, cluster: str, service: str) -> list[str]:
-    """The lines about a service, or about no service in particular, of all servers of its cluster."""
-    paths = _by_age(log_folder(store, cluster).glob("*.log"))
-    return [line for path in paths for line in _about(service, [*tail(path.with_suffix(".log.1")), *tail(path)])]
-
-
-def _about(service: str, lines: list[str]) -> list[str]:
-    """Without the lines of other services, and without failures of their requests."""
-    own = {id.group(1) for line in lines if f"model={service!r}" in line and (id := _REQUEST.search(line))}
-    kept, keep = [], True
-    for line in lines:
-        if line.startswith("time="):  # else it goes on with what is above it, a traceback for example
-            request = _REQUEST.search(line)
-            about = f"model={service!r}" in line or f"serve {service!r}" in line or f"serving {service!r}" in line
-            general = "model=" not in line and "serve '" not in line and "serving '" not in line
-            keep = about or (general and (request is None or request.group(1) in own))
-        if keep:
-            kept.append(line)
-    return kept
-
-
-def tail(path: Path) -> list[str]:
-    """The lines of the last megabyte of a log."""
-    try:
-        with path.open("rb") as stream:
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - (1 << 20)))
-            return stream.read().decode(errors="replace").splitlines()
-    except FileNotFoundError:
-        return []

@@ -19,7 +19,7 @@ from amlrealtimeai.core import AksWebservice, ComputeTarget, Model, Webservice, 
 from amlrealtimeai.core.certificates import development_certificate
 from amlrealtimeai.errors import AmlRealtimeAiError, ConfigError, DeploymentError, InvalidInputError, NotFoundError
 from amlrealtimeai.store.locks import LifeLock
-from amlrealtimeai.targets import follow, hosts
+from amlrealtimeai.targets import follow, hosts, logs
 from amlrealtimeai.targets.files import Files
 from tests.serving.models import image_model
 from tests.store.test_locks import HOLD
@@ -382,7 +382,7 @@ def test_a_log_does_not_grow_without_end(workspace: Workspace, monkeypatch: pyte
     monkeypatch.setattr(follow, "_LOG_BYTES", 2000)
     monkeypatch.setattr(follow, "SECONDS", 0.05)
     service = deploy(workspace, cluster(workspace))
-    (log,) = hosts.log_folder(workspace.store, "aks").glob("*.log")
+    (log,) = logs.folder_of(workspace.store, "aks").glob("*.log")
     for _ in range(40):
         score(service)
     assert eventually(lambda: log.with_suffix(".log.1").exists() and log.stat().st_size < 2000)
@@ -393,7 +393,7 @@ def test_a_log_does_not_grow_without_end(workspace: Workspace, monkeypatch: pyte
 
 def test_logs_of_earlier_servers_are_dropped(workspace: Workspace) -> None:
     target = cluster(workspace)
-    folder = hosts.log_folder(workspace.store, "aks")
+    folder = logs.folder_of(workspace.store, "aks")
     folder.mkdir()
     for number in range(30):
         (folder / f"{number:016x}.log").write_text("time=2026 level=INFO ended\n")
