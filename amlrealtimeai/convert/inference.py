@@ -1,7 +1,7 @@
 """Training switches set for inference: placeholders with a default, unfed booleans, conditionals and function calls."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from amlrealtimeai.convert.functions import CALLS, IFS, follow, inline
 from amlrealtimeai.convert.graph import Graph, node_name, rewire, set_constant, set_identity, tensor_name
 from amlrealtimeai.convert.quiet import tensorflow
-from amlrealtimeai.errors import ConversionError, InvalidInputError
+from amlrealtimeai.errors import InvalidInputError
 
 _TRAINING = re.compile(r"train|learning_phase", re.IGNORECASE)
 _SWITCHES = ("Switch", "RefSwitch")
@@ -155,14 +155,3 @@ def _switch_port(graph: Graph, name: str) -> str | None:
     if node.op not in _SWITCHES or graph.nodes[node_name(graph.inputs(node)[1])].op == "LoopCond":
         return None
     return tensor
-
-
-def require_inference(graph: Graph, names: Iterable[str]) -> None:
-    """Raise ConversionError for a batch normalisation in training mode, which has no fixed scale to put on the NPU."""
-    for name in names:
-        node = graph.nodes[name]
-        if node.op.startswith("FusedBatchNorm") and node.attr["is_training"].b:
-            raise ConversionError(
-                f"the batch normalisation {name!r} ({node.op}) is in training mode; expected inference mode. "
-                "Build the graph for export with import_graph_def(..., is_training=False)."
-            )
