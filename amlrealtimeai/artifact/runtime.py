@@ -11,6 +11,15 @@ def onnxruntime() -> Any:
     return import_module("onnxruntime")
 
 
+def settings(optimised: bool = True) -> Any:
+    """SessionOptions that print nothing; optimised False: compute the model node by node, as it is."""
+    options = onnxruntime().SessionOptions()
+    options.log_severity_level = 4
+    if not optimised:
+        options.graph_optimization_level = onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
+    return options
+
+
 def session(model: bytes, options: Any) -> Any:
     """An InferenceSession on the CPU, without the optimiser that is wrong.
 

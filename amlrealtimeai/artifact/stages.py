@@ -15,7 +15,7 @@ import numpy as np
 
 from amlrealtimeai.artifact.definition import StageDef
 from amlrealtimeai.artifact.preprocess import preprocess_images
-from amlrealtimeai.artifact.runtime import onnxruntime, session
+from amlrealtimeai.artifact.runtime import onnxruntime, session, settings
 from amlrealtimeai.artifact.watch import CHECK, Watch
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.npu.cpus import usable_cpus
@@ -87,11 +87,10 @@ class OnnxStage:
     def __init__(self, definition: StageDef, data: bytes, threads: int | None) -> None:
         self.definition = definition
         self._run_options = onnxruntime().RunOptions
-        options = onnxruntime().SessionOptions()
+        options = settings()
         options.intra_op_num_threads = threads or usable_cpus()
         options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = False  # an arena never gives memory back; host stages are small
-        options.log_severity_level = 4
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores belong to the NPU threads
         try:
             self._session = session(data, options)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from amlrealtimeai.artifact.runtime import onnxruntime, session
+from amlrealtimeai.artifact.runtime import session, settings
 from amlrealtimeai.convert.source import Sizes
 from amlrealtimeai.errors import ConversionError, InvalidInputError
 from amlrealtimeai.npu.lowering import graph as lowering
@@ -280,8 +280,10 @@ class OnnxSource:
         fetch = [tensor for tensor in dict.fromkeys(tensors) if tensor not in feed]
         given = {tensor: self.shape(tensor) for tensor in feed}
         try:
-            running = _unoptimised(self._part("whole", given, fetch).SerializeToString()) if fetch else None
-            found = running.run(fetch, dict(feed)) if running is not None else []
+            found = []
+            if fetch:
+                whole = self._part("whole", given, fetch).SerializeToString()
+                found = session(whole, settings(optimised=False)).run(fetch, dict(feed))
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             sizes = ", ".join(f"{tensor} {list(value.shape)}" for tensor, value in feed.items())
             raise ConversionError(
@@ -302,14 +304,6 @@ class OnnxSource:
             if self.dtype(name) == "" or self.shape(name) is None:
                 kind = helper.np_dtype_to_tensor_dtype(value.dtype)
                 self._known[name] = helper.make_tensor_value_info(name, kind, [None] * value.ndim).type.tensor_type
-
-
-def _unoptimised(data: bytes) -> Any:
-    """An onnxruntime.InferenceSession that computes node by node."""
-    options = onnxruntime().SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
-    return session(data, options)
 
 
 def _sizes(known: Any) -> Sizes:

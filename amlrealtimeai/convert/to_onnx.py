@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from amlrealtimeai.artifact.runtime import onnxruntime, session
+from amlrealtimeai.artifact.runtime import session, settings
 from amlrealtimeai.convert.graph import Graph, node_name, set_constant, set_placeholder, subgraph, tensor_name
 from amlrealtimeai.convert.quiet import TF2ONNX_LOCK, quiet, tensorflow
 from amlrealtimeai.convert.rewrites import rewrite
@@ -69,10 +69,8 @@ def image_shape(graph: Graph, tensor: str) -> list[int | None]:
 
 def run(model: Any, inputs: Sequence[Any], outputs: Sequence[str]) -> dict[str, Any]:
     """Outputs of the featurizer's ONNX in ONNX Runtime for the first item of the batch. Raises ConversionError."""
-    options = onnxruntime().SessionOptions()
-    options.log_severity_level = 4
     try:
-        running = session(model.SerializeToString(), options)
+        running = session(model.SerializeToString(), settings())
         feed = {value.name: array[:1] for value, array in zip(running.get_inputs(), inputs, strict=True)}
         return dict(zip(outputs, running.run(None, feed), strict=True))
     except Exception as error:  # ONNX Runtime's exceptions share no base class
@@ -172,11 +170,8 @@ def _refusal(stage: str, op: str, node: str) -> str:
 
 
 def _require_loadable(data: bytes, stage: str) -> None:
-    options = onnxruntime().SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        session(data, options)
+        session(data, settings(optimised=False))
     except Exception as error:
         reason = " ".join(str(error).split())
         if unknown := re.search(r"No Op registered for (\w+)", reason):
