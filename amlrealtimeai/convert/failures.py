@@ -18,9 +18,14 @@ def own_errors(step: Callable[[], str]) -> Iterator[None]:
         raise
     except Exception as error:
         source = type(error).__module__.split(".")[0].removesuffix("s").replace("builtin", "a library")
-        reason = " ".join(str(error).split())[:400] or "no reason given"
+        reason = one_line(error) or "no reason given"
         raise ConversionError(
             f"the conversion stopped at the step {step()!r} with {type(error).__name__} of {source}: {reason}. "
             "Expected a model that runs for inference and that ONNX can say. If an op is named here, "
             "write that layer with simpler ops, or end the model before it with another name in outputs_nodes"
         ) from error
+
+
+def one_line(said: object) -> str:
+    """What another package says, on one line of at most 400 characters."""
+    return " ".join(str(said).split())[:400]

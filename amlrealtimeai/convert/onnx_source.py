@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from amlrealtimeai.artifact.runtime import session, settings
+from amlrealtimeai.convert.failures import one_line
 from amlrealtimeai.convert.source import Sizes
 from amlrealtimeai.errors import ConversionError, InvalidInputError
 from amlrealtimeai.npu.lowering import graph as lowering
@@ -287,8 +288,7 @@ class OnnxSource:
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             sizes = ", ".join(f"{tensor} {list(value.shape)}" for tensor, value in feed.items())
             raise ConversionError(
-                f"ONNX Runtime itself cannot run the model on a sample input of {sizes}: "
-                f"{' '.join(str(error).split())[:400]}"
+                f"ONNX Runtime itself cannot run the model on a sample input of {sizes}: {one_line(error)}"
             ) from error
         return {**feed, **dict(zip(fetch, found, strict=True))}
 

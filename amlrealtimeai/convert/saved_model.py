@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from amlrealtimeai.convert import notes
-from amlrealtimeai.convert.failures import own_errors
+from amlrealtimeai.convert.failures import one_line, own_errors
 from amlrealtimeai.convert.graph import Graph, node_name, session_config, set_placeholder, tensor_name
 from amlrealtimeai.convert.inference import resolve_for_inference
 from amlrealtimeai.convert.quiet import quiet, tensorflow
@@ -118,9 +118,8 @@ def _restore(session: Any, folder: Path) -> Any:
     try:
         return tf.compat.v1.saved_model.loader.load(session, _tags(folder), str(folder))
     except Exception as error:
-        reason = " ".join(str(error).split())[:400]
         raise InvalidInputError(
-            f"TensorFlow cannot load {folder} as a SavedModel tagged 'serve': {reason}. "
+            f"TensorFlow cannot load {folder} as a SavedModel tagged 'serve': {one_line(error)}. "
             "Export it again with tf.compat.v1.saved_model.simple_save."
         ) from error
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from amlrealtimeai.convert import to_onnx
+from amlrealtimeai.convert.failures import one_line
 from amlrealtimeai.convert.graph import Graph, drop_quantisers, node_name
 from amlrealtimeai.convert.quiet import tensorflow
 from amlrealtimeai.convert.source import Sizes
@@ -125,7 +126,7 @@ class TensorFlowSource(Graph):
             values = self.run(fetch, feed)
         except tensorflow().errors.OpError as error:
             raise ConversionError(
-                f"TensorFlow itself cannot run the model on a sample input: {' '.join(str(error).split())[:400]}. "
+                f"TensorFlow itself cannot run the model on a sample input: {one_line(error)}. "
                 "Expected a string input that holds an image, or numbers like pixels."
             ) from error
         return {**feed, **dict(zip(fetch, values, strict=True))}

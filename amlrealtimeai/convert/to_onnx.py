@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from amlrealtimeai.artifact.runtime import session, settings
+from amlrealtimeai.convert.failures import one_line
 from amlrealtimeai.convert.graph import Graph, node_name, set_constant, set_placeholder, subgraph, tensor_name
 from amlrealtimeai.convert.quiet import TF2ONNX_LOCK, quiet, tensorflow
 from amlrealtimeai.convert.rewrites import rewrite
@@ -76,7 +77,7 @@ def run(model: Any, inputs: Sequence[Any], outputs: Sequence[str]) -> dict[str, 
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise ConversionError(
             f"ONNX Runtime cannot run the featurizer {', '.join(outputs)}, to compare it with TensorFlow: "
-            f"{' '.join(str(error).split())[:300]}. Convert with require_fpga_conversion=False"
+            f"{one_line(error)}. Convert with require_fpga_conversion=False"
         ) from error
 
 
@@ -159,7 +160,7 @@ def _explain(stage: str, graph_def: Any, messages: Sequence[str]) -> str:
         best = max(named, key=lambda n: (n.op in words, len(n.name)))
         return _refusal(stage, best.op, best.name)
     return (
-        f"the stage {stage!r} could not be converted to ONNX: {' '.join(text.split())[:500]}. "
+        f"the stage {stage!r} could not be converted to ONNX: {one_line(text)}. "
         "Rewrite that layer with ops that ONNX has."
     )
 
@@ -173,7 +174,7 @@ def _require_loadable(data: bytes, stage: str) -> None:
     try:
         session(data, settings(optimised=False))
     except Exception as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         if unknown := re.search(r"No Op registered for (\w+)", reason):
             raise ConversionError(
                 f"the op {unknown[1]} in the host stage {stage!r} has no form in ONNX. Leave it out, as far as the "
