@@ -15,8 +15,7 @@ from amlrealtimeai.artifact.stages import Stage
 from amlrealtimeai.convert import to_onnx
 from amlrealtimeai.convert.partition import Cut
 from amlrealtimeai.convert.report import Check
-from amlrealtimeai.convert.saved_model import SavedModel
-from amlrealtimeai.convert.source import Source
+from amlrealtimeai.convert.source import LoadedModel, Source
 from amlrealtimeai.errors import AmlRealtimeAiError, ConversionError
 
 _ADVICE = {
@@ -33,7 +32,7 @@ _FLOAT = "the float graph"
 _LARGEST = "of the largest value"
 
 
-def sample_inputs(model: SavedModel, scale: float = 1.0) -> dict[str, np.ndarray]:
+def sample_inputs(model: LoadedModel, scale: float = 1.0) -> dict[str, np.ndarray]:
     """Two seeded items for every input: a JPEG and a PNG of smooth shapes and noise, or numbers like centred pixels.
 
     scale: multiplies the numbers.
@@ -74,7 +73,7 @@ class _DecisionError(ConversionError):
 
 
 def check_converted(
-    model: SavedModel, reference: Source, cuts: Sequence[Cut], converted: ConvertedModel, quantised: bool
+    model: LoadedModel, reference: Source, cuts: Sequence[Cut], converted: ConvertedModel, quantised: bool
 ) -> list[Check]:
     """Compare every stage and the whole with the framework; ConversionError at the first that differs.
 
@@ -94,7 +93,7 @@ class _Comparison:
     converted: ConvertedModel
     quantised: bool
 
-    def checks(self, feed: dict[str, np.ndarray], model: SavedModel) -> list[Check]:
+    def checks(self, feed: dict[str, np.ndarray], model: LoadedModel) -> list[Check]:
         edges = [tensor for cut in self.cuts for tensor in (*cut.inputs, *cut.outputs)]
         values = self.reference.values(feed, [*edges, *model.outputs])
         checks: list[Check] = []

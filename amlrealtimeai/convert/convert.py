@@ -18,8 +18,8 @@ from amlrealtimeai.convert.graph import is_quantiser
 from amlrealtimeai.convert.partition import Cut
 from amlrealtimeai.convert.quiet import quiet
 from amlrealtimeai.convert.report import Check, ConversionReport, StageReport
-from amlrealtimeai.convert.saved_model import SavedModel, load
-from amlrealtimeai.convert.source import Source
+from amlrealtimeai.convert.saved_model import load
+from amlrealtimeai.convert.source import LoadedModel, Source
 from amlrealtimeai.errors import AmlRealtimeAiError, ConversionError, InvalidInputError
 from amlrealtimeai.npu.formats import BlockFormat, as_format
 from amlrealtimeai.store.failures import disk
@@ -102,7 +102,7 @@ def convert_saved_model(
         )
 
 
-def convert_frozen(model: SavedModel, out_path: str | Path, *, name: str, on_npu: bool) -> ConversionReport:
+def convert_frozen(model: LoadedModel, out_path: str | Path, *, name: str, on_npu: bool) -> ConversionReport:
     """The same for a graph that is loaded already, such as saved_model.from_session gives it.
 
     on_npu: True for a featurizer, which has to run on the NPU; False for what is to run on the host whatever it is.
@@ -113,7 +113,7 @@ def convert_frozen(model: SavedModel, out_path: str | Path, *, name: str, on_npu
 
 
 def convert_model(
-    model: SavedModel,
+    model: LoadedModel,
     target: Path,
     name: str,
     config: str,
@@ -163,7 +163,7 @@ def convert_model(
 class _Job:
     """One model on its way into the file `path`; other files are made beside it."""
 
-    model: SavedModel
+    model: LoadedModel
     float_graph: Source
     name: str
     config: str
@@ -281,7 +281,7 @@ def _static(graph: Source, tensor: str) -> tuple[int | None, ...] | None:
     return None if shape is None else tuple(shape)
 
 
-def _definition(name: str, model: SavedModel, stages: list[_Stage]) -> dict[str, Any]:
+def _definition(name: str, model: LoadedModel, stages: list[_Stage]) -> dict[str, Any]:
     inputs = {_input_alias(model, tensor): _spec(model.graph, tensor) for tensor in model.inputs}
     outputs = {_output_alias(model, tensor): _spec(model.graph, tensor) for tensor in model.outputs}
     return {
@@ -294,11 +294,11 @@ def _definition(name: str, model: SavedModel, stages: list[_Stage]) -> dict[str,
     }
 
 
-def _input_alias(model: SavedModel, tensor: str) -> str:
+def _input_alias(model: LoadedModel, tensor: str) -> str:
     return model.input_aliases.get(tensor) or ("images" if len(model.inputs) == 1 else tensor)
 
 
-def _output_alias(model: SavedModel, tensor: str) -> str:
+def _output_alias(model: LoadedModel, tensor: str) -> str:
     return model.output_aliases.get(tensor) or ("output_alias" if len(model.outputs) == 1 else tensor)
 
 

@@ -9,7 +9,8 @@ from amlrealtimeai.convert.convert import Progress, Steps, checked_target, conve
 from amlrealtimeai.convert.failures import own_errors
 from amlrealtimeai.convert.onnx_source import OnnxSource
 from amlrealtimeai.convert.report import ConversionReport
-from amlrealtimeai.convert.saved_model import SavedModel, split_names
+from amlrealtimeai.convert.saved_model import split_names
+from amlrealtimeai.convert.source import LoadedModel
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.npu.formats import BlockFormat, as_format
 from amlrealtimeai.npu.lowering.graph import load_model
@@ -44,10 +45,10 @@ def convert_onnx(
         return convert_model(_loaded(model, wanted), target, name, config, chosen, require_fpga, steps)
 
 
-def _loaded(model: Any, outputs: Sequence[str] | None) -> SavedModel:
+def _loaded(model: Any, outputs: Sequence[str] | None) -> LoadedModel:
     path = Path(model) if isinstance(model, str | Path) else None
     source = OnnxSource(load_model(model if path is None else onnx_file(path)), outputs)
-    found = SavedModel(
+    found = LoadedModel(
         graph=source,
         inputs=source.given,
         outputs=source.wanted,

@@ -7,8 +7,7 @@ from typing import Any
 
 from amlrealtimeai.convert.parts import Part, blocked_nodes, find_parts
 from amlrealtimeai.convert.report import Blocked
-from amlrealtimeai.convert.saved_model import SavedModel
-from amlrealtimeai.convert.source import Source
+from amlrealtimeai.convert.source import LoadedModel, Source
 from amlrealtimeai.errors import ConversionError
 
 _SHOWN = 20
@@ -33,7 +32,7 @@ class Plan:
     blocked: list[Blocked]
 
 
-def plan_stages(model: SavedModel, float_graph: Source, require_fpga: bool) -> Plan:
+def plan_stages(model: LoadedModel, float_graph: Source, require_fpga: bool) -> Plan:
     """Cut the path from the model's inputs to its outputs into stages.
 
     `float_graph` is the model's graph without quantisers. What its author noted as a featurizer is for the NPU; where
@@ -57,13 +56,13 @@ def plan_stages(model: SavedModel, float_graph: Source, require_fpga: bool) -> P
     return Plan(_join(model, _ordered(model.graph, special)), blocked)
 
 
-def plan_host(model: SavedModel, reason: str = "") -> Plan:
+def plan_host(model: LoadedModel, reason: str = "") -> Plan:
     """The same with everything behind the preprocessing on the host, for that reason if there is one."""
     needed = {*model.graph.ancestors(model.outputs, stop=model.inputs), *map(model.graph.maker, model.inputs)}
     return Plan(_join(model, _preprocess_cuts(model, needed)), [Blocked("", "", reason, "")] if reason else [])
 
 
-def _preprocess_cuts(model: SavedModel, needed: set[str]) -> list[Cut]:
+def _preprocess_cuts(model: LoadedModel, needed: set[str]) -> list[Cut]:
     cuts: dict[str, Cut] = {}
     for note in model.preprocess:
         source, target = note["input"], note["output"]
@@ -73,7 +72,7 @@ def _preprocess_cuts(model: SavedModel, needed: set[str]) -> list[Cut]:
     return list(cuts.values())
 
 
-def _noted(model: SavedModel, needed: set[str]) -> list[dict[str, Any]]:
+def _noted(model: LoadedModel, needed: set[str]) -> list[dict[str, Any]]:
     """The notes of the featurizers that the outputs need, with those of their outputs that are needed."""
     notes: dict[tuple[str, ...], dict[str, Any]] = {}
     for note in model.featurizers:
@@ -124,7 +123,7 @@ def _require_own_input(graph: Source, names: Sequence[str], inputs: list[str], o
             )
 
 
-def _details(model: SavedModel, part: Part) -> dict[str, Any]:
+def _details(model: LoadedModel, part: Part) -> dict[str, Any]:
     """What is known of a part that nobody noted: its format, where it was cut out of a quantised featurizer."""
     details: dict[str, Any] = {}
     if any("bfp_quantize" in name for name in model.graph.ancestors(part.outputs)):
@@ -162,7 +161,7 @@ def _ordered(graph: Source, cuts: list[Cut]) -> list[Cut]:
     return sorted(cuts, key=lambda cut: depth[id(cut)])
 
 
-def _join(model: SavedModel, special: list[Cut]) -> list[Cut]:
+def _join(model: LoadedModel, special: list[Cut]) -> list[Cut]:
     """Insert a host stage wherever a tensor is needed that no stage before makes."""
     graph = model.graph
     available = list(model.inputs)

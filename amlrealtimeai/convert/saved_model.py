@@ -3,7 +3,6 @@
 import contextlib
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +11,10 @@ from amlrealtimeai.convert.failures import one_line, own_errors
 from amlrealtimeai.convert.graph import Graph, node_name, session_config, set_placeholder, tensor_name
 from amlrealtimeai.convert.inference import resolve_for_inference
 from amlrealtimeai.convert.quiet import quiet, tensorflow
-from amlrealtimeai.convert.source import Source
+from amlrealtimeai.convert.source import LoadedModel
 from amlrealtimeai.convert.tensorflow_source import TensorFlowSource
 from amlrealtimeai.convert.variables import freeze
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
-
-
-@dataclass
-class SavedModel:
-    """A model ready to be cut: a frozen graph for inference and what its author noted in it."""
-
-    graph: Source
-    inputs: list[str]
-    outputs: list[str]
-    input_aliases: dict[str, str]
-    output_aliases: dict[str, str]
-    preprocess: list[dict[str, Any]] = field(default_factory=list)
-    featurizers: list[dict[str, Any]] = field(default_factory=list)
 
 
 def split_names(names: str | Iterable[str]) -> list[str]:
@@ -46,7 +32,7 @@ def split_names(names: str | Iterable[str]) -> list[str]:
     return result
 
 
-def load(model_dir: str | Path, input_node: str | Sequence[str], outputs_nodes: str | Sequence[str]) -> SavedModel:
+def load(model_dir: str | Path, input_node: str | Sequence[str], outputs_nodes: str | Sequence[str]) -> LoadedModel:
     """Load the SavedModel in `model_dir` and freeze what `outputs_nodes` need.
 
     Names are tensor names ("Placeholder:0", "Placeholder") or keys of the serving_default signature.
@@ -72,7 +58,7 @@ def load(model_dir: str | Path, input_node: str | Sequence[str], outputs_nodes: 
         _require_reachable(whole, inputs, outputs)
         frozen = freeze(session, resolve_for_inference(whole, inputs, outputs), outputs)
         _keep(frozen, graph, inputs)
-    return SavedModel(
+    return LoadedModel(
         graph=TensorFlowSource.of(frozen),
         inputs=inputs,
         outputs=outputs,
@@ -218,7 +204,7 @@ def _find_one(graph: Any, name: str, aliases: dict[str, str], role: str) -> str:
     )
 
 
-def from_session(session: Any, input_tensor: Any, output_tensor: Any) -> SavedModel:
+def from_session(session: Any, input_tensor: Any, output_tensor: Any) -> LoadedModel:
     """What leads from `input_tensor` to `output_tensor` in a session's graph, frozen with its variables' values.
 
     Tensors or their names. The signature is that of the first edition: images -> output_alias. Raises
@@ -233,7 +219,7 @@ def from_session(session: Any, input_tensor: Any, output_tensor: Any) -> SavedMo
         _require_reachable(whole, inputs, outputs)
         frozen = freeze(session, resolve_for_inference(whole, inputs, outputs), outputs)
     found = (notes.of_graph(graph, collection) for collection in (notes.PREPROCESS, notes.FEATURIZER))
-    return SavedModel(
+    return LoadedModel(
         TensorFlowSource.of(frozen), inputs, outputs, {inputs[0]: "images"}, {outputs[0]: "output_alias"}, *found
     )
 

@@ -1,6 +1,7 @@
 """What a graph has to answer to be cut into stages, converted and compared: TensorFlow's, or that of an ONNX model."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -104,3 +105,19 @@ class Source(Protocol):
         Raises ConversionError.
         """
         ...
+
+
+@dataclass
+class LoadedModel:
+    """A model ready to be cut: a frozen graph for inference and what its author noted in it (convert.notes).
+
+    inputs, outputs: names of tensors; input_aliases, output_aliases: what clients call them, where that has been said.
+    """
+
+    graph: Source
+    inputs: list[str]
+    outputs: list[str]
+    input_aliases: dict[str, str]
+    output_aliases: dict[str, str]
+    preprocess: list[dict[str, Any]] = field(default_factory=list)
+    featurizers: list[dict[str, Any]] = field(default_factory=list)

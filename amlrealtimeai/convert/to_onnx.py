@@ -174,7 +174,7 @@ def _require_loadable(data: bytes, stage: str) -> None:
     try:
         session(data, settings(optimised=False))
     except Exception as error:
-        reason = one_line(error)
+        reason = " ".join(str(error).split())
         if unknown := re.search(r"No Op registered for (\w+)", reason):
             raise ConversionError(
                 f"the op {unknown[1]} in the host stage {stage!r} has no form in ONNX. Leave it out, as far as the "

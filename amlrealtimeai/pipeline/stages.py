@@ -5,7 +5,8 @@ from typing import Any
 
 from amlrealtimeai.convert.convert import convert_frozen
 from amlrealtimeai.convert.quiet import tensorflow
-from amlrealtimeai.convert.saved_model import SavedModel, from_session
+from amlrealtimeai.convert.saved_model import from_session
+from amlrealtimeai.convert.source import LoadedModel
 from amlrealtimeai.core.arguments import check_name
 from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError, UnsupportedError
 
@@ -95,12 +96,12 @@ class KerasStage(Stage):
         except AmlRealtimeAiError as error:
             raise UnsupportedError(f"the Keras model {self.model.name!r} does not convert: {error}") from error
 
-    def _from_session(self) -> SavedModel:
+    def _from_session(self) -> LoadedModel:
         """Of a model in a graph, whose values are in Keras' session."""
         session = tensorflow().compat.v1.keras.backend.get_session()
         return from_session(session, self.model.inputs[0], self.model.outputs[0])
 
-    def _from_functions(self) -> SavedModel:
+    def _from_functions(self) -> LoadedModel:
         """Of a model outside of graphs. It is not copied: making a layer in a graph would invalidate it."""
         tf = tensorflow()
         from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2

@@ -7,7 +7,8 @@ import tensorflow.compat.v1 as tf
 from amlrealtimeai.accel.models.base import FloatModel
 from amlrealtimeai.convert.convert import convert_frozen
 from amlrealtimeai.convert.graph import Graph
-from amlrealtimeai.convert.saved_model import SavedModel, from_session
+from amlrealtimeai.convert.saved_model import from_session
+from amlrealtimeai.convert.source import LoadedModel
 
 
 def import_frozen(model: FloatModel, images: tf.Tensor) -> tf.Tensor:
@@ -26,7 +27,7 @@ def write_featurizer(model: FloatModel, path: Path) -> None:
     convert_frozen(_frozen(model), path, name=model.model_ref, on_npu=True)
 
 
-def _frozen(model: FloatModel) -> SavedModel:
+def _frozen(model: FloatModel) -> LoadedModel:
     """The featurizer in a graph of its own. FloatModel's methods, whatever a subclass makes of a frozen network."""
     with tf.Graph().as_default(), tf.Session() as session:
         features = FloatModel.import_graph_def(model, is_training=False)
