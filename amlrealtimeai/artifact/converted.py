@@ -61,9 +61,6 @@ def write_converted(path: str | Path, definition: Mapping[str, Any], files: Mapp
     stages = [dict(s, sha256=digests[s["file"]]) if s.get("file") else dict(s) for s in definition["pipeline"]]
     complete = {**definition, "pipeline": stages}
     ServiceDefinition.from_dict(complete)
-    for name in files:
-        _check_name(name)
-
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as out:

@@ -4,12 +4,13 @@ Everything here treats the file as foreign: whatever is missing, of a wrong type
 InvalidInputError that names the place.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+import amlrealtimeai
 from amlrealtimeai.artifact.preprocess import PreprocessParameters
 from amlrealtimeai.errors import InvalidInputError
 
@@ -162,6 +163,24 @@ class ServiceDefinition:
         )
         _check_wiring(definition)
         return definition
+
+
+def document(
+    name: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any], pipeline: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The content of a service_def.json, for converted.write_converted.
+
+    inputs, outputs: {alias: {"tensor": name, "dtype": name, "shape": [size or None, ...]}}. pipeline: its stages, in
+    the order in which they run.
+    """
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "name": name,
+        "created_with": amlrealtimeai.__version__,
+        "signature": {"name": "serving_default", "inputs": dict(inputs), "outputs": dict(outputs)},
+        "pipeline": list(pipeline),
+    }
 
 
 def _field(raw: dict[str, Any], key: str, kind: type, where: str) -> Any:

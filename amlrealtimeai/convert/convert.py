@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import amlrealtimeai
 from amlrealtimeai import npu
 from amlrealtimeai.artifact.converted import ConvertedModel, write_converted
-from amlrealtimeai.artifact.definition import DTYPES, FORMAT, FORMAT_VERSION
+from amlrealtimeai.artifact.definition import DTYPES, document
 from amlrealtimeai.convert import partition
 from amlrealtimeai.convert.checks import check_converted
 from amlrealtimeai.convert.failures import own_errors
@@ -284,14 +283,7 @@ def _static(graph: Source, tensor: str) -> tuple[int | None, ...] | None:
 def _definition(name: str, model: LoadedModel, stages: list[_Stage]) -> dict[str, Any]:
     inputs = {_input_alias(model, tensor): _spec(model.graph, tensor) for tensor in model.inputs}
     outputs = {_output_alias(model, tensor): _spec(model.graph, tensor) for tensor in model.outputs}
-    return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "name": name,
-        "created_with": amlrealtimeai.__version__,
-        "signature": {"name": "serving_default", "inputs": inputs, "outputs": outputs},
-        "pipeline": [stage.definition for stage in stages],
-    }
+    return document(name, inputs, outputs, [stage.definition for stage in stages])
 
 
 def _input_alias(model: LoadedModel, tensor: str) -> str:

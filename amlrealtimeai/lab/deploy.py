@@ -87,21 +87,18 @@ def _onnx(nodes: Sequence[Any], given: tuple[str, Any], made: tuple[str, Any], w
 
 def _write(path: Path, program: Path, classifier: bytes) -> Path:
     from amlrealtimeai.artifact.converted import write_converted
+    from amlrealtimeai.artifact.definition import document
 
-    signature = {
-        "name": "serving_default",
-        "inputs": {"images": {"tensor": "images:0", "dtype": "string", "shape": [None]}},
-        "outputs": {"output_alias": {"tensor": "answer:0", "dtype": "float32", "shape": [None, _CLASSES]}},
-    }
+    inputs = {"images": {"tensor": "images:0", "dtype": "string", "shape": [None]}}
+    outputs = {"output_alias": {"tensor": "answer:0", "dtype": "float32", "shape": [None, _CLASSES]}}
     stages = (
         ("preprocess", {"images": "images:0"}, {"output": "x:0"}, {"parameters": {"order": "RGB"}}),
         ("npu", {"x": "x:0"}, {"features": "features:0"}, {"file": "small.npu"}),
         ("onnx", {"features": "features:0"}, {"answer": "answer:0"}, {"file": "classifier.onnx"}),
     )
     pipeline = [{"type": t, "name": t, "inputs": i, "outputs": o, **more} for t, i, o, more in stages]
-    head = {"format": "amlrealtimeai.service", "format_version": 1, "name": "small", "created_with": "0.1.0"}
     files: dict[str, bytes | Path] = {"small.npu": program, "classifier.onnx": classifier}
-    write_converted(path, {**head, "signature": signature, "pipeline": pipeline}, files)
+    write_converted(path, document("small", inputs, outputs, pipeline), files)
     return path
 
 

@@ -15,6 +15,7 @@ def small_model(folder: str | Path) -> Path:
     from onnx import TensorProto, helper, numpy_helper
 
     from amlrealtimeai.artifact.converted import write_converted
+    from amlrealtimeai.artifact.definition import document
 
     mean = helper.make_node("ReduceMean", ["pixels"], ["centred"], axes=[1, 2], keepdims=0)
     add = helper.make_node("Add", ["centred", "means"], ["colour"])
@@ -26,35 +27,16 @@ def small_model(folder: str | Path) -> Path:
         [numpy_helper.from_array(np.array([123.68, 116.779, 103.939], np.float32), "means")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    definition = {
-        "format": "amlrealtimeai.service",
-        "format_version": 1,
-        "name": "colour",
-        "created_with": "0.1.0",
-        "signature": {
-            "name": "serving_default",
-            "inputs": {"images": {"tensor": "images:0", "dtype": "string", "shape": [None]}},
-            "outputs": {"output_alias": {"tensor": "colour:0", "dtype": "float32", "shape": [None, 3]}},
-        },
-        "pipeline": [
-            {
-                "type": "preprocess",
-                "name": "preprocess",
-                "inputs": {"images": "images:0"},
-                "outputs": {"output": "pixels:0"},
-                "parameters": {"order": "RGB"},
-            },
-            {
-                "type": "onnx",
-                "name": "colour",
-                "file": "colour.onnx",
-                "inputs": {"pixels": "pixels:0"},
-                "outputs": {"colour": "colour:0"},
-            },
-        ],
-    }
+    inputs = {"images": {"tensor": "images:0", "dtype": "string", "shape": [None]}}
+    outputs = {"output_alias": {"tensor": "colour:0", "dtype": "float32", "shape": [None, 3]}}
+    decode = {"type": "preprocess", "name": "preprocess", "parameters": {"order": "RGB"}}
+    colour = {"type": "onnx", "name": "colour", "file": "colour.onnx"}
+    pipeline = [
+        {**decode, "inputs": {"images": "images:0"}, "outputs": {"output": "pixels:0"}},
+        {**colour, "inputs": {"pixels": "pixels:0"}, "outputs": {"colour": "colour:0"}},
+    ]
     path = Path(folder) / "colour.zip"
-    write_converted(path, definition, {"colour.onnx": model.SerializeToString()})
+    write_converted(path, document("colour", inputs, outputs, pipeline), {"colour.onnx": model.SerializeToString()})
     return path
 
 

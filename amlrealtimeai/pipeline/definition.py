@@ -5,9 +5,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import amlrealtimeai
 from amlrealtimeai.artifact.converted import DEFINITION, write_converted
-from amlrealtimeai.artifact.definition import FORMAT, FORMAT_VERSION
+from amlrealtimeai.artifact.definition import document
 from amlrealtimeai.convert.failures import own_errors
 from amlrealtimeai.convert.folders import work_folder
 from amlrealtimeai.core.arguments import check_path, writing
@@ -88,13 +87,8 @@ def _joined(name: str, parts: list[_Part]) -> tuple[dict[str, Any], dict[str, by
                 stage["file"] = f"{part.name}_{stage['file']}"
             stages.append(stage)
         given = tensors[part.edge("outputs")["tensor"]]
-    signature = {
-        "name": "serving_default",
-        "inputs": {"images": parts[0].edge("inputs")},
-        "outputs": {"output_alias": {**parts[-1].edge("outputs"), "tensor": given}},
-    }
-    head = {"format": FORMAT, "format_version": FORMAT_VERSION, "name": name, "created_with": amlrealtimeai.__version__}
-    return {**head, "signature": signature, "pipeline": stages}, files
+    outputs = {"output_alias": {**parts[-1].edge("outputs"), "tensor": given}}
+    return document(name, {"images": parts[0].edge("inputs")}, outputs, stages), files
 
 
 def _require_fit(before: _Part, after: _Part) -> None:
