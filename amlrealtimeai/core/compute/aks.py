@@ -70,15 +70,13 @@ class AksProvisioningConfiguration:
 
     def create(self, workspace: Workspace, name: str) -> None:
         """List the cluster; one with the same name and settings stays as it is."""
-        secrets = {"certificate": self.certificate, "key": self.key}
-        settings = {key: value for key, value in vars(self).items() if key not in secrets}
 
         def check_quota(connection: sqlite3.Connection) -> None:
             clusters = [row["settings"] for row in select(connection, "compute_targets", type="Aks")]
             used = sum(c["agent_count"] for c in clusters if c["location"] == self.location) * FPGA_VCPUS
             _check_quota(used, self.agent_count * FPGA_VCPUS, self.location)
 
-        list_target(workspace, name, "Aks", settings, secrets, check_quota)
+        list_target(workspace, name, "Aks", vars(self), check_quota)
 
 
 @dataclass

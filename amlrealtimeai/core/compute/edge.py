@@ -28,12 +28,11 @@ class EdgeProvisioningConfiguration:
 
     def create(self, workspace: Workspace, name: str) -> None:
         """List the device; one with the same name and settings stays as it is. Without a port it gets a free one."""
-        secrets = {"certificate": self.certificate, "key": self.key}
-        settings = {key: value for key, value in vars(self).items() if key not in secrets}
-        if settings["port"] is None:
+        port = self.port
+        if port is None:
             known = workspace.store.find("compute_targets", name=name)
-            settings["port"] = known["settings"].get("port") if known else _free_port()
-        list_target(workspace, name, "Edge", settings, secrets)
+            port = known["settings"].get("port") if known else _free_port()
+        list_target(workspace, name, "Edge", {**vars(self), "port": port})
 
 
 class EdgeCompute(ComputeTarget):

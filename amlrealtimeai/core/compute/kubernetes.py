@@ -29,13 +29,11 @@ class KubernetesAttachConfiguration:
         """List the cluster, if its API server answers; one with the same name and settings stays as it is."""
         cluster = Cluster(self.kubeconfig, self.context, self.namespace)
         cluster.check()
-        secrets = {"certificate": self.certificate, "key": self.key}
-        settings = {key: value for key, value in vars(self).items() if key not in secrets}
         # the context of today: another one may be the current one tomorrow
-        settings |= {"context": cluster.context, "namespace": cluster.namespace}
+        values = {**vars(self), "context": cluster.context, "namespace": cluster.namespace}
         if self.kubeconfig:
-            settings["kubeconfig"] = str(Path(self.kubeconfig).expanduser().resolve())
-        list_target(workspace, name, "Kubernetes", settings, secrets)
+            values["kubeconfig"] = str(Path(self.kubeconfig).expanduser().resolve())
+        list_target(workspace, name, "Kubernetes", values)
 
 
 class KubernetesCompute(ComputeTarget):

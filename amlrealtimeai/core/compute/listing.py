@@ -14,6 +14,7 @@ from amlrealtimeai.errors import ComputeTargetInputError, ConfigError, MissingFi
 from amlrealtimeai.serving.ports.tls import Tls
 from amlrealtimeai.store.rows import Row, find, insert, required, set_secrets, update
 
+_SECRETS = ("certificate", "key")
 _NAME = r"[A-Za-z][A-Za-z0-9-]{1,31}"
 _HOST_NAME = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 
@@ -22,16 +23,17 @@ def list_target(
     workspace: Workspace,
     name: str,
     kind: str,
-    settings: dict[str, Any],
-    secrets: Mapping[str, str | None],
+    values: Mapping[str, Any],
     check: Callable[[sqlite3.Connection], None] = lambda connection: None,
 ) -> None:
-    """List a target; one with the same name, kind, settings and secrets stays as it is.
+    """List a target; one with the same name, kind and values stays as it is.
 
-    check: may raise, in the same transaction, what speaks against a new one.
+    values: its settings by name, certificate and key among them, which become its secrets. check: may raise, in the
+    same transaction, what speaks against a new one.
     """
     check_name("compute target name", name, _NAME, "2 to 32 letters, digits and '-', with a letter first")
-    kept = {key: value for key, value in secrets.items() if value is not None}
+    settings = {key: value for key, value in values.items() if key not in _SECRETS}
+    kept = {key: values[key] for key in _SECRETS if values[key] is not None}
     with workspace.store.database.write() as connection:
         found = find(connection, "compute_targets", {"name": name})
         if found is not None:
