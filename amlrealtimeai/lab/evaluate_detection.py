@@ -150,7 +150,7 @@ def _served(
 
 def _detector(run: Callable[[np.ndarray], list[np.ndarray]]) -> Detector:
     def detect(picture: np.ndarray) -> Found:
-        x = picture[np.newaxis].astype(np.float32) - np.array(MEANS, np.float32)
+        x = picture[np.newaxis].astype(np.float32) - MEANS
         return ssdvgg.postprocess(run(x), select_threshold=_THRESHOLD)
 
     return detect

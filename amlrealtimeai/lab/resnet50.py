@@ -10,10 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from amlrealtimeai import resources
 from amlrealtimeai.accel.models import codec
+from amlrealtimeai.artifact.preprocess import MEANS
 
-_UNITS = (3, 4, 6, 3)
-_EPSILON = 1.001e-5
-_MEANS_RGB = np.array([123.68, 116.779, 103.939], np.float32)
+UNITS = (3, 4, 6, 3)
+EPSILON = 1.001e-5
 _STATISTICS = ("gamma", "beta", "moving_mean", "moving_variance")
 _OTHER_ARCHIVE = (
     "Give the resnet50.npz in a folder that 'python -m amlrealtimeai.lab.training FOLDER' has filled, with its digest "
@@ -30,7 +30,7 @@ def weights(path: Path | None = None) -> dict[str, np.ndarray]:
 
 def prepare(pictures: np.ndarray) -> np.ndarray:
     """uint8 [n, 224, 224, 3], RGB -> what the featurizer takes: float32, BGR minus the means."""
-    return np.ascontiguousarray((pictures.astype(np.float32) - _MEANS_RGB)[..., ::-1])
+    return np.ascontiguousarray((pictures.astype(np.float32) - MEANS)[..., ::-1])
 
 
 def classify(arrays: Mapping[str, np.ndarray], features: np.ndarray) -> np.ndarray:
@@ -49,7 +49,7 @@ def featurizer(arrays: Mapping[str, np.ndarray]) -> onnx.ModelProto:
     x = graph.node("Transpose", ["image"], perm=[0, 3, 1, 2])
     x = graph.node("Relu", [graph.convolution(x, "conv1", 2, 3)])
     x = graph.node("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
-    for stage, units in enumerate(_UNITS, start=2):
+    for stage, units in enumerate(UNITS, start=2):
         for number in range(1, units + 1):
             x = graph.unit(x, f"conv{stage}_block{number}", 2 if number == 1 and stage > 2 else 1, number == 1)
     x = graph.node("GlobalAveragePool", [x])
@@ -79,7 +79,7 @@ class _Graph:
         y = self.node("Conv", [x, f"{name}/kernel"], strides=[stride] * 2, pads=[pad] * 4)
         for part in _STATISTICS:
             self.initializers.append(numpy_helper.from_array(self.arrays[f"{name}_bn/{part}"], f"{name}/{part}"))
-        return self.node("BatchNormalization", [y, *(f"{name}/{part}" for part in _STATISTICS)], epsilon=_EPSILON)
+        return self.node("BatchNormalization", [y, *(f"{name}/{part}" for part in _STATISTICS)], epsilon=EPSILON)
 
     def unit(self, x: str, name: str, stride: int, project: bool) -> str:
         """A bottleneck; `project`: with a convolution beside it, where the shape changes."""

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 
 def small_model(folder: str | Path) -> Path:
     """A converted model that answers a picture with its mean colour, [red, green, blue]; it needs no NPU."""
@@ -16,6 +14,7 @@ def small_model(folder: str | Path) -> Path:
 
     from amlrealtimeai.artifact.converted import write_converted
     from amlrealtimeai.artifact.definition import document
+    from amlrealtimeai.artifact.preprocess import MEANS
 
     mean = helper.make_node("ReduceMean", ["pixels"], ["centred"], axes=[1, 2], keepdims=0)
     add = helper.make_node("Add", ["centred", "means"], ["colour"])
@@ -24,7 +23,7 @@ def small_model(folder: str | Path) -> Path:
         "colour",
         [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", None, None, 3])],
         [helper.make_tensor_value_info("colour", TensorProto.FLOAT, ["n", 3])],
-        [numpy_helper.from_array(np.array([123.68, 116.779, 103.939], np.float32), "means")],
+        [numpy_helper.from_array(MEANS, "means")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     inputs = {"images": {"tensor": "images:0", "dtype": "string", "shape": [None]}}

@@ -5,12 +5,10 @@ import tensorflow.compat.v1 as tf
 from amlrealtimeai.accel.models import vgg
 from amlrealtimeai.accel.models.base import FloatModel, Network, QuantizedModel
 from amlrealtimeai.accel.models.layers import Builder
-from amlrealtimeai.accel.models.ssdvgg import ANCHORS, BLOCKS, CLASSES, SITES
+from amlrealtimeai.accel.models.ssdvgg import ANCHORS, BLOCKS, CLASSES, EXTRA, SITES
 
 _NORM_GAIN = 20.0
 _CONTEXT = 1024
-# block -> filters of its 1x1 convolution; stride and padding of the 3x3 one behind it, which has twice as many
-_EXTRA = {"block8": (256, 2, 1), "block9": (128, 2, 1), "block10": (128, 1, 0), "block11": (128, 1, 0)}
 
 
 def _featurizer(b: Builder, x: tf.Tensor) -> list[tf.Tensor]:
@@ -25,7 +23,7 @@ def _featurizer(b: Builder, x: tf.Tensor) -> list[tf.Tensor]:
     x = _conv(b, x, _CONTEXT, 3, "conv6", dilation=6)
     x = _conv(b, x, _CONTEXT, 1, "conv7")
     heads = {"block7": _head(b, x, "block7")}
-    for block, (filters, stride, pad) in _EXTRA.items():
+    for block, (filters, stride, pad) in EXTRA.items():
         x = _conv(b, x, filters, 1, f"{block}/conv1x1")
         x = _conv(b, x, 2 * filters, 3, f"{block}/conv3x3", stride=stride, pad=pad)
         heads[block] = _head(b, x, block)

@@ -18,6 +18,8 @@ CLASSES = 21
 BLOCKS = ("block4", "block7", "block8", "block9", "block10", "block11")
 SITES = dict(zip(BLOCKS, (37, 19, 10, 5, 3, 1), strict=True))
 ANCHORS = dict(zip(BLOCKS, (4, 6, 6, 6, 4, 4), strict=True))
+EXTRA = {"block8": (256, 2, 1), "block9": (128, 2, 1), "block10": (128, 1, 0), "block11": (128, 1, 0)}
+"""Block -> filters of its 1x1 convolution; stride and padding of the 3x3 one behind it, which has twice as many."""
 
 _STRIDES = (8, 16, 32, 64, 100, 300)
 _SIZES = (21, 45, 99, 153, 207, 261, 315)

@@ -7,12 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from amlrealtimeai.artifact.preprocess import MEANS
 from amlrealtimeai.errors import WeightsError
+from amlrealtimeai.lab.resnet50 import EPSILON, UNITS
 
-UNITS = (3, 4, 6, 3)
 CLASSES = 1000
-_EPSILON = 1.001e-5
-_MEANS_BGR = (103.939, 116.779, 123.68)
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
@@ -22,7 +21,7 @@ class ConvNorm(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-        self.bn = nn.BatchNorm2d(outputs, eps=_EPSILON)
+        self.bn = nn.BatchNorm2d(outputs, eps=EPSILON)
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -62,7 +61,7 @@ class Resnet50(nn.Module):
                 inputs = 256 << stage
         self.units = nn.Sequential(*units)
         self.classifier = nn.Linear(inputs, CLASSES)
-        self.register_buffer("means", torch.tensor(_MEANS_BGR).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("means", torch.tensor(MEANS[::-1].copy()).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Logits."""

@@ -7,14 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from amlrealtimeai.accel.models.ssdvgg import ANCHORS, BLOCKS, CLASSES
+from amlrealtimeai.accel.models.ssdvgg import ANCHORS, BLOCKS, CLASSES, EXTRA
+from amlrealtimeai.artifact.preprocess import MEANS
 from amlrealtimeai.errors import WeightsError
 from amlrealtimeai.lab.training.detection.targets import sites
 
 _STAGES = {1: (64, 2), 2: (128, 2), 3: (256, 3), 4: (512, 3), 5: (512, 3)}
-_EXTRA = {"block8": (256, 2, 1), "block9": (128, 2, 1), "block10": (128, 1, 0), "block11": (128, 1, 0)}
 _WIDTHS = dict(zip(BLOCKS, (512, 1024, 512, 256, 256, 256), strict=True))
-_MEANS = (123.68, 116.779, 103.939)
 _GREY_LEVELS = 64.0  # brings pictures to about 1; folded into the first kernel
 _GAIN = 20.0
 
@@ -61,7 +60,7 @@ class SsdVgg(nn.Module):
         self.layers["conv6"] = Layer(512, 1024, 3, padding=6, dilation=6)
         self.layers["conv7"] = Layer(1024, 1024, 1)
         inputs = 1024
-        for block, (filters, stride, pad) in _EXTRA.items():
+        for block, (filters, stride, pad) in EXTRA.items():
             norm = bool(pad)
             self.layers[f"{block}/conv1x1"] = Layer(inputs, filters, 1, norm)
             self.layers[f"{block}/conv3x3"] = Layer(filters, 2 * filters, 3, norm, stride=stride, padding=pad)
@@ -74,7 +73,7 @@ class SsdVgg(nn.Module):
                 nn.init.zeros_(head.bias)
                 self.heads[f"{block}_box/conv_{part}"] = head
         self.gamma = nn.Parameter(torch.full((512,), _GAIN))
-        self.register_buffer("means", torch.tensor(_MEANS).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("means", torch.tensor(MEANS).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Class scores before the softmax, and offsets."""
@@ -92,7 +91,7 @@ class SsdVgg(nn.Module):
         x = F.max_pool2d(x, 3, 1, padding=1)
         x = self.layers["conv7"](self.layers["conv6"](x))
         found.append(("block7", x))
-        for block in list(_EXTRA)[: len(sites(pictures.shape[1])) - len(found)]:
+        for block in list(EXTRA)[: len(sites(pictures.shape[1])) - len(found)]:
             x = self.layers[f"{block}/conv3x3"](self.layers[f"{block}/conv1x1"](x))
             found.append((block, x))
         return found
