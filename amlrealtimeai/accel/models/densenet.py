@@ -3,11 +3,10 @@
 A normalisation that directly follows a convolution is folded into it; the others are products and sums per channel.
 """
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from amlrealtimeai.accel.models.base import FloatModel, Network, QuantizedModel
-from amlrealtimeai.accel.models.layers import Builder, channels
+from amlrealtimeai.accel.models.layers import Builder, channels, softmax_classifier
 
 _BLOCKS = (6, 12, 24, 16)
 _GROWTH = 32
@@ -62,13 +61,6 @@ def _featurizer(b: Builder, x: tf.Tensor) -> list[tf.Tensor]:
     return [tf.reduce_mean(x, [1, 2], keepdims=True, name="pool5")]
 
 
-def _classifier(features: tf.Tensor, kernel: np.ndarray, bias: np.ndarray) -> tf.Tensor:
-    """Features [n, 1, 1, 1024] -> probabilities [n, 1000]."""
-    flat = tf.reshape(features, [-1, _FEATURES], name="SpatialSqueeze")
-    logits = tf.nn.bias_add(tf.matmul(flat, tf.constant(kernel, name="logits/weights")), bias, name="logits/BiasAdd")
-    return tf.nn.softmax(logits, name="predictions/Softmax")
-
-
 DENSENET121 = Network(
     name="densenet121",
     scope="densenet121",
@@ -76,7 +68,7 @@ DENSENET121 = Network(
     input_dims=[224, 224, 3],
     output_dims=[[1, 1, _FEATURES]],
     featurizer=_featurizer,
-    classifier=_classifier,
+    classifier=softmax_classifier,
     classifier_shapes={"predictions/kernel": (_FEATURES, _CLASSES), "predictions/bias": (_CLASSES,)},
     keras_file=("densenet/densenet121_weights_tf_dim_ordering_tf_kernels.h5", "9d60b8095a5708f2dcce2bca79d332c7"),
     output_names=("pool5",),

@@ -219,6 +219,13 @@ def channels(x: tf.Tensor) -> int:
     return int(x.shape.as_list()[3])
 
 
+def softmax_classifier(features: tf.Tensor, kernel: np.ndarray, bias: np.ndarray) -> tf.Tensor:
+    """Features [n, 1, 1, f] -> probabilities [n, classes]. kernel: float32 [f, classes], bias: float32 [classes]."""
+    flat = tf.reshape(features, [-1, len(kernel)], name="SpatialSqueeze")
+    logits = tf.nn.bias_add(tf.matmul(flat, tf.constant(kernel, name="logits/weights")), bias, name="logits/BiasAdd")
+    return tf.nn.softmax(logits, name="predictions/Softmax")
+
+
 def _normalize(x: tf.Tensor, norm: tuple) -> tf.Tensor:
     gamma, beta, mean, variance = norm
     return tf.nn.fused_batch_norm(

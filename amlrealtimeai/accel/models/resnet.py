@@ -2,11 +2,10 @@
 
 from functools import partial
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from amlrealtimeai.accel.models.base import FloatModel, Network, QuantizedModel
-from amlrealtimeai.accel.models.layers import Builder
+from amlrealtimeai.accel.models.layers import Builder, softmax_classifier
 
 _BLOCKS = {50: (3, 4, 6, 3), 152: (3, 8, 36, 3)}
 _FEATURES = 2048
@@ -46,13 +45,6 @@ def featurizer(b: Builder, x: tf.Tensor, depth: int, bgr: bool = True) -> list[t
     return [tf.reduce_mean(x, [1, 2], keepdims=True, name="pool5")]
 
 
-def _classifier(features: tf.Tensor, kernel: np.ndarray, bias: np.ndarray) -> tf.Tensor:
-    """Features [n, 1, 1, 2048] -> probabilities [n, 1000]."""
-    flat = tf.reshape(features, [-1, _FEATURES], name="SpatialSqueeze")
-    logits = tf.nn.bias_add(tf.matmul(flat, tf.constant(kernel, name="logits/weights")), bias, name="logits/BiasAdd")
-    return tf.nn.softmax(logits, name="predictions/Softmax")
-
-
 def _network(depth: int, keras_file: tuple[str, str]) -> Network:
     return Network(
         name=f"resnet{depth}",
@@ -61,7 +53,7 @@ def _network(depth: int, keras_file: tuple[str, str]) -> Network:
         input_dims=[224, 224, 3],
         output_dims=[[1, 1, _FEATURES]],
         featurizer=partial(featurizer, depth=depth),
-        classifier=_classifier,
+        classifier=softmax_classifier,
         classifier_shapes={"predictions/kernel": (_FEATURES, _CLASSES), "predictions/bias": (_CLASSES,)},
         keras_file=keras_file,
         output_names=("pool5",),
