@@ -28,10 +28,7 @@ def figure(drawn: Any, alt: str) -> Picture:
 
 def dots(tables: Mapping[str, Confusion], guess: float | None = None) -> Picture:
     """Accuracies as dots with their 95 % intervals, on an axis from 0 to 100. guess: of the learner, as a line."""
-    with extras_named():
-        from matplotlib import pyplot
-
-    drawn, axes = pyplot.subplots(figsize=(6.4, 0.9 + 0.45 * len(tables)))
+    drawn, axes = _axes(0.9 + 0.45 * len(tables))
     colours = [HOST, NPU, MENDED, QUIET]
     for row, table in enumerate(tables.values()):
         low, high = table.interval
@@ -46,8 +43,6 @@ def dots(tables: Mapping[str, Confusion], guess: float | None = None) -> Picture
         axes.annotate("your guess", (guess, -0.75), ha="center", color=INK)
     axes.set(xlim=(0, 102), ylim=(len(tables) - 0.3, -1), yticks=range(len(tables)), yticklabels=list(tables))
     axes.set_xlabel("recognised, % of pictures (bar: 95 % interval)")
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
     said = (
         f"{name}: {t.accuracy:.1f} %, from {t.interval[0]:.0f} to {t.interval[1]:.0f}" for name, t in tables.items()
     )
@@ -95,28 +90,20 @@ _LAYERS = {
 
 def layers(image: ImageInfo) -> Picture:
     """An image's layers as bars, the lowest one at the bottom."""
-    with extras_named():
-        from matplotlib import pyplot
-
-    drawn, axes = pyplot.subplots(figsize=(6.4, 2.4))
+    drawn, axes = _axes(2.4)
     for row, layer in enumerate(image.layers):
         size = layer.size / 1e6
         axes.barh(row, size, color=NPU if layer.kind == "model" else HOST, height=0.6)
         axes.annotate(f"{size:.1f}", (size, row), (5, 0), textcoords="offset points", va="center")
     names = [_LAYERS[layer.kind] for layer in image.layers]
     axes.set(yticks=range(len(names)), yticklabels=names, xlabel="megabytes, compressed")
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
     said = ", ".join(f"{layer.kind} {layer.size / 1e6:.1f}" for layer in image.layers)
     return figure(drawn, f"The image's layers from the bottom up, in megabytes: {said}.")
 
 
 def load(measured: Sequence[Load]) -> Picture:
     """Latency against the number of clients: median, 95th percentile, and how many requests were refused."""
-    with extras_named():
-        from matplotlib import pyplot
-
-    drawn, axes = pyplot.subplots(figsize=(6.4, 3.2))
+    drawn, axes = _axes(3.2, ("top", "right"))
     clients = [found.clients for found in measured]
     axes.plot(clients, [found.slow_ms for found in measured], "o:", color=QUIET, label="one in twenty is slower")
     axes.plot(clients, [found.median_ms for found in measured], "o-", color=HOST, label="median of the answers")
@@ -130,7 +117,15 @@ def load(measured: Sequence[Load]) -> Picture:
     axes.set_xlabel("clients that ask at the same time")
     axes.minorticks_off()
     axes.legend(loc="upper left", frameon=False)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
     said = "; ".join(f"{m.clients}: {m.median_ms:.0f} ms, {m.refused} refused" for m in measured)
     return figure(drawn, f"Median latency by number of clients. {said}.")
+
+
+def _axes(inches: float, open_sides: Sequence[str] = ("top", "right", "left")) -> tuple[Any, Any]:
+    """A matplotlib figure of that height and its axes, without a frame on some sides."""
+    with extras_named():
+        from matplotlib import pyplot
+
+    drawn, axes = pyplot.subplots(figsize=(6.4, inches))
+    axes.spines[list(open_sides)].set_visible(False)
+    return drawn, axes
