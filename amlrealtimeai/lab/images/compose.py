@@ -114,9 +114,7 @@ def dataset(
     """
     rng = np.random.default_rng([seed, n])
     having = {design: frozenset(class_indices(design)) for design in designs}
-    classes = sorted(set().union(*having.values()))
-    rounds = [rng.permutation(classes) for _ in range(-(-n // len(classes)))] if classes else []
-    for i, label in enumerate(np.concatenate(rounds)[:n].tolist() if rounds else []):
+    for i, label in enumerate(_evenly(sorted(set().union(*having.values())), n, rng)):
         choice = [design for design in designs if label in having[design]]
         design = choice[rng.integers(len(choice))]
         own_seed = seed * 1_000_003 + i
@@ -134,11 +132,16 @@ def stamps_dataset(
 ) -> Iterator[tuple[np.ndarray, int]]:
     """As `dataset`, of photographic cut-outs."""
     rng = np.random.default_rng([seed, n])
-    rounds = [rng.permutation(stamps.class_indices) for _ in range(-(-n // len(stamps.class_indices)))]
-    for i, label in enumerate(np.concatenate(rounds)[:n].tolist() if rounds else []):
+    for i, label in enumerate(_evenly(stamps.class_indices, n, rng)):
         own = np.random.default_rng([seed * 1_000_003 + i, label])
         stamp = stamps.one_of(label, own)
         yield compose_stamp(stamp, size, own, background=background, variety=variety), label
+
+
+def _evenly(classes: Sequence[int], n: int, rng: np.random.Generator) -> list[int]:
+    """`n` of the classes in random order, each as often as the others."""
+    rounds = [rng.permutation(classes) for _ in range(-(-n // len(classes)))] if classes else []
+    return np.concatenate(rounds)[:n].tolist() if rounds else []
 
 
 def camera(canvas: Image.Image, variety: float, rng: np.random.Generator) -> np.ndarray:
