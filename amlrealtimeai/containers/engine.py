@@ -103,22 +103,24 @@ class Engine:
         found = {}
         for container in self.call("ps", "--all", "--no-trunc", "--quiet", *filters).split():
             with contextlib.suppress(ContainerError):  # it is gone meanwhile
-                text = self.call("inspect", "--type", "container", "--format", "{{json .Config.Labels}}", container)
-                found[container] = json.loads(text)
+                found[container] = json.loads(self.inspect(container, "{{json .Config.Labels}}"))
         return found
+
+    def inspect(self, container: str, shown: str) -> str:
+        """What the engine knows of a container, by a template of Go; ContainerError where there is none."""
+        return self.call("inspect", "--type", "container", "--format", shown, container)
 
     def is_running(self, container: str) -> bool:
         """Whether the container exists and its process is alive."""
         try:
-            return self.call("inspect", "--type", "container", "--format", "{{.State.Running}}", container) == "true"
+            return self.inspect(container, "{{.State.Running}}") == "true"
         except ContainerError:
             return False
 
     def has_died(self, container: str) -> bool:
         """Whether its process has ended, be it that the engine has started it again, or it is gone."""
-        shown = "{{.State.Running}} {{.RestartCount}}"
         try:
-            return self.call("inspect", "--type", "container", "--format", shown, container) != "true 0"
+            return self.inspect(container, "{{.State.Running}} {{.RestartCount}}") != "true 0"
         except ContainerError:
             return True
 
@@ -127,8 +129,7 @@ class Engine:
 
         0 where a container was started again and the engine keeps no events.
         """
-        shown = "{{.State.ExitCode}} {{json .Created}}"
-        code, created = self.call("inspect", "--type", "container", "--format", shown, container).split()
+        code, created = self.inspect(container, "{{.State.ExitCode}} {{json .Created}}").split()
         return int(code) or self._last_exit(container, created.strip('"'))
 
     def _last_exit(self, container: str, created: str) -> int:

@@ -191,7 +191,7 @@ def warn_without_limits(service: Running, memory: str) -> None:
     """Engines that cannot limit a container only say so in passing: without root's rights on cgroups v1."""
     if hasattr(os, "geteuid") and os.geteuid():
         with suppress(ContainerError):
-            if service.engine.call("inspect", "--format", "{{.HostConfig.Memory}}", service.id) == "0":
+            if service.engine.inspect(service.id, "{{.HostConfig.Memory}}") == "0":
                 warnings.warn(
                     f"{service.name} runs without limits of memory ({memory}) and CPUs: {service.engine.name} can set "
                     "them here for root only, or on a system with cgroups v2.",

@@ -194,7 +194,7 @@ class EdgeTarget:
             kept = {row["id"] for row in select(connection, "servers", run_in=CONTAINER)}
         for id, container in self._containers(engine).items():
             if id not in kept:
-                image = engine.call("inspect", "--type", "container", "--format", "{{.Image}}", container)
+                image = engine.inspect(container, "{{.Image}}")
                 engine.remove(container, _GRACE_SECONDS)
                 engine.succeeds("image", "rm", image)  # refused, and rightly, where another container has it
         for folder in self._store.run.glob("container-*"):
