@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
+from amlrealtimeai.errors import UnsupportedError
+
 TRANSITIONING, HEALTHY, UNHEALTHY, FAILED, STOPPED = "Transitioning", "Healthy", "Unhealthy", "Failed", "Stopped"
 UNREACHABLE = "Unreachable"
 
@@ -98,6 +100,15 @@ class Service:
     limits: Limits = Limits()
     scaling: Scaling = Scaling()
     other: Mapping[str, Any] = field(default_factory=dict)
+
+    def image_for(self, target: str) -> ImageReference:
+        """The image that the target of this name is to run; UnsupportedError for a service without one."""
+        if self.image is None:
+            raise UnsupportedError(
+                f"{target!r} runs container images: build one with Image.create() and deploy it with "
+                "Webservice.deploy_from_image()."
+            )
+        return self.image
 
     def asked(self) -> list[str]:
         """Names of the settings beyond the number of replicas that somebody has given; False asks for nothing."""

@@ -60,11 +60,7 @@ class EdgeTarget:
 
     def check(self, service: Service) -> Sequence[str]:
         """Names of what has no meaning here; UnsupportedError for a model without an image, or several replicas."""
-        if service.image is None:
-            raise UnsupportedError(
-                f"{self._settings.name!r} runs container images: build one with Image.create() and deploy it with "
-                "Webservice.deploy_from_image()."
-            )
+        service.image_for(self._settings.name)
         if service.replicas != 1:
             raise UnsupportedError(f"{self._settings.name!r} runs one container, got num_replicas={service.replicas}.")
         return service.asked()
@@ -144,8 +140,8 @@ class EdgeTarget:
 
     def _start(self, engine: Engine, service: Service) -> str:
         """A container that answers, and its row; neither is there when it does not come up."""
-        assert service.image is not None, "check() has seen to it"
         id, settings = secrets.token_hex(8), self._settings
+        image = service.image_for(settings.name)
         row = {"id": id, "compute_target": settings.name, "pid": 0, "owner": os.getpid(), "run_in": CONTAINER}
         self._store.insert("servers", {**row, "host": _HOST, "port": settings.port})
         private = self._secrets(id)
@@ -158,7 +154,7 @@ class EdgeTarget:
                 private.write({"keys": "".join(f"{key}\n" for key in service.keys.values())})
                 arguments += ["--key-file", f"{SECRETS}/keys", "--plain-keys"]
             run(
-                service.image.archive,
+                image.archive,
                 port=settings.port,
                 engine=settings.engine,
                 cpus=settings.cpus,

@@ -51,16 +51,13 @@ class KubernetesTarget:
 
     def check(self, service: Service) -> Sequence[str]:
         """Names of what has no meaning here; UnsupportedError for a model without an image."""
-        if service.image is None:
-            raise UnsupportedError(
-                f"{self._settings.name!r} runs container images: build one with Image.create() and deploy it with "
-                "Webservice.deploy_from_image()."
-            )
+        service.image_for(self._settings.name)
         return [name for name in service.asked() if name not in _MEANT]
 
     def deploy(self, service: Service, record: Record) -> None:
         """Push the image, bring the service up and wait until its replicas are ready; then list it."""
-        wanted = self._on_cluster(service, push(service.image.archive, self._place(service)) if service.image else "")
+        archive = service.image_for(self._settings.name).archive
+        wanted = self._on_cluster(service, push(archive, self._place(service)))
         self._target().deploy(wanted, on_progress=self._show)
         with self._store.database.write() as connection:
             record(connection, None)
@@ -107,8 +104,7 @@ class KubernetesTarget:
         return ClusterTarget(Cluster(settings.kubeconfig, settings.context, settings.namespace))
 
     def _place(self, service: Service) -> str:
-        assert service.image is not None, "check() has seen to it"
-        return f"{self._settings.registry.rstrip('/')}/{service.image.reference}"
+        return f"{self._settings.registry.rstrip('/')}/{service.image_for(self._settings.name).reference}"
 
     def _show(self, progress: Progress) -> None:
         self._say(str(progress))
