@@ -6,6 +6,7 @@ Takes minutes on free cores, half an hour on busy ones. The photo backgrounds ne
 photographs need Debian's packages (the options --stamps and --backgrounds say which).
 """
 
+import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from tqdm.auto import tqdm
 
 from amlrealtimeai import command_line, npu
 from amlrealtimeai.artifact.runtime import onnxruntime
-from amlrealtimeai.errors import AmlRealtimeAiError, NotFoundError
+from amlrealtimeai.errors import NotFoundError
 from amlrealtimeai.lab import images, resnet50
 from amlrealtimeai.lab.images import photographs
 from amlrealtimeai.lab.images.photographs import BACKGROUND_FOLDERS, STAMPS_FOLDER
@@ -207,21 +208,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     photographs.add_options(parser)
     parser.add_argument("--formats", nargs="*", default=list(npu.formats), help="preset formats; default: all")
     chosen = parser.parse_args(arguments)
-    try:
-        arrays = resnet50.weights(chosen.weights)
-        counts = [chosen.count] + [chosen.others] * (len(SETS) - 1)
-        folders = Folders(chosen.stamps, tuple(chosen.backgrounds))
-        text = table(rows(arrays, counts, chosen.formats, chosen.threads, folders))
-    except AmlRealtimeAiError as error:
-        print(error, file=sys.stderr)
-        return 1
+    return command_line.run(lambda: _evaluate(chosen))
+
+
+def _evaluate(chosen: argparse.Namespace) -> None:
+    arrays = resnet50.weights(chosen.weights)
+    counts = [chosen.count] + [chosen.others] * (len(SETS) - 1)
+    folders = Folders(chosen.stamps, tuple(chosen.backgrounds))
+    text = table(rows(arrays, counts, chosen.formats, chosen.threads, folders))
     print(text)
     featurize = float_featurizer(arrays, chosen.threads)
     for train, test in _PET_DESIGNS:
         print(f"cats and dogs, fitted to {train}, tested on {test}: {100 * pets(featurize, train, test):.1f} % right")
     if chosen.out:
         chosen.out.write_text(f"{text}\n", encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":

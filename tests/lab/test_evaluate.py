@@ -117,4 +117,4 @@ def test_weights_of_your_own_that_are_missing_say_where_such_come_from(tmp_path,
     assert str(caught.value).endswith("has filled, with its digest beside it, or leave the option out.")
     assert "git checkout" not in str(caught.value)
     assert evaluate.main(["--weights", str(path)]) == 1
-    assert capsys.readouterr().err == f"{caught.value}\n"
+    assert capsys.readouterr().err == f"error: {caught.value}\n"
