@@ -66,16 +66,6 @@ class Graph:
         """Data inputs of `node` as canonical tensor names; control inputs are left out."""
         return [tensor_name(name) for name in node.input if not name.startswith("^")]
 
-    def has_tensor(self, tensor: str) -> bool:
-        """True when the graph has this tensor."""
-        if node_name(tensor) not in self.nodes:
-            return False
-        try:
-            self.tensor(tensor)
-        except (KeyError, ValueError):
-            return False
-        return True
-
     def tensor(self, tensor: str) -> Any:
         """The tf.Tensor of that name, for its shape and dtype."""
         return self.tf_graph().get_tensor_by_name(tensor)

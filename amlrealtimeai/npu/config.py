@@ -22,11 +22,6 @@ class NpuConfig:
     lanes: int
     clock_hz: float
 
-    @property
-    def peak_flops(self) -> float:
-        """Floating point operations per second: two for each multiplier and cycle."""
-        return 2.0 * self.tiles * self.lanes * self.native_dimension * self.clock_hz
-
     def with_format(self, fmt: BlockFormat | str) -> "NpuConfig":
         """The same machine with another number format."""
         return replace(self, number_format=as_format(fmt))
