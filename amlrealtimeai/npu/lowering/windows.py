@@ -67,34 +67,15 @@ def _window(found: LayerList, node: NodeProto, view: View, kernel: tuple[int, in
         given = f"strides {strides}, dilations {dilations}, kernel {kernel}, pads {own}"
         raise Refusal(f"it has {given}", "positive strides, dilations and kernel, pads of 0 or more")
     check_positions(max(*strides, *dilations, *kernel, *(pad + 1 for pad in own)), LARGEST_SIDE)
-    automatic = values.get("auto_pad", "NOTSET")
     shape = found.shapes[view.tensor]
     begins, ends, extra = [], [], []
     for axis in range(2):
         reach = dilations[axis] * (kernel[axis] - 1) + 1
         size = shape[axis] + view.pads[axis] + view.pads[axis + 2]
-        begin, end = own[axis], own[axis + 2]
-        if automatic in ("SAME_UPPER", "SAME_LOWER"):
-            total = (-(-size // strides[axis]) - 1) * strides[axis] + reach - size
-            if total < (-2 if automatic == "SAME_LOWER" else -1):
-                # whether the data is then cropped at its beginning is not said; runtimes differ
-                raise Refusal(f"its strides leave gaps with auto_pad {automatic}", "pads instead of auto_pad")
-            total = max(total, 0)
-            begin = total // 2 if automatic == "SAME_UPPER" else total - total // 2
-            end = total - begin
-        elif automatic == "VALID":
-            begin = end = 0
-        elif automatic != "NOTSET":
-            raise invalid(node, f"its auto_pad is {automatic!r}")
-        added = 0
-        if values.get("ceil_mode") == 1:
-            positions = -(-(size + begin + end - reach) // strides[axis]) + 1
-            # a window that would start behind the data does not count
-            positions -= (positions - 1) * strides[axis] >= size + begin
-            added = max(0, (positions - 1) * strides[axis] + reach - size - begin - end)
+        begin, end = _padded(node, size, reach, strides[axis], (own[axis], own[axis + 2]))
         begins.append(begin)
         ends.append(end)
-        extra.append(added)
+        extra.append(_to_ceiling(size + begin, end, reach, strides[axis]) if values.get("ceil_mode") == 1 else 0)
     window = Window(kernel, strides, dilations, _sum(_sum(view.pads, (*begins, *ends)), (0, 0, *extra)))
     if min(window.output_size(*shape[:2])) < 1:
         if node.op_type != "Conv":
@@ -102,6 +83,32 @@ def _window(found: LayerList, node: NodeProto, view: View, kernel: tuple[int, in
         raise invalid(node, f"its window {window} does not fit its input")
     top, left, bottom, right = (*begins, *ends)
     return window, (top, left, bottom, right)
+
+
+def _padded(node: NodeProto, size: int, reach: int, stride: int, own: tuple[int, int]) -> tuple[int, int]:
+    """The pads before and behind `size` values of an axis, over which a kernel of that reach goes: the node's own, or
+    those that its auto_pad means.
+    """
+    automatic = attributes(node).get("auto_pad", "NOTSET")
+    if automatic == "NOTSET":
+        return own
+    if automatic == "VALID":
+        return 0, 0
+    if automatic not in ("SAME_UPPER", "SAME_LOWER"):
+        raise invalid(node, f"its auto_pad is {automatic!r}")
+    total = (-(-size // stride) - 1) * stride + reach - size
+    if total < (-2 if automatic == "SAME_LOWER" else -1):
+        # whether the data is then cropped at its beginning is not said; runtimes differ
+        raise Refusal(f"its strides leave gaps with auto_pad {automatic}", "pads instead of auto_pad")
+    less, more = max(total, 0) // 2, -(-max(total, 0) // 2)
+    return (less, more) if automatic == "SAME_UPPER" else (more, less)
+
+
+def _to_ceiling(before: int, end: int, reach: int, stride: int) -> int:
+    """What ceil_mode pads behind an axis of `before` values, the pads in front of it included, and `end` pads."""
+    positions = -(-(before + end - reach) // stride) + 1
+    positions -= (positions - 1) * stride >= before  # a window that would start behind the data does not count
+    return max(0, (positions - 1) * stride + reach - before - end)
 
 
 def conv(found: LayerList, node: NodeProto) -> None:
