@@ -72,18 +72,7 @@ def _serve(options: argparse.Namespace, signals: _Signals) -> None:
     if options.watch:
         read_services(options.watch)  # later, an unusable file changes nothing; now there is nothing to keep
     tls_files = _tls_files(options)
-    server = Server(
-        options.host,
-        options.port,
-        tls=Tls.from_files(*tls_files) if tls_files else None,
-        keys=_keys(options.key_file),
-        limits=Limits.from_texts(options.limit),
-        rest_port=options.rest_port,
-        admin_port=options.admin_port,
-        admin_host=options.admin_host,
-        plain_keys=options.plain_keys,
-        shared_port=options.shared_port,
-    )
+    server = _server(options, tls_files)
     if options.model:
         model = ConvertedModel.load(options.model, options.threads, server.limits.max_pixels)
         model.warm_up()
@@ -93,12 +82,7 @@ def _serve(options: argparse.Namespace, signals: _Signals) -> None:
     server.start()
     signals.take()
     try:
-        if options.port_file:
-            _write_ports(options.port_file, server)
-        health.write_ports({
-            "host": server.host, "port": server.port, "secure": server.secure,
-            "admin_host": options.admin_host, "admin_port": server.admin_port,
-        })  # fmt: skip
+        _write_ports(options, server)
         gc.collect()
         gc.freeze()  # what is here now stays; collections need not walk through it
         _say_ready(server)
@@ -112,6 +96,21 @@ def _serve(options: argparse.Namespace, signals: _Signals) -> None:
         os._exit(0)
 
 
+def _server(options: argparse.Namespace, tls_files: tuple[Path, ...] | None) -> Server:
+    return Server(
+        options.host,
+        options.port,
+        tls=Tls.from_files(*tls_files) if tls_files else None,
+        keys=_keys(options.key_file),
+        limits=Limits.from_texts(options.limit),
+        rest_port=options.rest_port,
+        admin_port=options.admin_port,
+        admin_host=options.admin_host,
+        plain_keys=options.plain_keys,
+        shared_port=options.shared_port,
+    )
+
+
 def _say_ready(server: Server) -> None:
     try:
         print(f"ready on {server.address}", flush=True)
@@ -123,12 +122,18 @@ def _say_ready(server: Server) -> None:
         stop_printing()
 
 
-def _write_ports(path: Path, server: Server) -> None:
-    temporary = path.with_name(path.name + ".tmp")
+def _write_ports(options: argparse.Namespace, server: Server) -> None:
+    """For who started this process, where it names a file; and for the health check of this machine."""
     rest, admin = server.rest_port, server.admin_port
-    lines = [f"{server.port}", *([f"rest={rest}"] if rest else []), *([f"admin={admin}"] if admin else [])]
-    temporary.write_text("\n".join(lines) + "\n")
-    temporary.replace(path)
+    if options.port_file:
+        lines = [f"{server.port}", *([f"rest={rest}"] if rest else []), *([f"admin={admin}"] if admin else [])]
+        temporary = options.port_file.with_name(options.port_file.name + ".tmp")
+        temporary.write_text("\n".join(lines) + "\n")
+        temporary.replace(options.port_file)
+    health.write_ports({
+        "host": server.host, "port": server.port, "secure": server.secure,
+        "admin_host": options.admin_host, "admin_port": admin,
+    })  # fmt: skip
 
 
 def _wait(stop: threading.Event, parent: int | None, server: Server, heart: Heart | None) -> None:
