@@ -12,6 +12,7 @@ from amlrealtimeai.errors import StoreError
 from amlrealtimeai.store import failures, locks, schema
 
 BUSY_SECONDS = 30.0
+_RESERVE_BYTES = 256 << 10
 T = TypeVar("T")
 
 
@@ -25,6 +26,7 @@ class Database:
     def __init__(self, path: Path, check_new: Callable[[], None] = lambda: None) -> None:
         """check_new: raises where no empty database may be; called before there are tables in one."""
         self.path = path
+        self._reserve = path.with_name("reserve")
         self._identity: str | None = None
         with failures.workspace(path.parent):
             # SQLite gives its -wal and -shm files the permissions of the main file.
@@ -46,9 +48,12 @@ class Database:
             yield connection
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, alone among all processes; committed to the disk at the end, undone by any exception."""
-        with self._connection() as connection:
+    def write(self, *, deletes: bool = False) -> Iterator[sqlite3.Connection]:
+        """One transaction, alone among all processes; committed to the disk at the end, undone by any exception.
+
+        deletes: it makes room, and may use the reserve for that.
+        """
+        with self._connection(spend_reserve=deletes) as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
@@ -60,19 +65,50 @@ class Database:
             raise failures.damaged(self.path, found)
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _connection(self, *, spend_reserve: bool = True) -> Iterator[sqlite3.Connection]:
         with locks.workspace(self.path.parent, shared=True), failures.database(self.path):
-            address = f"{self.path.as_uri()}?mode=rw"  # never an empty database where the workspace was deleted
-            connection = sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, uri=True)
             try:
-                connection.row_factory = sqlite3.Row
-                connection.execute("PRAGMA foreign_keys = ON")
-                connection.execute("PRAGMA synchronous = FULL")
-                if self._identity is not None and _identity(connection) != self._identity:
-                    raise failures.deleted(self.path.parent)
+                connection = self._connected()
+            except sqlite3.OperationalError as problem:
+                if not (spend_reserve and failures.is_full(problem) and self.give_up_reserve()):
+                    raise
+                connection = self._connected()
+            try:
                 yield connection
             finally:
                 connection.close()  # undoes what was not committed
+
+    def _connected(self) -> sqlite3.Connection:
+        address = f"{self.path.as_uri()}?mode=rw"  # never an empty database where the workspace was deleted
+        connection = sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, uri=True)
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA synchronous = FULL")
+            found = _identity(connection)  # also where nothing is known yet: on a full disk the first look fails
+            if self._identity is not None and found != self._identity:
+                raise failures.deleted(self.path.parent)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def keep_reserve(self) -> None:
+        """Keep some room for the log that SQLite writes before it can read or delete anything; none on a full disk."""
+        if self._reserve.exists():
+            return
+        try:
+            self._reserve.write_bytes(secrets.token_bytes(_RESERVE_BYTES))  # which no file system makes smaller
+        except OSError:
+            self._reserve.unlink(missing_ok=True)
+
+    def give_up_reserve(self) -> bool:
+        """Free the reserve, for those who want to delete; False when there was none."""
+        try:
+            self._reserve.unlink()
+        except OSError:
+            return False
+        return True
 
     def _patiently(self, work: Callable[[sqlite3.Connection], T]) -> T:
         # The switch to WAL does not honour the busy timeout when several processes open a new file at once.

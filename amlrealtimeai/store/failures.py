@@ -96,6 +96,11 @@ def database(path: Path) -> Iterator[None]:
         raise damaged(path, problem) from problem
 
 
+def is_full(problem: BaseException | None) -> bool:
+    """Whether SQLite may have failed for lack of room."""
+    return getattr(problem, "sqlite_errorcode", 0) & 0xFF in (_SQLITE_FULL, _SQLITE_IOERR, _SQLITE_CANTOPEN)
+
+
 def _explained(path: Path, problem: sqlite3.DatabaseError) -> Exception:
     code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
     if code == _SQLITE_FULL:

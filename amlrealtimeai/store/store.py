@@ -31,6 +31,7 @@ class Store:
             self.blobs = Blobs(self.path)
             with contextlib.suppress(StoreError):
                 self.collect_garbage()
+            self.database.keep_reserve()
 
     @classmethod
     def opened(cls, path: Path) -> "Store | None":
@@ -223,14 +224,23 @@ class Store:
 
         Raises InUseError naming the users, NotFoundError when it is gone.
         """
-        with self.database.write() as connection:
-            row = rows.delete(connection, table, key)
+        try:
+            row = self._unlist(table, key)
+        except StoreError as problem:
+            if not (failures.is_full(problem.__cause__) and self.database.give_up_reserve()):
+                raise
+            row = self._unlist(table, key)
         if "blob" in row:
             # Only after the commit: a kill in between leaves a blob too many, never a row without its blob.
             self._remove_blob(row["blob"])
+        self.database.keep_reserve()
+
+    def _unlist(self, table: str, key: Key) -> Row:
+        with self.database.write(deletes=True) as connection:
+            return rows.delete(connection, table, key)
 
     def _remove_blob(self, digest: str) -> None:
-        with self.database.write() as connection:
+        with self.database.write(deletes=True) as connection:
             if digest not in rows.used_blobs(connection):
                 self._forget(digest)
 

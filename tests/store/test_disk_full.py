@@ -1,6 +1,7 @@
 """Real full disks: a small tmpfs where mounting is allowed, and a file-size limit everywhere."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -104,3 +105,23 @@ def test_a_file_size_limit_is_a_full_disk_too(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "2,000,000 bytes are to be written" in done.stdout
+
+
+def test_a_full_disk_is_opened_and_what_is_deleted_makes_room(tmp_path: Path, small_disk: Path) -> None:
+    store, source = Store(small_disk / "ws"), tmp_path / "source"
+    for size in (200_000, 100_000):
+        source.write_bytes(os.urandom(size))
+        register(store, source)
+    with (small_disk / "filler").open("wb", buffering=0) as out:
+        for chunk in (4096, 1):
+            with pytest.raises(OSError, match="No space left"):
+                while True:
+                    out.write(b"x" * chunk)
+    opened = Store(store.path)
+    assert [row["size"] for row in opened.select("models")] == [200_000, 100_000]
+    opened.delete("models", {"name": "m", "version": 1})
+    assert shutil.disk_usage(small_disk).free > 150_000 and leftovers(opened) == []
+    source.write_bytes(os.urandom(10_000))
+    assert register(store, source) == 3
+    assert [row["version"] for row in store.select("models")] == [2, 3]
+    assert store.remove(small_disk / "doomed")
