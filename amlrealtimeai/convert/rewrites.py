@@ -30,11 +30,11 @@ def _nearest_as_gathers(graph: Graph, node: Any) -> None:
         return
     images, dtype = graph.inputs(node)[0], node.attr["T"].type
     indices = [_nearest(old, new, aligned, centred) for old, new in zip(given, wanted, strict=True)]
-    places = [_constant(graph, f"{node.name}/{side}", i) for side, i in zip(("ys", "xs"), indices, strict=True)]
-    axes = [_constant(graph, f"{node.name}/axis_{axis}", np.asarray(axis, np.int32)) for axis in (1, 2)]
+    places = [constant(graph, f"{node.name}/{side}", i) for side, i in zip(("ys", "xs"), indices, strict=True)]
+    axes = [constant(graph, f"{node.name}/axis_{axis}", np.asarray(axis, np.int32)) for axis in (1, 2)]
     types = {"Tparams": dtype, **dict.fromkeys(("Tindices", "Taxis"), tensorflow().int32.as_datatype_enum)}
-    rows = _added(graph, f"{node.name}/rows", "GatherV2", [images, places[0], axes[0]], types)
-    _become(node, "GatherV2", [rows, places[1], axes[1]], types)
+    rows = added(graph, f"{node.name}/rows", "GatherV2", [images, places[0], axes[0]], types)
+    become(node, "GatherV2", [rows, places[1], axes[1]], types)
 
 
 def _nearest(old: int, new: int, aligned: bool, centred: bool) -> np.ndarray:
@@ -59,22 +59,20 @@ def _resize_as_products(graph: Graph, node: Any) -> None:
     images, single = graph.inputs(node)[0], {"T": tf.float32.as_datatype_enum}
     if node.attr["T"].type != tf.float32.as_datatype_enum:
         types = {"SrcT": node.attr["T"].type, "DstT": tf.float32.as_datatype_enum}
-        images = _added(graph, f"{node.name}/float", "Cast", [images], types)
+        images = added(graph, f"{node.name}/float", "Cast", [images], types)
     shaped = {**single, "Tshape": tf.int32.as_datatype_enum}
 
     def reshaped(name: str, tensor: str, *shape: int) -> list[str]:
-        return [tensor, _constant(graph, f"{node.name}/{name}", np.asarray([-1, *shape], np.int32))]
+        return [tensor, constant(graph, f"{node.name}/{name}", np.asarray([-1, *shape], np.int32))]
 
-    tensor = _added(
-        graph, f"{node.name}/flat", "Reshape", reshaped("by_rows", images, height, width * channels), shaped
-    )
+    tensor = added(graph, f"{node.name}/flat", "Reshape", reshaped("by_rows", images, height, width * channels), shaped)
     for name, matrix, shape in (("down", down, (width, channels)), ("across", across, ())):
-        weights = _constant(graph, f"{node.name}/{name}/weights", matrix)
-        tensor = _added(graph, f"{node.name}/{name}", "BatchMatMulV2", [weights, tensor], single)
+        weights = constant(graph, f"{node.name}/{name}/weights", matrix)
+        tensor = added(graph, f"{node.name}/{name}", "BatchMatMulV2", [weights, tensor], single)
         if shape:
             flat = reshaped("by_columns", tensor, *shape)
-            tensor = _added(graph, f"{node.name}/turned", "Reshape", flat, shaped)
-    _become(node, "Reshape", reshaped("whole", tensor, int(rows), int(columns), channels), shaped)
+            tensor = added(graph, f"{node.name}/turned", "Reshape", flat, shaped)
+    become(node, "Reshape", reshaped("whole", tensor, int(rows), int(columns), channels), shaped)
 
 
 def _weights(node: Any, axis: int, old: int, new: int, scaling: Sequence[np.ndarray]) -> np.ndarray:
@@ -98,8 +96,23 @@ def _erfc(graph: Graph, node: Any) -> None:
     """erfc(x) as 1 - erf(x)."""
     types = {"T": node.attr["T"].type}
     one = np.asarray(1, tensorflow().as_dtype(node.attr["T"].type).as_numpy_dtype)
-    erf = _added(graph, f"{node.name}/erf", "Erf", graph.inputs(node), types)
-    _become(node, "Sub", [_constant(graph, f"{node.name}/one", one), erf], types)
+    erf = added(graph, f"{node.name}/erf", "Erf", graph.inputs(node), types)
+    become(node, "Sub", [constant(graph, f"{node.name}/one", one), erf], types)
+
+
+def _bucketize(graph: Graph, node: Any) -> None:
+    """The number of boundaries that a value reaches."""
+    tf = tensorflow()
+    single, small, boolean = (kind.as_datatype_enum for kind in (tf.float32, tf.int32, tf.bool))
+    last = constant(graph, f"{node.name}/last", np.asarray(-1, np.int32))
+    bounds = constant(graph, f"{node.name}/bounds", np.asarray(node.attr["boundaries"].list.f, np.float32))
+    values = added(
+        graph, f"{node.name}/float", "Cast", graph.inputs(node), {"SrcT": node.attr["T"].type, "DstT": single}
+    )
+    column = added(graph, f"{node.name}/column", "ExpandDims", [values, last], {"T": single, "Tdim": small})
+    reached = added(graph, f"{node.name}/reached", "GreaterEqual", [column, bounds], {"T": single})
+    numbers = added(graph, f"{node.name}/numbers", "Cast", [reached], {"SrcT": boolean, "DstT": small})
+    become(node, "Sum", [numbers, last], {"T": small, "Tidx": small})
 
 
 _REWRITES: dict[str, Callable[[Graph, Any], None]] = {
@@ -108,6 +121,7 @@ _REWRITES: dict[str, Callable[[Graph, Any], None]] = {
     "ResizeBicubic": _resize_as_products,
     "ScaleAndTranslate": _resize_as_products,
     "Erfc": _erfc,
+    "Bucketize": _bucketize,
 }
 
 
@@ -122,22 +136,23 @@ def _known_sizes(graph: Graph, node: Any) -> list[Any] | None:
     return [known, *values]
 
 
-def _added(graph: Graph, name: str, op: str, inputs: Sequence[str], types: dict[str, int]) -> str:
+def added(graph: Graph, name: str, op: str, inputs: Sequence[str], types: dict[str, int]) -> str:
     """The result of a new node."""
     node = graph.graph_def.node.add(name=name)
     graph.nodes[name] = node
-    _become(node, op, inputs, types)
+    become(node, op, inputs, types)
     return tensor_name(name)
 
 
-def _constant(graph: Graph, name: str, value: np.ndarray) -> str:
+def constant(graph: Graph, name: str, value: np.ndarray) -> str:
+    """The result of a new Const."""
     node = graph.graph_def.node.add(name=name)
     graph.nodes[name] = node
     set_constant(node, value)
     return tensor_name(name)
 
 
-def _become(node: Any, op: str, inputs: Sequence[str], types: dict[str, int]) -> None:
+def become(node: Any, op: str, inputs: Sequence[str], types: dict[str, int]) -> None:
     """Let the node be another; types: number of a tf.DType by attribute."""
     node.op = op
     node.attr.clear()

@@ -12,6 +12,7 @@ from amlrealtimeai.convert.graph import Graph, node_name, session_config, set_pl
 from amlrealtimeai.convert.inference import resolve_for_inference
 from amlrealtimeai.convert.quiet import quiet, tensorflow
 from amlrealtimeai.convert.source import LoadedModel
+from amlrealtimeai.convert.tables import take_tables
 from amlrealtimeai.convert.tensorflow_source import TensorFlowSource
 from amlrealtimeai.convert.variables import freeze
 from amlrealtimeai.errors import InvalidInputError, NotFoundError
@@ -56,7 +57,7 @@ def load(model_dir: str | Path, input_node: str | Sequence[str], outputs_nodes: 
         _learn_shapes(graph, meta, preprocess)
         whole = Graph.learned(graph)
         _require_reachable(whole, inputs, outputs)
-        frozen = freeze(session, resolve_for_inference(whole, inputs, outputs), outputs)
+        frozen = _frozen(session, whole, inputs, outputs)
         _keep(frozen, graph, inputs)
     return LoadedModel(
         graph=TensorFlowSource.of(frozen),
@@ -67,6 +68,13 @@ def load(model_dir: str | Path, input_node: str | Sequence[str], outputs_nodes: 
         preprocess=preprocess,
         featurizers=notes.of_meta_graph(meta, notes.FEATURIZER),
     )
+
+
+def _frozen(session: Any, whole: Graph, inputs: list[str], outputs: list[str]) -> Graph:
+    """What `outputs` need for inference, with the session's variables and tables as constants."""
+    resolved = resolve_for_inference(whole, inputs, outputs)
+    take_tables(session, resolved, outputs)
+    return freeze(session, resolved, outputs)
 
 
 def _learn_shapes(graph: Any, meta: Any, preprocess: Sequence[dict[str, Any]]) -> None:
@@ -217,7 +225,7 @@ def from_session(session: Any, input_tensor: Any, output_tensor: Any) -> LoadedM
     with own_errors(lambda: f"read {outputs[0]} from the session"):
         whole = Graph.learned(graph)
         _require_reachable(whole, inputs, outputs)
-        frozen = freeze(session, resolve_for_inference(whole, inputs, outputs), outputs)
+        frozen = _frozen(session, whole, inputs, outputs)
     found = (notes.of_graph(graph, collection) for collection in (notes.PREPROCESS, notes.FEATURIZER))
     return LoadedModel(
         TensorFlowSource.of(frozen), inputs, outputs, {inputs[0]: "images"}, {outputs[0]: "output_alias"}, *found

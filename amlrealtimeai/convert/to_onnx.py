@@ -21,6 +21,7 @@ _HINTS = {
         ("DecodeJpeg", "DecodePng", "DecodeImage", "DecodeBmp", "DecodeGif", "DecodeWebP", "DecodeAndCropJpeg"),
         "Decode images with amlrealtimeai.accel.models.utils.preprocess_array, which converts.",
     ),
+    "LookupTable": "Tables convert whose keys are whole numbers; clients can look texts up before they ask.",
     "Case": "Write it with tf.cond.",
     "StatelessCase": "Write it with tf.cond.",
     "PyFunc": "Python code cannot leave the notebook; write it with TensorFlow ops.",

@@ -108,6 +108,45 @@ def test_labels_are_answers(tmp_path: Path) -> None:
     assert [text.encode() for text in answers["label"]] == expected["label"].numpy().tolist()
 
 
+def table(keys: list[Any], values: list[Any], default: Any) -> Any:
+    key_type = tf.string if isinstance(keys[0], str) else tf.int64
+    entries = tf.lookup.KeyValueTensorInitializer(tf.constant(keys, key_type), tf.constant(values))
+    return tf.lookup.StaticHashTable(entries, default)
+
+
+def test_labels_come_from_a_table(tmp_path: Path) -> None:
+    module = tf.Module()
+    module.labels, module.sizes = table([7, -1, 40], ["ape", "bear", "cat"], "?"), table([40], [2.5], -1.0)
+
+    @tf.function(input_signature=[IMAGE, tf.TensorSpec([None], tf.int64, name="kind")])
+    def look_up(x: Any, kind: Any) -> dict[str, Any]:
+        best = tf.argmax(scores(x), 1)
+        buckets = tf.raw_ops.Bucketize(input=kind, boundaries=[-1.0, 7.5])
+        sizes = module.sizes.lookup(tf.stack([kind, best], 1))
+        return {"label": module.labels.lookup(kind), "sizes": sizes, "bucket": buckets}
+
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures=look_up)
+    names = ["label", "sizes", "bucket"]
+    convert_saved_model(
+        tmp_path / "m", ["x", "kind"], names, tmp_path / "out", name="m", fmt="msfp16", require_fpga=False
+    )
+    kinds = np.array([40, 8, -1], np.int64)
+    answers = ConvertedModel.load(tmp_path / "out").predict({"x": IMAGES, "kind": kinds}).outputs
+    assert answers["label"].tolist() == ["cat", "?", "bear"]
+    assert answers["sizes"].tolist() == [[2.5, -1.0], [-1.0, -1.0], [-1.0, -1.0]]
+    assert answers["bucket"].tolist() == [2, 2, 1]
+
+
+def test_a_table_of_texts_is_named(tmp_path: Path) -> None:
+    module = tf.Module()
+    module.numbers = table(["a", "b"], [1.0, 2.0], 0.0)
+    words = tf.TensorSpec([None], tf.string, name="x")
+    look_up = tf.function(lambda x: {"y": module.numbers.lookup(x)}, input_signature=[words])
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures=look_up)
+    with pytest.raises(ConversionError, match=r"LookupTableFindV2 of node .* keys are whole numbers"):
+        convert_saved_model(tmp_path / "m", "x", "y", tmp_path / "out", name="m", require_fpga=False)
+
+
 def test_inputs_that_are_numbers_or_are_not_used(tmp_path: Path) -> None:
     loaded = save(
         tmp_path / "m",
