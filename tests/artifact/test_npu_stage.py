@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 
 from amlrealtimeai import npu
 from amlrealtimeai.artifact.converted import ConvertedModel, write_converted
+from amlrealtimeai.artifact.definition import document
 from amlrealtimeai.artifact.preprocess import preprocess_images
 from amlrealtimeai.errors import InvalidInputError
 from tests.serving.models import encode, graph, picture
@@ -58,20 +59,14 @@ def converted(folder: Path, program: npu.Program, from_images: bool = True) -> P
     }
     encoded = {"tensor": "Placeholder:0", "dtype": "string", "shape": [None]}
     prepared = {"tensor": "prepared:0", "dtype": "float32", "shape": [None, 16, 16, 3]}
-    definition = {
-        "format": "amlrealtimeai.service",
-        "format_version": 1,
-        "name": "small",
-        "created_with": "0.1.0",
-        "signature": {
-            "name": "serving_default",
-            "inputs": {"images": encoded if from_images else prepared},
-            "outputs": {
-                "output_alias": {"tensor": "softmax:0", "dtype": "float32", "shape": [None, 8]},
-                "features": {"tensor": "pool:0", "dtype": "float32", "shape": [None, 1, 1, 8]},
-            },
+    definition = document(
+        "small",
+        {"images": encoded if from_images else prepared},
+        {
+            "output_alias": {"tensor": "softmax:0", "dtype": "float32", "shape": [None, 8]},
+            "features": {"tensor": "pool:0", "dtype": "float32", "shape": [None, 1, 1, 8]},
         },
-        "pipeline": [
+        [
             *([preprocess] if from_images else []),
             {
                 "type": "npu",
@@ -88,7 +83,7 @@ def converted(folder: Path, program: npu.Program, from_images: bool = True) -> P
                 "outputs": {"y": "softmax:0"},
             },
         ],
-    }
+    )
     path = folder / "small.accelonnx"
     write_converted(path, definition, {"featurizer.npu": folder / "featurizer.npu", "classifier.onnx": classifier})
     return path

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from amlrealtimeai import lab
 from amlrealtimeai.accel.client import PredictionClient
 from amlrealtimeai.artifact.converted import ConvertedModel, write_converted
+from amlrealtimeai.artifact.definition import document
 from amlrealtimeai.serving.server import Server
 from tests.lab.detected import CAT, DOG, outputs
 from tests.serving.models import graph
@@ -37,18 +38,12 @@ def colour_classifier() -> ConvertedModel:
         {"type": "preprocess", "inputs": {"images": "i:0"}, "outputs": {"output": "x:0"}},
         {"type": "onnx", "inputs": {"x": "x:0"}, "outputs": {"y": "y:0"}, "file": "colour.onnx"},
     ]
-    definition = {
-        "format": "amlrealtimeai.service",
-        "format_version": 1,
-        "name": "colour",
-        "created_with": "0.1.0",
-        "signature": {
-            "name": "serving_default",
-            "inputs": {"images": {"tensor": "i:0", "dtype": "string", "shape": [None]}},
-            "outputs": {"output_alias": {"tensor": "y:0", "dtype": "float32", "shape": [None, 1000]}},
-        },
-        "pipeline": [{"name": stage["type"], "parameters": {"order": "RGB"}, **stage} for stage in stages],
-    }
+    definition = document(
+        "colour",
+        {"images": {"tensor": "i:0", "dtype": "string", "shape": [None]}},
+        {"output_alias": {"tensor": "y:0", "dtype": "float32", "shape": [None, 1000]}},
+        [{"name": stage["type"], "parameters": {"order": "RGB"}, **stage} for stage in stages],
+    )
     write_converted(FOLDER / "colour.accelonnx", definition, {"colour.onnx": graph(nodes, *ends, {"weights": weights})})
     return ConvertedModel.load(FOLDER / "colour.accelonnx")
 

@@ -9,6 +9,7 @@ from onnx import helper
 
 from amlrealtimeai import npu
 from amlrealtimeai.artifact.converted import write_converted
+from amlrealtimeai.artifact.definition import document
 from amlrealtimeai.containers import ImageInfo, build_image
 
 # Mean over the pixels, then two outputs: the red mean, and green minus blue.
@@ -48,13 +49,9 @@ DECODE = stage(
 
 
 def write_model(path: Path, stages: list[dict[str, object]], files: dict[str, bytes | Path]) -> Path:
-    signature = {
-        "name": "serving_default",
-        "inputs": {"images": {"tensor": "Placeholder:0", "dtype": "string", "shape": [None]}},
-        "outputs": {"output_alias": {"tensor": "y:0", "dtype": "float32", "shape": [None, 2]}},
-    }
-    head = {"format": "amlrealtimeai.service", "format_version": 1, "name": "tiny", "created_with": "0.1.0"}
-    write_converted(path, {**head, "signature": signature, "pipeline": [DECODE, *stages]}, files)
+    inputs = {"images": {"tensor": "Placeholder:0", "dtype": "string", "shape": [None]}}
+    outputs = {"output_alias": {"tensor": "y:0", "dtype": "float32", "shape": [None, 2]}}
+    write_converted(path, document("tiny", inputs, outputs, [DECODE, *stages]), files)
     return path
 
 

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from amlrealtimeai.artifact.converted import write_converted
+from amlrealtimeai.artifact.definition import document
 
 
 def graph(nodes: list, inputs: dict, outputs: dict, weights: dict[str, np.ndarray] | None = None) -> bytes:
@@ -37,17 +38,11 @@ def mean_classifier() -> bytes:
 
 def image_model(path: Path, name: str = "means", **parameters: Any) -> Path:
     """images (encoded) -> output_alias [n, 3]: channel means after preprocessing."""
-    definition = {
-        "format": "amlrealtimeai.service",
-        "format_version": 1,
-        "name": name,
-        "created_with": "0.1.0",
-        "signature": {
-            "name": "serving_default",
-            "inputs": {"images": {"tensor": "Placeholder:0", "dtype": "string", "shape": [None]}},
-            "outputs": {"output_alias": {"tensor": "classifier/mean:0", "dtype": "float32", "shape": [None, 3]}},
-        },
-        "pipeline": [
+    definition = document(
+        name,
+        {"images": {"tensor": "Placeholder:0", "dtype": "string", "shape": [None]}},
+        {"output_alias": {"tensor": "classifier/mean:0", "dtype": "float32", "shape": [None, 3]}},
+        [
             {
                 "type": "preprocess",
                 "name": "preprocess",
@@ -63,7 +58,7 @@ def image_model(path: Path, name: str = "means", **parameters: Any) -> Path:
                 "outputs": {"y": "classifier/mean:0"},
             },
         ],
-    }
+    )
     write_converted(path, definition, {"classifier.onnx": mean_classifier()})
     return path
 
@@ -75,21 +70,15 @@ def arithmetic_model(path: Path, name: str = "arithmetic") -> Path:
     sub = graph([helper.make_node("Sub", ["a", "b"], ["y"])], {"a": spec, "b": spec}, {"y": spec})
     pair = {"dtype": "float32", "shape": [None, 2]}
     wires = {"a": "in/a:0", "b": "in/b:0"}
-    definition = {
-        "format": "amlrealtimeai.service",
-        "format_version": 1,
-        "name": name,
-        "created_with": "0.1.0",
-        "signature": {
-            "name": "serving_default",
-            "inputs": {"a": {"tensor": "in/a:0", **pair}, "b": {"tensor": "in/b:0", **pair}},
-            "outputs": {"sum:0": {"tensor": "sum:0", **pair}, "difference:0": {"tensor": "difference:0", **pair}},
-        },
-        "pipeline": [
+    definition = document(
+        name,
+        {"a": {"tensor": "in/a:0", **pair}, "b": {"tensor": "in/b:0", **pair}},
+        {"sum:0": {"tensor": "sum:0", **pair}, "difference:0": {"tensor": "difference:0", **pair}},
+        [
             {"type": "onnx", "name": "add", "file": "add.onnx", "inputs": wires, "outputs": {"y": "sum:0"}},
             {"type": "onnx", "name": "sub", "file": "sub.onnx", "inputs": wires, "outputs": {"y": "difference:0"}},
         ],
-    }
+    )
     write_converted(path, definition, {"add.onnx": add, "sub.onnx": sub})
     return path
 
@@ -123,20 +112,12 @@ def slow_model(path: Path, name: str = "slow", products: int = 12) -> Path:
         "end": np.array([1]),
     }
     spec = {"dtype": "float32", "shape": [1]}
-    definition = {
-        "format": "amlrealtimeai.service",
-        "format_version": 1,
-        "name": name,
-        "created_with": "0.1.0",
-        "signature": {
-            "name": "serving_default",
-            "inputs": {"x": {"tensor": "x:0", **spec}},
-            "outputs": {"output_alias": {"tensor": "y:0", **spec}},
-        },
-        "pipeline": [
-            {"type": "onnx", "name": "slow", "file": "slow.onnx", "inputs": {"x": "x:0"}, "outputs": {"y": "y:0"}}
-        ],
-    }
+    definition = document(
+        name,
+        {"x": {"tensor": "x:0", **spec}},
+        {"output_alias": {"tensor": "y:0", **spec}},
+        [{"type": "onnx", "name": "slow", "file": "slow.onnx", "inputs": {"x": "x:0"}, "outputs": {"y": "y:0"}}],
+    )
     one = (TensorProto.FLOAT, [1])
     write_converted(path, definition, {"slow.onnx": graph(nodes, {"x": one}, {"y": one}, weights)})
     return path
@@ -148,17 +129,11 @@ def many_output_model(path: Path, count: int = 12, aliases: str = "head{}:0") ->
     pair = {"dtype": "float32", "shape": [None, 2]}
     nodes = [helper.make_node("Add", ["x", f"c{i}"], [f"y{i}"]) for i in range(count)]
     weights = {f"c{i}": np.full(1, i, np.float32) for i in range(count)}
-    definition = {
-        "format": "amlrealtimeai.service",
-        "format_version": 1,
-        "name": "heads",
-        "created_with": "0.1.0",
-        "signature": {
-            "name": "serving_default",
-            "inputs": {"x": {"tensor": "x:0", **pair}},
-            "outputs": {aliases.format(i): {"tensor": f"head{i}:0", **pair} for i in range(count)},
-        },
-        "pipeline": [
+    definition = document(
+        "heads",
+        {"x": {"tensor": "x:0", **pair}},
+        {aliases.format(i): {"tensor": f"head{i}:0", **pair} for i in range(count)},
+        [
             {
                 "type": "onnx",
                 "name": "heads",
@@ -167,7 +142,7 @@ def many_output_model(path: Path, count: int = 12, aliases: str = "head{}:0") ->
                 "outputs": {f"y{i}": f"head{i}:0" for i in range(count)},
             }
         ],
-    }
+    )
     write_converted(
         path, definition, {"heads.onnx": graph(nodes, {"x": spec}, {f"y{i}": spec for i in range(count)}, weights)}
     )
