@@ -2,8 +2,11 @@
 
 import ast
 import html
+import os
 import re
+import subprocess
 import symtable
+import sys
 from pathlib import Path
 
 import nbformat
@@ -69,16 +72,18 @@ def test_no_cell_changes_how_later_errors_are_shown(lesson):
 
 
 def made_and_read(cell):
-    """The names that a cell assigns, and those that it takes from the cells before it."""
+    """What a cell makes, {name: how, if it is an import}, and the names that it takes from the cells before it."""
     source = "\n".join("" if line.startswith("%") else line for line in cell.source.splitlines())
     top = symtable.symtable(source, "cell", "exec")
-    made = {name.get_name() for name in top.get_symbols() if name.is_assigned() or name.is_imported()}
+    imports = [step for step in ast.parse(source).body if isinstance(step, ast.Import | ast.ImportFrom)]
+    how = {each.asname or each.name: ast.unparse(step) for step in imports for each in step.names}
+    names = {name.get_name() for name in top.get_symbols() if name.is_assigned() or name.is_imported()}
     read, tables = {name.get_name() for name in top.get_symbols() if name.is_referenced()}, top.get_children()
     while tables:
         table = tables.pop()
         read |= {name.get_name() for name in table.get_symbols() if name.is_global()}
         tables += table.get_children()
-    return made, read - made
+    return {name: how.get(name, cell.id) for name in names}, read - names
 
 
 def test_who_goes_back_finds_every_name_as_it_was(lesson):
@@ -86,7 +91,16 @@ def test_who_goes_back_finds_every_name_as_it_was(lesson):
     found = [made_and_read(cell) for cell in cells(lesson, "code")]
     for _, read in found:
         for name in read:
-            assert sum(name in made for made, _ in found) <= 1, name
+            assert len({made[name] for made, _ in found if name in made}) <= 1, name
+
+
+def test_whoever_has_restarted_the_kernel_can_clean_up(lesson, tmp_path):
+    """The last cell alone, in a kernel that has run nothing."""
+    environment = os.environ | {"AMLREALTIMEAI_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", cells(lesson, "code")[-1].source], env=environment, text=True, capture_output=True
+    )
+    assert (done.stdout, done.stderr) == ("nothing to remove: no lesson was started in this kernel\n", "")
 
 
 def test_nothing_of_this_machine_is_stored(lesson):
