@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from amlrealtimeai import command_line, npu
 from amlrealtimeai.artifact.runtime import onnxruntime
 from amlrealtimeai.errors import NotFoundError
-from amlrealtimeai.lab import images, resnet50
+from amlrealtimeai.lab import images, memory, resnet50
 from amlrealtimeai.lab.images import photographs
 from amlrealtimeai.lab.images.photographs import BACKGROUND_FOLDERS, STAMPS_FOLDER
 
@@ -106,6 +106,7 @@ def float_featurizer(arrays: Arrays, threads: int | None = None) -> Featurizer:
     options = onnxruntime().SessionOptions()
     options.intra_op_num_threads = threads or 0
     session = onnxruntime().InferenceSession(resnet50.featurizer(arrays).SerializeToString(), options)
+    memory.give_back()  # the network was there three times
     return lambda x: session.run(["features"], {"image": x})[0]
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from amlrealtimeai.core import Workspace, config
 from amlrealtimeai.core.compute.aks import FPGA_VCPUS, QUOTA_VARIABLE
 from amlrealtimeai.errors import AmlRealtimeAiError, InvalidInputError, NotFoundError
-from amlrealtimeai.lab import cleanup
+from amlrealtimeai.lab import cleanup, memory
 from amlrealtimeai.store.locks import LifeLock, is_held
 
 # A class may share one account: each student's cluster counts against one quota, and the usual one is four FPGAs.
@@ -78,6 +78,8 @@ def start(lesson: str) -> Lesson:
         raise InvalidInputError(f"expected 1 to 14 lower-case letters and digits, a letter first; got {lesson!r}")
     os.environ.setdefault(QUOTA_VARIABLE, str(_CLASS_FPGAS * FPGA_VCPUS))
     with _mutex:
+        if not _started:
+            memory.be_sparing()
         if lesson not in _started:
             _remove_orphans(lesson)
             _started[lesson] = _new(lesson)

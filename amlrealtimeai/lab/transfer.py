@@ -17,8 +17,13 @@ BATCH = 16
 def values(session: Any, tensor: Any, feed: Mapping[Any, Any], batch: int = BATCH) -> np.ndarray:
     """`tensor` for all rows of the arrays in `feed` ({tensor or its name: array}), computed `batch` rows at a time."""
     arrays, count = _rows(feed)
-    parts = tqdm(list(_parts(count, batch)), desc=f"{count} rows", unit="batch", leave=False)
-    return np.concatenate([session.run(tensor, {key: rows[part] for key, rows in arrays.items()}) for part in parts])
+    whole = np.empty(0)  # made once: to join the parts would take their memory twice
+    for part in tqdm(list(_parts(count, batch)), desc=f"{count} rows", unit="batch", leave=False):
+        found = session.run(tensor, {key: rows[part] for key, rows in arrays.items()})
+        if part.start == 0:
+            whole = np.empty((count, *found.shape[1:]), found.dtype)
+        whole[part] = found
+    return whole
 
 
 def train(

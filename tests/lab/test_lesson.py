@@ -9,6 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
 
 from amlrealtimeai import lab
 from amlrealtimeai.core import AksCompute, ComputeTarget, Workspace
@@ -225,3 +227,19 @@ def test_kernels_that_start_at_once_remove_what_was_left_together(own_home, caps
     assert "left in place" not in capsys.readouterr().out
     assert list(Workspace.list()) == ["local"] and Workspace.default().models == {}
     assert not list((own_home / "lessons").glob("ended-*"))
+
+
+def test_a_lessons_kernel_gives_back_what_a_cell_has_left(own_home):
+    """Three hundred megabytes in a cycle, as TensorFlow's graphs are: only a collection frees them."""
+    notebook = new_notebook(
+        cells=[
+            new_code_cell(source)
+            for source in (
+                "import numpy as np\nfrom amlrealtimeai import lab\nlesson = lab.start('quickstart')",
+                "cycle = [np.ones(300_000_000, np.uint8)]\ncycle.append(cycle)\ndel cycle",
+                "print([line for line in open('/proc/self/status') if line.startswith('VmRSS')][0].split()[1])",
+            )
+        ]
+    )
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    assert int(notebook.cells[-1].outputs[0].text) < 250_000
