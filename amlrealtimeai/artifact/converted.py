@@ -52,6 +52,8 @@ def write_converted(path: str | Path, definition: Mapping[str, Any], files: Mapp
     ConvertedModel.load would refuse.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise InvalidInputError(f"expected the path of a file, or of none yet; {path} is something else, and stays")
     named = {stage.get("file") for stage in definition["pipeline"]} - {None}
     if named != set(files):
         raise InvalidInputError(f"the stages name the files {sorted(named)}, but {sorted(files)} were given")

@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from amlrealtimeai.errors import ContainerError
+
 if sys.platform != "win32":
     import fcntl
 
@@ -15,7 +17,12 @@ _SUFFIX = ".part"
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write `path` anew: it changes only when the block ends well. A killed writer's leavings are removed."""
+    """Write `path` anew: it changes only when the block ends well. A killed writer's leavings are removed.
+
+    Raises ContainerError for what is no file.
+    """
+    if path.exists() and not path.is_file():
+        raise ContainerError(f"expected the path of a file, or of none yet; {path} is something else, and stays")
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path.parent, f".{path.name}.")
     part, file = _create(path)

@@ -240,6 +240,8 @@ def checked_target(out_path: str | Path) -> Path:
         raise InvalidInputError(f"expected an existing folder for {target.name}, got {target.parent}; make it first")
     if target.is_dir():
         raise InvalidInputError(f"expected the path of a file to write, but {target} is a folder")
+    if target.exists() and not target.is_file():  # /dev/null, say
+        raise InvalidInputError(f"expected the path of a file to write, but {target} is something else, and stays")
     return target
 
 

@@ -84,6 +84,8 @@ def _digest(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
 
 def save(program: "Program", path: Path) -> None:
     """Write `program` to `path`: the bytes depend on nothing but the program; the rename comes last."""
+    if path.exists() and not path.is_file():
+        raise StoreError(f"cannot write the program to {path}: it is no file, and stays")
     contents = {
         "program.json": _canonical(
             {"format": FORMAT, "format_version": FORMAT_VERSION, "digest": program.digest, "program": _header(program)}

@@ -1,7 +1,7 @@
 """Serve converted models:  python -m amlrealtimeai.serving MODEL.accelonnx [options]
 
 Prints one line, "ready on host:port", when it answers (and one with the port of the REST API, with --rest-port, where
-/metrics and /healthz are, too). SIGTERM or Ctrl-C: health turns NOT_SERVING, requests in flight
+/metrics and /healthz are, too). SIGTERM, SIGHUP or Ctrl-C: health turns NOT_SERVING, requests in flight
 finish, exit status 0. One model is served under --name and to every client that names none; several models are given by
 --watch FILE.json, which a parent process may replace at any time (format: serving/process/watch.py).
 TLS files that are replaced are used for new connections, without a restart.
@@ -14,16 +14,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from amlrealtimeai import command_line
+from amlrealtimeai.errors import DeploymentError
 from amlrealtimeai.serving.process import logs
 from amlrealtimeai.serving.process.supervise import supervise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(given)
     logs.set_up(options.log_level, options.log_format)
+    return command_line.run(lambda: _run(options, given))
+
+
+def _run(options: argparse.Namespace, given: list[str]) -> int | None:
+    if options.port_file:
+        _check_port_file(options.port_file)
     if options.supervise:
-        given = list(sys.argv[1:] if arguments is None else arguments)
         mine = ["--no-supervise", "--with-parent", str(os.getpid())]
         arguments = [*given, *mine]
         return supervise(arguments, options.port_file, options.grace, options.with_parent, options.max_silence)
@@ -31,7 +38,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run,  # here: a supervising parent lives without gRPC, NumPy and ONNX Runtime
     )
 
-    return command_line.run(lambda: run(options))
+    run(options)
+    return None
+
+
+def _check_port_file(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise DeploymentError(f"--port-file: expected a file, or none yet; {path} is something else, and stays")
+    if not path.parent.is_dir():
+        raise DeploymentError(f"--port-file: there is no folder {path.parent} to write {path.name} into")
+
+
+def _host(text: str) -> str:
+    """An address as it is, also with the brackets that an IPv6 address has in front of a port."""
+    return text.removeprefix("[").removesuffix("]")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--watch", type=Path, metavar="FILE.json", help="serve what this file lists, and follow its changes"
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--host", type=_host, default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument(
         "--port", type=command_line.port_or_free, default=50051, help="port (default 50051; 0: any free one)"
     )
@@ -59,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
         type=command_line.port_or_free,
         help="answer /livez, /readyz, /metrics there, without TLS and keys",
     )
-    parser.add_argument("--admin-host", default="127.0.0.1", help="address of the admin port (default 127.0.0.1)")
+    parser.add_argument(
+        "--admin-host", type=_host, default="127.0.0.1", help="address of the admin port (default 127.0.0.1)"
+    )
     parser.add_argument("--client-ca", type=Path, help="PEM of a CA: only clients with its certificates may connect")
     parser.add_argument("--port-file", type=Path, help="write the port to this file when ready, and that of REST")
     parser.add_argument("--threads", type=command_line.count, help="threads of a model (default: one per usable CPU)")

@@ -46,6 +46,8 @@ def write_ports(ports: dict[str, Any]) -> None:
     if not (name := os.environ.get(PORTS)):
         return
     path = Path(name)
+    if path.exists() and not path.is_file():  # /dev/null, say, is not to be replaced
+        return
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with contextlib.suppress(OSError):
         temporary.write_text(json.dumps(ports))

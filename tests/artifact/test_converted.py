@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import re
 import zipfile
 from collections.abc import Callable
@@ -136,6 +137,16 @@ def test_the_same_model_is_the_same_file(tmp_path: Path) -> None:
     with zipfile.ZipFile(first) as archive:
         assert archive.namelist() == ["service_def.json", "classifier.onnx"]
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
+    """As /dev/null, which root may replace."""
+    path, pipe = image_model(tmp_path / "m.accelonnx"), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(InvalidInputError, match="pipe is something else, and stays"):
+        write_converted(pipe, definition_of(path), {"classifier.onnx": b""})
+    assert pipe.is_fifo()
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

@@ -132,6 +132,13 @@ def test_replaced_file_is_whole_or_unchanged(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]  # noqa: PTH208
 
 
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ContainerError, match="pipe is something else, and stays"), replacing(tmp_path / "pipe"):
+        pass
+    assert (tmp_path / "pipe").is_fifo() and os.listdir(tmp_path) == ["pipe"]  # noqa: PTH208
+
+
 def test_abandoned_file_is_removed_and_a_living_writers_is_not(tmp_path: Path) -> None:
     path = tmp_path / "file"
     (tmp_path / ".file.0123456789ab.part").write_bytes(b"left by a killed process")

@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,9 @@ def test_names_that_do_not_fit(quantised: Path, tmp_path: Path, inputs: str, out
 def test_folder_of_the_result_must_exist(quantised: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"expected an existing folder for x\.accelonnx"):
         convert_saved_model(quantised, "images", "output_alias", tmp_path / "no" / "x.accelonnx", name="x")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidInputError, match="pipe is something else, and stays"):
+        convert_saved_model(quantised, "images", "output_alias", tmp_path / "pipe", name="x")
 
 
 def test_unknown_configuration_and_format(quantised: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import dataclasses
 import io
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -169,6 +170,10 @@ def test_paths_that_are_no_file(tmp_path):
         npu.load(tmp_path)
     with pytest.raises(StoreError, match="cannot write the program"):
         PROGRAM.save(tmp_path / "no" / "p.npu")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StoreError, match="it is no file, and stays"):
+        PROGRAM.save(tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_listing():

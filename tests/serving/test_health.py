@@ -62,6 +62,11 @@ def test_server_without_a_place_for_its_ports_serves(
         status, text = check(ports)
     assert status == 1 and text.startswith("unhealthy: no server has written its ports")
     ports.parent.mkdir()
+    os.mkfifo(ports)
+    with service(model, "--port", "0") as running:
+        assert health.answers("127.0.0.1", running.port, secure=False, seconds=10)
+        assert ports.is_fifo(), "as /dev/null, it is not replaced"
+    ports.unlink()
     for unusable in ("", "[]", "{}", '{"admin_port": "x", "admin_host": 1}'):
         ports.write_text(unusable)
         assert check(ports)[0] == 1

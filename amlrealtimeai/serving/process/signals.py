@@ -1,4 +1,4 @@
-"""What SIGTERM and SIGINT do while a process serves; afterwards they do what they did before."""
+"""What SIGTERM, SIGINT and SIGHUP do while a process serves; afterwards they do what they did before."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -8,8 +8,14 @@ from types import FrameType
 
 @contextmanager
 def handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Both signals call `handler` inside; whoever called has its own handlers back at the end, also after an error."""
-    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    """The signals call `handler` inside; whoever called has its own handlers back at the end, also after an error.
+
+    SIGHUP says that the terminal is gone, as long as nobody (nohup) has it ignored.
+    """
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:

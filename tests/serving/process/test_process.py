@@ -72,7 +72,8 @@ def test_json_log_lines_and_the_rest_port(tmp_path: Path) -> None:
     assert asked["us"]["decode"] > 0 and asked["bytes"] > 1000 and len(asked["request"]) == 8
 
 
-def test_requests_in_flight_finish_on_sigterm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
+def test_requests_in_flight_finish_on_signals(tmp_path: Path, number: signal.Signals) -> None:
     model = slow_model(tmp_path / "slow.accelonnx", products=60)
     with service(model, "--port", 0, "--threads", 1, "--grace", 120, "--admin-port", 0) as running:
         assert running.process.stdout is not None
@@ -89,9 +90,35 @@ def test_requests_in_flight_finish_on_sigterm(tmp_path: Path) -> None:
             )
             assert eventually(in_flight)
             assert not call.done(), "the request is still running"
-            running.process.terminate()
+            running.process.send_signal(number)
             code, errors = running.finish(timeout=120)
             assert (code, errors, call.code()) == (0, "", grpc.StatusCode.OK)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at what a process has loaded in /proc")
+def test_ctrl_c_while_it_starts_leaves_no_trace(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "amlrealtimeai.serving", image_model(tmp_path / "m.accelonnx"), "--port", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
+    eventually(lambda: "_multiarray_umath" in Path(f"/proc/{process.pid}/maps").read_text())
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[1] == "" and process.returncode in (0, 130)
+
+
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
+    model, pipe = image_model(tmp_path / "m.accelonnx"), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for more in ((), ("--supervise",)):
+        told = failing(model, "--port", 0, "--port-file", pipe, *more)
+        assert f"--port-file: expected a file, or none yet; {pipe} is something else, and stays" in told
+        told = failing(model, "--port", 0, "--port-file", tmp_path / "absent" / "port", *more)
+        assert f"--port-file: there is no folder {tmp_path / 'absent'} to write port into" in told
+    assert pipe.is_fifo()
+
+
+def test_the_host_may_have_the_brackets_of_an_address(tmp_path: Path) -> None:
+    assert "9.9.9.9:0: Cannot assign" in failing(
+        image_model(tmp_path / "m.accelonnx"), "--host", "[9.9.9.9]", "--port", 0
+    )
 
 
 def test_tls_and_key_file(tmp_path: Path) -> None:
