@@ -100,6 +100,26 @@ def _erfc(graph: Graph, node: Any) -> None:
     become(node, "Sub", [constant(graph, f"{node.name}/one", one), erf], types)
 
 
+def _patches_as_convolution(graph: Graph, node: Any) -> None:
+    """The values around each place as a convolution that picks them; tf2onnx needs a fixed batch for its own form."""
+    dtype = tensorflow().as_dtype(node.attr["T"].type)
+    channels = (graph.shape(graph.inputs(node)[0]) or [None])[-1]
+    if channels is None or not dtype.is_floating:
+        return
+    sizes, strides, rates = (list(node.attr[key].list.i) for key in ("ksizes", "strides", "rates"))
+    padding, values = node.attr["padding"].s, sizes[1] * sizes[2] * channels
+    picks = np.eye(values, dtype=dtype.as_numpy_dtype).reshape(sizes[1], sizes[2], channels, values)
+    become(
+        node,
+        "Conv2D",
+        [graph.inputs(node)[0], constant(graph, f"{node.name}/picks", picks)],
+        {"T": node.attr["T"].type},
+    )
+    node.attr["strides"].list.i.extend(strides)
+    node.attr["dilations"].list.i.extend(rates)
+    node.attr["padding"].s = padding
+
+
 def _bucketize(graph: Graph, node: Any) -> None:
     """The number of boundaries that a value reaches."""
     tf = tensorflow()
@@ -121,6 +141,7 @@ _REWRITES: dict[str, Callable[[Graph, Any], None]] = {
     "ResizeBicubic": _resize_as_products,
     "ScaleAndTranslate": _resize_as_products,
     "Erfc": _erfc,
+    "ExtractImagePatches": _patches_as_convolution,
     "Bucketize": _bucketize,
 }
 

@@ -83,6 +83,7 @@ def test_what_else_onnx_says_otherwise(tmp_path: Path) -> None:
         steps = tf.while_loop(lambda i, a: i < 3, lambda i, a: (i + 1, a.write(i, scores(x) * i_(i))), [0, turned])
         return {
             "gelu": tf.nn.gelu(conv(x)),
+            "patches": tf.image.extract_patches(x, [1, 3, 2, 1], [1, 2, 3, 1], [1, 2, 1, 1], "SAME"),
             "map": tf.map_fn(lambda image: tf.reverse(image, [0]) * 2.0, x),
             "steps": tf.transpose(steps[1].stack(), [1, 0, 2]),
         }
