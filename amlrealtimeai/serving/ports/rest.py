@@ -285,10 +285,12 @@ def _tensor_info(info: Any) -> dict[str, Any]:
 
 
 def _response(answer: Answer, request: Request) -> Response:
-    headers = ((REQUEST_ID_HEADER, request.record.request_id),)
+    headers: tuple[tuple[str, str], ...] = ((REQUEST_ID_HEADER, request.record.request_id),)
     if answer.data is not None:
         return Response(200, answer.data, headers=headers)
     status = 413 if "max_rest_bytes" in answer.text else _HTTP.get(answer.code.name, 500)
+    if status == 401:
+        headers += (("WWW-Authenticate", "Bearer"),)  # RFC 9110, 15.5.2
     return _error(status, answer.text, headers)
 
 

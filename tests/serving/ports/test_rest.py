@@ -9,6 +9,8 @@ import socket
 import ssl
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -249,6 +251,10 @@ def test_tls_keys_and_a_replaced_certificate(models: dict) -> None:
         good = {"Authorization": "Bearer secret-key"}
         assert post(server, "heads", body, context=context, headers=good)[0] == 200
         assert ask(server, "GET", "/v1/models/heads", context=context)[0] == 401
+        address = f"https://localhost:{server.rest_port}/v1/models/heads"
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            urllib.request.urlopen(address, context=context)
+        assert refusal.value.code == 401 and refusal.value.headers["WWW-Authenticate"] == "Bearer"
         server.replace_tls(other.issue())
         with pytest.raises(ssl.SSLCertVerificationError):
             post(server, "heads", body, context=context, headers=good)
