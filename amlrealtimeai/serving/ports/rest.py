@@ -22,6 +22,7 @@ from amlrealtimeai.artifact.definition import Signature
 from amlrealtimeai.serving.ports.http_port import Exchange, Response
 from amlrealtimeai.serving.protocol import protos, rest_json, tensors
 from amlrealtimeai.serving.protocol.headers import REQUEST_ID_HEADER
+from amlrealtimeai.serving.protocol.json_values import Reader
 from amlrealtimeai.serving.request import methods
 from amlrealtimeai.serving.request.answers import Answer, RequestError
 from amlrealtimeai.serving.request.auth import check_key
@@ -216,15 +217,8 @@ def _predict(request: Request, fill: Fill, body: bytes, parsing: threading.Lock)
 
 def _read(request: Request, signature: Signature, body: bytes) -> rest_json.JsonRequest:
     limits = request.servicer.limits
-    reader = rest_json.RequestReader(
-        signature,
-        limits.max_json_depth,
-        limits.max_elements,
-        limits.max_strings,
-        request.check,
-        limits.check_batch,
-    )
-    return reader.read(body)
+    text = Reader(body, limits.max_json_depth, limits.max_elements, limits.max_strings, request.check)
+    return rest_json.RequestReader(text, signature, limits.check_batch).read()
 
 
 def _status(request: Request, fill: Fill) -> bytes:

@@ -34,7 +34,7 @@ class Reader:
         self._place = 3 if data.startswith(b"\xef\xbb\xbf") else 0  # a byte order mark
         self._depth = 0
         self._max_depth = max_depth
-        self._max_elements = max_elements
+        self.max_elements = max_elements
         self._strings_left = self._max_strings = max_strings
         self._check = check
 
@@ -59,7 +59,7 @@ class Reader:
         """Nothing may follow."""
         self.comes(b"")
         if self._place != len(self._data):
-            raise self._error("expected nothing more")
+            raise self.error("expected nothing more")
 
     def members(self) -> Iterator[str]:
         """The keys of an object, each once; its value has to be read before the next key is asked for."""
@@ -67,7 +67,7 @@ class Reader:
         for _ in self._parts(b"{", b"}"):
             key = self.string()
             if key in seen:
-                raise self._error(f"the key {key!r:.100} is there twice")
+                raise self.error(f"the key {key!r:.100} is there twice")
             seen.add(key)
             self._expect(b":")
             yield key
@@ -81,19 +81,19 @@ class Reader:
         self.comes(b"")
         opened = _OPEN_STRING.match(self._data, self._place)
         if opened is None:
-            raise self._error('expected a string in "')
+            raise self.error('expected a string in "')
         end = opened.end() + 1
         if self._data[end - 1 : end] in (b"\n", b"\r"):
-            raise self._error(f"a string has a line break in it; if it is base64, {base64_text.HOW}")
+            raise self.error(f"a string has a line break in it; if it is base64, {base64_text.HOW}")
         if self._data[end - 1 : end] != b'"':
             wanted = 'expected a string that ends in " and has no control characters'
-            raise self._error(f"{wanted}; if these are the bytes of a file, {base64_text.HOW}")
+            raise self.error(f"{wanted}; if these are the bytes of a file, {base64_text.HOW}")
         try:
             text: str = json.loads(self._data[self._place : end])
         except UnicodeDecodeError:
-            raise self._error(f"a string is not UTF-8; if these are the bytes of a file, {base64_text.HOW}") from None
+            raise self.error(f"a string is not UTF-8; if these are the bytes of a file, {base64_text.HOW}") from None
         except ValueError as error:
-            raise self._error(str(error)) from None
+            raise self.error(str(error)) from None
         self._place = end
         return text
 
@@ -107,7 +107,7 @@ class Reader:
         if self.comes(b"["):
             end = self._end_of_list()
             text = self._data[self._place : end]
-            array = json_numbers.array_of(text, dtype, levels, self._max_elements, self._check)
+            array = json_numbers.array_of(text, dtype, levels, self.max_elements, self._check)
         else:
             token = _TOKEN.match(self._data, self._place)
             assert token is not None
@@ -115,7 +115,7 @@ class Reader:
                 raise ValueError(f"JSON values that are not {dtype.name}: {self._coming()!r}")
             end = token.end()
             text = b"[" + token.group() + b"]"
-            array = json_numbers.array_of(text, dtype, 1, self._max_elements, self._check).reshape(())
+            array = json_numbers.array_of(text, dtype, 1, self.max_elements, self._check).reshape(())
         self._place = end
         return array
 
@@ -137,13 +137,14 @@ class Reader:
 
     def _expect(self, text: bytes) -> None:
         if not self._skip(text):
-            raise self._error(f"expected {text.decode()!r}")
+            raise self.error(f"expected {text.decode()!r}")
 
     def _check_depth(self, depth: int) -> None:
         if depth > self._max_depth:
             raise InvalidInputError(f"JSON Parse error: nested too deeply (max_json_depth = {self._max_depth})")
 
-    def _error(self, text: str) -> InvalidInputError:
+    def error(self, text: str) -> InvalidInputError:
+        """What was expected, and what comes instead."""
         return InvalidInputError(f"JSON Parse error: {text}; byte {self._place}: {self._coming()!r}")
 
     def _coming(self) -> str:
@@ -166,7 +167,7 @@ class Reader:
                 return start + int(places[closed[0]]) + 1
             start += size
             size = min(size * 4, _LARGEST)
-        raise self._error("expected a list of numbers that is closed")
+        raise self.error("expected a list of numbers that is closed")
 
     def _strings_array(self, levels: int) -> np.ndarray:
         flat: list[bytes] = []

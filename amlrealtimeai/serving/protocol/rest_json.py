@@ -30,43 +30,27 @@ class JsonRequest:
 
 
 class RequestReader:
-    """Reads requests to one signature.
+    """Reads the request to one signature that a text holds.
 
-    max_depth       levels of lists and objects
-    max_elements    of one numeric input
-    max_strings     of all inputs
-    check           called while reading; what it raises ends the reading
-    check_batch     called with an input's name and the rows so far, when rows are objects
+    `check_batch` is called with an input's name and the rows so far, when rows are objects.
     """
 
-    def __init__(
-        self,
-        signature: Signature,
-        max_depth: int,
-        max_elements: int,
-        max_strings: int,
-        check: Callable[[], None],
-        check_batch: Callable[[str, int], None],
-    ) -> None:
+    def __init__(self, text: Reader, signature: Signature, check_batch: Callable[[str, int], None]) -> None:
+        self._text = text
         self._signature = signature
-        self._max_depth = max_depth
-        self._max_elements = max_elements
-        self._max_strings = max_strings
-        self._check = check
         self._check_batch = check_batch
 
-    def read(self, body: bytes) -> JsonRequest:
-        """The request in a body. Raises InvalidInputError for what is no JSON or does not fit the signature."""
-        text = Reader(body, self._max_depth, self._max_elements, self._max_strings, self._check)
+    def read(self) -> JsonRequest:
+        """The request. Raises InvalidInputError for what is no JSON or does not fit the signature."""
+        text = self._text
         if not text.comes(b"{"):
-            came = body[:20]
-            raise InvalidInputError(f"JSON Parse error: expected an object with 'instances' or 'inputs', got {came!r}")
+            raise text.error("expected an object with 'instances' or 'inputs'")
         found: dict[str, Any] = {}
         for key in text.members():
             if key == "signature_name":
                 found[key] = text.string()
             elif key in ("instances", "inputs") and not {"instances", "inputs"} & set(found):
-                found[key] = self._rows(text) if key == "instances" else self._columns(text)
+                found[key] = self._rows() if key == "instances" else self._columns()
             else:
                 raise InvalidInputError(f"{_EXPECTED}{', '.join([*found, key])}"[:300])
         text.expect_end()
@@ -77,26 +61,28 @@ class RequestReader:
                 return JsonRequest(found[key], key == "instances", found.get("signature_name", ""))
         raise InvalidInputError(_EXPECTED + (", ".join(found) or "nothing"))
 
-    def _columns(self, text: Reader) -> dict[str, np.ndarray]:
+    def _columns(self) -> dict[str, np.ndarray]:
+        text = self._text
         if not text.comes_object():
-            return self._alone(text)
+            return self._alone()
         columns: dict[str, np.ndarray] = {}
         for name in text.members():
-            columns[name] = self._array(text, name, columns)
+            columns[name] = self._array(name, columns)
         return columns
 
-    def _rows(self, text: Reader) -> dict[str, np.ndarray]:
+    def _rows(self) -> dict[str, np.ndarray]:
+        text = self._text
         if not text.comes(b"[") or text.comes_empty_list():
             raise InvalidInputError("expected 'instances' to be a list with at least one element")
         if not text.comes_object(in_list=True):
-            return self._alone(text)
+            return self._alone()
         rows: list[dict[str, np.ndarray]] = []
         for _ in text.items():
             if not text.comes_object():
                 raise InvalidInputError("expected every instance to be an object with the same names")
             row: dict[str, np.ndarray] = {}
             for name in text.members():
-                row[name] = self._array(text, name, row, in_row=True)
+                row[name] = self._array(name, row, in_row=True)
             rows.append(row)
             if row.keys() != rows[0].keys():
                 raise InvalidInputError("expected every instance to be an object with the same names")
@@ -107,28 +93,28 @@ class RequestReader:
         try:
             if len({value.shape for value in values}) > 1:
                 raise ValueError("instances of different shapes")
-            if values[0].dtype != object and len(values) * values[0].size > self._max_elements:
-                raise too_many(len(values) * values[0].size, self._max_elements)
+            if values[0].dtype != object and len(values) * values[0].size > self._text.max_elements:
+                raise too_many(len(values) * values[0].size, self._text.max_elements)
         except ValueError as error:
             raise _value_error(name, self._spec(name), error) from None
         return np.stack(values)
 
-    def _alone(self, text: Reader) -> dict[str, np.ndarray]:
+    def _alone(self) -> dict[str, np.ndarray]:
         """The only input, sent without its name."""
         if len(self._signature.inputs) != 1:
             raise InvalidInputError(
                 f"expected names of inputs, because there are several: {', '.join(self._signature.inputs)}"
             )
         (name,) = self._signature.inputs
-        return {name: self._array(text, name, ())}
+        return {name: self._array(name, ())}
 
-    def _array(self, text: Reader, name: str, before: Iterable[str], in_row: bool = False) -> np.ndarray:
+    def _array(self, name: str, before: Iterable[str], in_row: bool = False) -> np.ndarray:
         """The value of an input, or the part of it in one row; `before`: the inputs that have been read."""
         spec = self._spec(name)
         if spec is None:
             raise self._signature.mismatch([*before, name])
         try:
-            return text.array(DTYPES[spec.dtype], len(spec.shape) - in_row)
+            return self._text.array(DTYPES[spec.dtype], len(spec.shape) - in_row)
         except InvalidInputError:
             raise
         except ValueError as error:

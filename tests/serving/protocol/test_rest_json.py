@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from amlrealtimeai.artifact.definition import Signature, TensorSpec
 from amlrealtimeai.errors import InvalidInputError
+from amlrealtimeai.serving.protocol.json_values import Reader
 from amlrealtimeai.serving.protocol.rest_json import JsonRequest, RequestReader
 from amlrealtimeai.serving.request.answers import RequestError
 from amlrealtimeai.serving.request.limits import Limits
@@ -32,7 +33,8 @@ def read(body: Any, check: Callable[[], None] = nothing, **inputs: tuple[str, in
     specs = {name: TensorSpec(f"{name}:0", dtype, (None,) * rank) for name, (dtype, rank) in inputs.items()}
     signature = Signature("serving_default", specs, {"y": TensorSpec("y:0", "float32", (None,))})
     body = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return RequestReader(signature, 100, MAX_ELEMENTS, 1 << 16, check, Limits().check_batch).read(body)
+    text = Reader(body, 100, MAX_ELEMENTS, 1 << 16, check)
+    return RequestReader(text, signature, Limits().check_batch).read()
 
 
 def refused(body: Any, **inputs: tuple[str, int]) -> str:
