@@ -251,11 +251,12 @@ class DeploymentClient:
 
     def list_services(self) -> Sequence[Service]:
         """All services that a DeploymentClient of this workspace created, oldest first."""
-        return [
-            self.get_service_by_id(row["name"])
-            for row in self._workspace.store.select("webservices")
-            if self._is_ours(row["compute_target"])
-        ]
+        services = []
+        for row in self._workspace.store.select("webservices"):
+            with contextlib.suppress(NotFoundError):  # deleted meanwhile
+                if self._is_ours(row["compute_target"]):
+                    services.append(self.get_service_by_id(row["name"]))
+        return services
 
     def delete_service(self, service_id: str) -> None:
         """Finish its requests, close its port and forget it."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from amlrealtimeai.client import ServiceClient
-from amlrealtimeai.client.arrays import array_of, as_batch, read_file, tensor_of, without_batch
+from amlrealtimeai.client.arrays import array_of, as_batch, names_of, read_file, tensor_of, without_batch
 from amlrealtimeai.errors import DeploymentError, InvalidInputError
 
 Answer = np.ndarray | list[np.ndarray]
@@ -38,6 +38,7 @@ class PredictionClient(ServiceClient):
 
         One array comes without its batch dimension, arrays in a list keep it.
         """
+        names_of([input_name], ())
         answer = self._score({input_name: as_batch(read_file(path))}, outputs, timeout)
         return answer if isinstance(answer, list) else without_batch(answer)
 
@@ -67,8 +68,7 @@ class PredictionClient(ServiceClient):
     def _score(
         self, inputs: Mapping[str, np.ndarray], outputs: str | Sequence[str] | None, timeout: float | None
     ) -> Answer:
-        names = [] if outputs is None else [outputs] if isinstance(outputs, str) else [str(name) for name in outputs]
-        wanted = [name for name in names if name]
+        wanted = [name for name in names_of(inputs, () if outputs is None else outputs) if name]
         answer = self.predict(inputs, wanted, timeout)
         arrays = [answer[name] for name in wanted or sorted(answer)]
         single = len(arrays) == 1 and (outputs is None or isinstance(outputs, str))

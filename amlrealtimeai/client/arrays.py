@@ -99,12 +99,24 @@ def tensor_of(data: Any, shape: Sequence[int], datatype: Any) -> np.ndarray:
     if name == "string":
         texts = [data] if isinstance(data, bytes | str) else list(np.ravel(np.asarray(data, object)))
         array = np.empty(len(texts), object)
-        array[:] = [text.encode() if isinstance(text, str) else text for text in texts]
+        array[:] = [tensors.as_bytes(text) if isinstance(text, str) else text for text in texts]
     else:
         array = np.asarray(data, name)
     if array.size != np.prod(sizes, dtype=int):
         raise InvalidInputError(f"expected the values of shape {sizes}, got {array.size} values")
     return array.reshape(sizes)
+
+
+def names_of(inputs: Any, outputs: Any) -> list[str]:
+    """The names in `outputs`, a text or a list of texts; InvalidInputError for what no tensor can be called."""
+    try:
+        names = [outputs] if isinstance(outputs, str) else list(outputs)
+    except TypeError:
+        names = [outputs]
+    for name in (*inputs, *names):
+        if not isinstance(name, str) or any(0xD800 <= ord(character) < 0xE000 for character in name):
+            raise InvalidInputError(f"expected names of inputs and outputs as texts, got {name!a:.200}")
+    return names
 
 
 def _sizes(shape: Any) -> list[int]:

@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from amlrealtimeai.client import address as addresses
-from amlrealtimeai.client.arrays import array_of, as_batch, float_array_of, read_file, tensor_of, without_batch
+from amlrealtimeai.client.arrays import (
+    array_of,
+    as_batch,
+    float_array_of,
+    names_of,
+    read_file,
+    tensor_of,
+    without_batch,
+)
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.serving.protocol import protos, tensors
 from amlrealtimeai.serving.protocol.headers import KEY_HEADER, ROUTE_HEADER, ROUTE_PREFIX, TIMINGS_HEADER
@@ -95,7 +103,7 @@ class ServiceClient:
         return f"{type(self).__name__}({self.target!r}, use_ssl={self.use_ssl}{service})"
 
     def predict(
-        self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] = (), timeout: float | None = 10.0
+        self, inputs: Mapping[str, np.ndarray], outputs: str | Sequence[str] = (), timeout: float | None = 10.0
     ) -> dict[str, np.ndarray]:
         """Send arrays by input name, get arrays by output name; `outputs` empty asks for all.
 
@@ -125,14 +133,11 @@ class ServiceClient:
         return arrays[0] if len(arrays) == 1 else arrays
 
     def _predict(
-        self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], timeout: float | None
+        self, inputs: Mapping[str, np.ndarray], outputs: str | Sequence[str], timeout: float | None
     ) -> Mapping[str, Any]:
         """The answer's TensorProtos by output name."""
         end = time.monotonic() + _seconds(timeout)
-        wrong = [name for name in (*inputs, *outputs) if not isinstance(name, str)]
-        if wrong:
-            raise InvalidInputError(f"expected names of inputs and outputs as texts, got {wrong[0]!r}")
-        request = protos.PredictRequest(output_filter=outputs)
+        request = protos.PredictRequest(output_filter=names_of(inputs, outputs))
         for name, array in inputs.items():
             tensors.fill_proto(request.inputs[name], np.asarray(array))
         left = None if end == math.inf else max(0.0, end - time.monotonic())

@@ -3,6 +3,7 @@
 import io
 import math
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from amlrealtimeai.accel import PredictionClient, client_from_service
-from amlrealtimeai.client.arrays import tensor_of
+from amlrealtimeai.client import ServiceClient
+from amlrealtimeai.client.arrays import as_batch, tensor_of
 from amlrealtimeai.contrib.brainwave.client import PredictionClient as MiddlePredictionClient
 from amlrealtimeai.errors import InvalidInputError, MissingFileError
 from amlrealtimeai.serving.server import Server
@@ -83,6 +85,9 @@ def test_texts_have_to_fill_their_shape(data: Any, shape: Any, said: str) -> Non
 def test_names_and_tensors_are_checked(plain: Server) -> None:
     for call, given, said in (
         (NOBODY.score_numpy_arrays, {0: np.zeros(1)}, "expected names of inputs and outputs as texts, got 0"),
+        (NOBODY.score_numpy_arrays, {"\ud800": np.zeros(1)}, r"names of inputs and outputs as texts, got '\\ud800'"),
+        (NOBODY.score_numpy_arrays, {"x": np.array(["\ud800"])}, r"expected texts of Unicode, got '\\ud800'"),
+        (NOBODY.score_tensors, {"x": ("\ud800", [1], 7)}, r"expected texts of Unicode, got '\\ud800'"),
         (NOBODY.score_numpy_arrays, {}, "got an empty one"),
         (NOBODY.score_tensors, {"x": ([1.0], [1])}, r"input 'x': expected \(content, shape, TensorFlow data type\)"),
         (NOBODY.score_tensors, {"x": b"abc"}, r"input 'x': expected \(content"),
@@ -92,6 +97,26 @@ def test_names_and_tensors_are_checked(plain: Server) -> None:
     for nothing in (None, "my-service", {"scoring_uri": "http://x"}):
         with pytest.raises(InvalidInputError, match=r"expected a deployed service, such as Webservice\(workspace"):
             client_from_service(nothing)
+
+
+@pytest.mark.parametrize("name", [5, True, 1.5, [None], [b"x"], np.array("a"), "\ud800", Path("x")])
+def test_names_of_outputs_are_texts(name: Any, image: Path) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: NOBODY.score_numpy_arrays({"x": np.zeros(1)}, name),
+        lambda: NOBODY.score_file(image, outputs=name),
+        lambda: NOBODY.score_file(image, name),
+        lambda: NOBODY.predict({"x": np.zeros(1)}, name),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidInputError, match="expected names of inputs and outputs as texts, got"):
+            call()
+
+
+def test_outputs_are_named_by_a_text_or_by_anything_that_lists_texts(plain: Server, image: Path) -> None:
+    client = ServiceClient(plain.address)
+    (name,) = client.predict({"images": as_batch(image.read_bytes())})
+    for outputs in (name, [name], (name,), {name: 1}, (one for one in [name]), np.array([name])):
+        assert list(client.predict({"images": as_batch(image.read_bytes())}, outputs)) == [name]
 
 
 @pytest.mark.parametrize("roots", [b"", b"no PEM", "absent.pem", 5])

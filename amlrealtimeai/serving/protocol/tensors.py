@@ -62,7 +62,7 @@ def fill_proto(proto: Any, array: np.ndarray) -> None:
         return
     proto.MergeFromString(head)
     if name == "string":
-        proto.string_val.extend(_as_bytes(value) for value in array.ravel())
+        proto.string_val.extend(as_bytes(value) for value in array.ravel())
     else:
         values = array.view(np.uint16) if name == "float16" else array
         getattr(proto, field).extend(values.ravel().tolist())
@@ -113,11 +113,15 @@ def values_of(proto: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
     return _filled(_from_field(proto, name, field, getattr(proto, field)), math.prod(shape)).reshape(shape)
 
 
-def _as_bytes(value: Any) -> bytes:
+def as_bytes(value: Any) -> bytes:
+    """A text as UTF-8, bytes as they are."""
     if isinstance(value, bytes):
         return value
     if isinstance(value, str):
-        return value.encode()
+        try:
+            return value.encode()
+        except UnicodeEncodeError:
+            raise InvalidInputError(f"expected texts of Unicode, got {str(value)!a:.200}") from None
     raise InvalidInputError(f"expected bytes or str in an array of objects, got {type(value).__name__}")
 
 
