@@ -141,14 +141,6 @@ class Graph:
         kept.node.extend(self.nodes[name] for name in self.ancestors(outputs, control=True))
         return Graph(kept, copy=False, weights=self.weights)
 
-    def consumers(self, names: Iterable[str] | None = None) -> dict[str, list[str]]:
-        """Tensor -> names of the nodes that read it, among `names` (default: all nodes)."""
-        readers: dict[str, list[str]] = {}
-        for name in self.nodes if names is None else names:
-            for tensor in self.inputs(self.nodes[name]):
-                readers.setdefault(tensor, []).append(name)
-        return readers
-
     def resolve(self, tensor: str, stop: Iterable[str] = ()) -> str:
         """Follow Identity-like nodes back to the tensor that carries the same value; `stop` tensors end the walk."""
         ends = set(stop)

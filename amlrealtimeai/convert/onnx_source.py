@@ -158,14 +158,6 @@ class OnnxSource:
                 known.add(name)
         return known
 
-    def consumers(self, names: Iterable[str] | None = None) -> dict[str, list[str]]:
-        """Tensor -> names of the nodes that read it, among `names` (default: all nodes)."""
-        readers: dict[str, list[str]] = {}
-        for name in self.nodes if names is None else names:
-            for tensor in self.nodes[name].inputs:
-                readers.setdefault(tensor, []).append(name)
-        return readers
-
     def resolve(self, tensor: str, stop: Iterable[str] = ()) -> str:
         """Follow Identity nodes back to the tensor that has the value; `stop` tensors end the walk."""
         ends = set(stop)

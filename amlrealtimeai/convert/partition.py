@@ -7,7 +7,7 @@ from typing import Any
 
 from amlrealtimeai.convert.parts import Part, blocked_nodes, find_parts
 from amlrealtimeai.convert.report import Blocked
-from amlrealtimeai.convert.source import LoadedModel, Source
+from amlrealtimeai.convert.source import LoadedModel, Source, consumers
 from amlrealtimeai.errors import ConversionError
 
 _SHOWN = 20
@@ -181,7 +181,7 @@ def _bridge(graph: Source, stages: list[Cut], available: list[str], needed: list
     if not missing:
         return
     names = set(graph.ancestors(missing, stop=available))
-    readers = graph.consumers(names)
+    readers = consumers(graph, names)
     sources = [t for t in available if t in readers] or available[:1]  # of constants alone: a stage has an input
     stages.append(Cut("onnx", _unused(name, stages), sources, missing, {}))
     available.extend(missing)

@@ -15,7 +15,7 @@ from typing import Any
 from amlrealtimeai import npu
 from amlrealtimeai.convert.graph import LOOP_OPS
 from amlrealtimeai.convert.report import Blocked
-from amlrealtimeai.convert.source import Source
+from amlrealtimeai.convert.source import Source, consumers
 from amlrealtimeai.errors import ConversionError
 
 _SHARE = 0.05
@@ -196,7 +196,7 @@ class _Search:
         """Tensors that leave the region: read outside of it, or asked for."""
         inside = set(nodes)
         ends: dict[str, None] = {}
-        for tensor, readers in self.graph.consumers(self.varying).items():
+        for tensor, readers in consumers(self.graph, self.varying).items():
             if self.graph.maker(tensor) in inside and any(reader not in inside for reader in readers):
                 ends[tensor] = None
         ends |= {tensor: None for tensor in self.wanted if self.graph.maker(tensor) in inside}

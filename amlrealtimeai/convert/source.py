@@ -47,10 +47,6 @@ class Source(Protocol):
         """Those of `names` (inputs first) whose value depends on constants only."""
         ...
 
-    def consumers(self, names: Iterable[str] | None = None) -> dict[str, list[str]]:
-        """Tensor -> names of the nodes that read it, among `names` (default: all nodes)."""
-        ...
-
     def resolve(self, tensor: str, stop: Iterable[str] = ()) -> str:
         """Follow nodes that only pass a value on back to the tensor that has it; `stop` tensors end the walk."""
         ...
@@ -121,3 +117,12 @@ class LoadedModel:
     output_aliases: dict[str, str]
     preprocess: list[dict[str, Any]] = field(default_factory=list)
     featurizers: list[dict[str, Any]] = field(default_factory=list)
+
+
+def consumers(source: Source, names: Iterable[str] | None = None) -> dict[str, list[str]]:
+    """Tensor -> names of the nodes that read it, among `names` (default: all nodes)."""
+    readers: dict[str, list[str]] = {}
+    for name in source.nodes if names is None else names:
+        for tensor in source.inputs(source.nodes[name]):
+            readers.setdefault(tensor, []).append(name)
+    return readers

@@ -219,8 +219,9 @@ class _Reading:
 
     def _used(self, node: Any) -> int:
         """How many of an If's results are used: those behind the last used one exist for gradients only."""
-        read = [t for t in (*self.graph.consumers(), *self.outputs) if node_name(t) == node.name]
-        return 1 + max((int(tensor.split(":")[1]) for tensor in read), default=0)
+        read = [tensor for reader in self.graph.nodes.values() for tensor in self.graph.inputs(reader)]
+        used = [int(t.split(":")[1]) for t in (*read, *self.outputs) if node_name(t) == node.name]
+        return 1 + max(used, default=0)
 
 
 def _specialise(
