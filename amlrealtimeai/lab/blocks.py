@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from amlrealtimeai import npu
+from amlrealtimeai.core.arguments import shown
 from amlrealtimeai.errors import InvalidInputError
 from amlrealtimeai.npu.config import configs
 from amlrealtimeai.npu.formats import BlockFormat, as_format
@@ -45,16 +46,28 @@ class BlockView:
 
 def view(values: Any, fmt: BlockFormat | str) -> BlockView:
     """The block that `values` (one block of numbers) become in `fmt`."""
-    fmt, x = as_format(fmt), np.asarray(values, np.float32)
-    if x.ndim != 1 or not 1 <= x.size <= fmt.block:
-        raise InvalidInputError(f"expected one block of 1 to {fmt.block} numbers, got shape {x.shape}")
+    fmt = as_format(fmt)
+    x = _numbers(values)
+    if not 1 <= x.size <= fmt.block:
+        raise InvalidInputError(f"expected one block of 1 to {fmt.block} numbers, got {x.size}")
     mantissas, exponents = npu.quantize(x, fmt)
     return BlockView(x, mantissas, int(exponents[0]), npu.dequantize(mantissas, exponents, fmt), fmt)
 
 
+def _numbers(values: Any) -> np.ndarray:
+    """float32 [n], n at least 1."""
+    try:
+        x = np.asarray(values, np.float32)
+    except (TypeError, ValueError, OverflowError):
+        x = np.empty(0, np.float32)
+    if x.ndim != 1 or not x.size:
+        raise InvalidInputError(f"expected numbers in a list, [6.5, 2.5], got {shown(values)}")
+    return x
+
+
 def dot_program(weights: Any, fmt: BlockFormat | str) -> Program:
     """A program that multiplies vectors with `weights` (one output) and does nothing else."""
-    fmt, w = as_format(fmt), np.asarray(weights, np.float32)
+    fmt, w = as_format(fmt), _numbers(weights)
     mantissas, exponents = npu.quantize(w, fmt)
     blocks, length = exponents.size, min(fmt.block, w.size + -w.size % 4)
     padded = np.zeros(blocks * length, np.int8)
@@ -76,8 +89,11 @@ def dot_program(weights: Any, fmt: BlockFormat | str) -> Program:
 
 def dot(x: Any, weights: Any, fmt: BlockFormat | str) -> dict[str, float]:
     """The dot product of two vectors in `fmt`: {"exact" of the original numbers, "reference", "kernel"}."""
+    numbers, others = _numbers(x), _numbers(weights)
+    if numbers.size != others.size:
+        raise InvalidInputError(f"expected a weight for each number, got {numbers.size} numbers, {others.size} weights")
     program = dot_program(weights, fmt)
-    image = np.asarray(x, np.float32).reshape(1, 1, 1, -1)
+    image = numbers.reshape(1, 1, 1, -1)
     return {
         "exact": float(np.dot(np.asarray(x, np.float64), np.asarray(weights, np.float64))),
         "reference": float(npu.reference.run(program, image)["y"].item()),

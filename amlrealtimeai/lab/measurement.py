@@ -1,5 +1,6 @@
 """Latency measured as one should: warm-up first, then the median and the slow tail, and where the time goes."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,15 @@ import numpy as np
 def guessed(guess: float | None, unit: str) -> str:
     """What to print of a learner's guess: "; your guess was 5 ms", or nothing where there is none."""
     return "" if guess is None or guess is Ellipsis else f"; your guess was {guess} {unit}"
+
+
+def number_in(guess: Any) -> float | None:
+    """The number that a learner has guessed, 70 or "70 %"; None where there is none to draw."""
+    try:
+        number = float(str(guess).strip().removesuffix("%"))
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 STAGES = ("decode", "npu", "classifier", "rest")

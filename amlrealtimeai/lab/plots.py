@@ -9,6 +9,7 @@ import numpy as np
 from amlrealtimeai.containers import ImageInfo
 from amlrealtimeai.errors import extras_named
 from amlrealtimeai.lab.deploy import Load
+from amlrealtimeai.lab.measurement import number_in
 from amlrealtimeai.lab.pictures import Picture, sheet
 from amlrealtimeai.lab.style import HOST, INK, MENDED, NPU, QUIET
 from amlrealtimeai.lab.transfer import Confusion
@@ -26,7 +27,7 @@ def figure(drawn: Any, alt: str) -> Picture:
     return Picture(buffer.getvalue(), "image/png", alt, width)
 
 
-def dots(tables: Mapping[str, Confusion], guess: float | None = None) -> Picture:
+def dots(tables: Mapping[str, Confusion], guess: Any = None) -> Picture:
     """Accuracies as dots with their 95 % intervals, on an axis from 0 to 100. guess: of the learner, as a line."""
     drawn, axes = _axes(0.9 + 0.45 * len(tables))
     colours = [HOST, NPU, MENDED, QUIET]
@@ -38,9 +39,10 @@ def dots(tables: Mapping[str, Confusion], guess: float | None = None) -> Picture
         axes.annotate(f"{table.accuracy:.1f}", (table.accuracy, row), (0, 9), textcoords="offset points", ha="center")
     axes.axvline(50, color=QUIET, linestyle=":", linewidth=1)
     axes.annotate("a coin", (50, len(tables) - 0.45), ha="center", color=QUIET)
-    if guess is not None:
-        axes.axvline(guess, color=INK, linestyle="--", linewidth=1)
-        axes.annotate("your guess", (guess, -0.75), ha="center", color=INK)
+    guessed = number_in(guess)
+    if guessed is not None and 0 <= guessed <= 100:
+        axes.axvline(guessed, color=INK, linestyle="--", linewidth=1)
+        axes.annotate("your guess", (guessed, -0.75), ha="center", color=INK)
     axes.set(xlim=(0, 102), ylim=(len(tables) - 0.3, -1), yticks=range(len(tables)), yticklabels=list(tables))
     axes.set_xlabel("recognised, % of pictures (bar: 95 % interval)")
     said = (

@@ -22,6 +22,7 @@ _boxes: dict[str, tuple[Any, ...]] = {}  # by the cell that shows them
 
 def mantissas(values: Sequence[float]) -> str:
     """The static twin of `mantissa_slider`: what is left of a block of numbers, for every number of mantissa bits."""
+    blocks.view(values, _format(values, 1))  # or an error, before any of it is written
     rows = [f"{'bits':>4}  {'step':>9}  " + "".join(f"{v:>10g}" for v in values) + f"{'largest error':>16}"]
     for bits in range(1, _MOST_BITS + 1):
         block = blocks.view(values, _format(values, bits))
@@ -182,4 +183,5 @@ def _pre(said: Any) -> str:
 
 
 def _format(values: Sequence[float], bits: int) -> BlockFormat:
-    return BlockFormat(len(values) + -len(values) % 4, bits, _EXPONENT_BITS)
+    count = np.size(values) or 1
+    return BlockFormat(min(count + -count % 4, 400), bits, _EXPONENT_BITS)

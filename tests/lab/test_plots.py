@@ -1,5 +1,6 @@
 """Plots and widgets: what is seen, in words, and what happens when they are used."""
 
+import math
 from datetime import UTC, datetime
 
 import numpy as np
@@ -28,6 +29,34 @@ def test_dots_say_their_numbers_in_words():
     drawn = lab.plots.dots({"float": table([48, 2], [3, 47]), "narrow": table([30, 20], [25, 25])}, guess=80)
     assert drawn.mime == "image/png" and drawn.data.startswith(b"\x89PNG")
     assert repr(drawn) == "Dots with intervals. float: 95.0 %, from 89 to 98; narrow: 55.0 %, from 45 to 64"
+
+
+@pytest.mark.parametrize("guess", [70, "70", " 70 %", np.array(70), np.float32(70)])
+def test_a_guess_is_a_line_in_whatever_form_it_was_written(guess):
+    tables = {"float": table([48, 2], [3, 47])}
+    drawn = lab.plots.dots(tables, guess=guess).data
+    assert drawn == lab.plots.dots(tables, guess=70.0).data != lab.plots.dots(tables).data
+
+
+@pytest.mark.parametrize("guess", [..., "many", [70], (1, 2), {}, 1j, math.nan, math.inf, -5, 1e9, 10**400, True, len])
+def test_what_is_no_percentage_is_no_line_and_no_error(guess):
+    tables = {"float": table([48, 2], [3, 47])}
+    assert lab.plots.dots(tables, guess=guess).data == lab.plots.dots(tables).data
+    assert isinstance(lab.guessed(guess, "%"), str)
+
+
+@pytest.mark.parametrize("values", [[], None, 5, ["a"], [[1.0, 2.0]], [10**400], {}, [1.0] * 1000, [math.nan]])
+def test_a_block_of_what_is_none_is_an_error_of_ours(values):
+    three_bits = lab.blocks.BlockFormat(4, 3, 8)
+    for read in (
+        lambda: lab.blocks.view(values, three_bits),
+        lambda: lab.widgets.mantissas(values),
+        lambda: lab.widgets.mantissa_slider(values),
+        lambda: lab.blocks.dot(values, [1.0, 2.0], three_bits),
+        lambda: lab.blocks.dot([1.0, 2.0], values, three_bits),
+    ):
+        with pytest.raises(InvalidInputError):
+            read()
 
 
 def test_the_surest_mistakes_come_first():
