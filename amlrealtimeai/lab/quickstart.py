@@ -36,7 +36,7 @@ def run(name: str = LESSON) -> None:
             notebook,
             timeout=_CELL_SECONDS,
             kernel_name="python3",
-            extra_arguments=["--log-level=ERROR"],
+            extra_arguments=["--log-level=CRITICAL"],
             resources={"metadata": {"path": str(path.parent)}},
             on_cell_complete=lambda cell, cell_index: bar.update(cell_index + 1 - bar.n),
         )
@@ -44,6 +44,8 @@ def run(name: str = LESSON) -> None:
             client.execute()
         except CellExecutionError as error:
             raise AmlRealtimeAiError(f"{path.name} stopped: {error.ename}: {error.evalue}") from error
+        except AssertionError:  # at Ctrl-C nbclient ends the kernel, and then looks for it in vain
+            raise KeyboardInterrupt from None
         bar.update(cells - bar.n)
     for cell in notebook.cells:
         if TAG in cell.metadata.get("tags", ()):

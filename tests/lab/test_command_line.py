@@ -1,13 +1,17 @@
 """The commands as people run them: every wrong argument is one sentence, a closed pipe is no traceback."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 from amlrealtimeai import command_line
 from amlrealtimeai.__main__ import main
@@ -296,3 +300,25 @@ def test_the_other_commands(module, arguments, status, said, capsys, monkeypatch
     except SystemExit as end:
         found = end.code
     assert found == status and said in capsys.readouterr().err
+
+
+def test_quickstart_ends_at_ctrl_c_and_so_does_its_kernel(tmp_path):
+    slow = f"import time\nopen({str(tmp_path / 'runs')!r}, 'w')\ntime.sleep(99)"
+    nbformat.write(new_notebook(cells=[new_code_cell(slow)]), tmp_path / "slow.ipynb")
+    script = (
+        "import signal, sys; from pathlib import Path; from amlrealtimeai.lab import quickstart\n"
+        "from amlrealtimeai.__main__ import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"quickstart._notebook = lambda name: Path({str(tmp_path / 'slow.ipynb')!r})\n"
+        "sys.exit(main(['quickstart']))"
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    running = subprocess.Popen([sys.executable, "-c", script], start_new_session=True, **pipes)
+    while not (tmp_path / "runs").exists():
+        assert running.poll() is None, running.stderr and running.stderr.read()
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130 and "Traceback" not in err, err
+    with pytest.raises(ProcessLookupError):
+        os.killpg(running.pid, 0)
