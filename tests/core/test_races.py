@@ -9,7 +9,7 @@ import pytest
 from amlrealtimeai.core import AksCompute, ComputeTarget, Model, Webservice, Workspace
 from amlrealtimeai.core.compute import AksUpdateConfiguration, SslConfiguration
 from amlrealtimeai.errors import NotFoundError
-from amlrealtimeai.targets import hosts
+from amlrealtimeai.targets import logs
 
 
 def test_lists_and_sentences_are_true_while_a_cluster_comes_and_goes(workspace: Workspace) -> None:
@@ -35,13 +35,13 @@ def test_lists_and_sentences_are_true_while_a_cluster_comes_and_goes(workspace: 
 def test_a_cluster_that_is_deleted_while_a_server_starts_on_it_is_named(
     workspace: Workspace, model: Model, cluster: ComputeTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    new_log = hosts._new_log
+    new_log = logs.new
 
     def deleted_meanwhile(*arguments: object) -> Path:
         ComputeTarget(workspace, "aks").delete()
         return new_log(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(hosts, "_new_log", deleted_meanwhile)
+    monkeypatch.setattr(logs, "new", deleted_meanwhile)
     with pytest.raises(NotFoundError, match=r"the compute target 'aks' was deleted while a server was started on it"):
         Webservice.deploy_from_model(workspace, "svc", model, deployment_target=cluster)
     assert workspace.webservices == workspace.compute_targets == {}
