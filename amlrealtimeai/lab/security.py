@@ -3,6 +3,7 @@
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,12 @@ class KeepAsking:
             except Exception as error:  # whatever it is, it is a lost request
                 self.failures.append(str(error))
                 self._stop.wait(0.05)
+
+    def settle(self) -> None:
+        """Wait until what is being asked now has its answer: from then on everything was asked after this call."""
+        ended = self.answers + len(self.failures)
+        while self.answers + len(self.failures) == ended and self._thread.is_alive():
+            time.sleep(0.005)
 
     def __enter__(self) -> "KeepAsking":
         self._thread.start()

@@ -1,3 +1,5 @@
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +51,20 @@ def test_keep_asking_counts() -> None:
     with lab.KeepAsking(lambda: next(answers)) as asking:
         pass
     assert asking.answers == 3 and asking.failures and repr(asking).startswith("3 answers, ")
+
+
+def test_what_was_asked_before_is_answered_when_it_has_settled() -> None:
+    valid, in_use, entered = {"old", "new"}, ["old"], threading.Event()
+
+    def ask() -> None:
+        key = in_use[0]
+        entered.set()
+        time.sleep(0.05)
+        assert key in valid, f"{key} is refused"
+
+    with lab.KeepAsking(ask) as asking:
+        entered.wait()
+        in_use[0] = "new"
+        asking.settle()
+        valid.remove("old")
+    assert asking.failures == [] and asking.answers > 1
