@@ -79,6 +79,8 @@ class Database:
                 connection.close()  # undoes what was not committed
 
     def _connected(self) -> sqlite3.Connection:
+        if not self.path.exists():  # asked before SQLite is: another workspace may be coming in its place
+            raise failures.deleted(self.path.parent)
         address = f"{self.path.as_uri()}?mode=rw"  # never an empty database where the workspace was deleted
         connection = sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, uri=True)
         try:
