@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from amlrealtimeai.store.locks import LifeLock, holders, if_free, is_held, make_private
+from tests.serving.processes import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
 
@@ -22,7 +23,6 @@ sys.stdin.read()
 """
 READ = """
 import sqlite3, sys
-from tests.serving.processes import eventually
 connection = sqlite3.connect(sys.argv[1])
 connection.execute("SELECT * FROM facts").fetchall()
 connection.close()
