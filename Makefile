@@ -20,10 +20,10 @@ quickstart: .venv/ready  ## the whole path once: run notebooks/00_QuickStart.ipy
 lab: .venv/ready  ## open copies of the notebooks, in my-lessons/, in JupyterLab
 	@$(BIN)/python -m amlrealtimeai lab
 
-# Three at a time, as they often wait for processes that start; the longer ones first. What needs TensorFlow is together.
+# Two at a time; the longer ones first, so that both CPUs have something to do to the end. What needs TensorFlow is together.
 WITH_TENSORFLOW := $(addprefix tests/,accel_models benchmarks containers contrib convert core deployment_client pipeline)
 test: .venv/ready-dev  ## all tests, the notebooks under nbval included
-	@$(MAKE) --no-print-directory --keep-going -j3 --output-sync=line test-authoring test-serving test-notebooks test-npu
+	@$(MAKE) --no-print-directory --keep-going -j2 --output-sync=line test-authoring test-serving test-notebooks test-npu
 
 # NumPy's threads would wait for each other while the other tests have the CPUs: 20 times the time for small products.
 test-authoring test-notebooks test-npu test-serving: export OPENBLAS_NUM_THREADS ?= 1

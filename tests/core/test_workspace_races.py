@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,8 @@ def contend(name: str) -> None:
         model = Model.register(workspace, __file__, "m")
         model.add_tags({"a": "b"})
         ComputeTarget.create(workspace, f"aks-{model.version}", AksCompute.provisioning_configuration()).delete()
-        Path(model.kept_path()).read_text()
+        with suppress(FileNotFoundError):  # the workspace may go between the two
+            Path(model.kept_path()).read_text()
         assert name in repr(Workspace.list(resource_group="races")) + repr(workspace)
         model.delete()
 

@@ -78,22 +78,30 @@ def _serve(options: argparse.Namespace, signals: _Signals) -> None:
         model.warm_up()
         server.add_model(options.name or model.name, model, options.model_version)
     watcher = Watcher(server, options.watch, options.threads, tls_files)
-    watcher.start()  # before the port is open: who comes back to a replaced server must not hear of a missing model
+    signals.take()  # many loads end from here on, and weak references to them: an exception in their callbacks is lost
+    # before the port is open: who comes back to a replaced server must not hear of a missing model
+    watcher.start(signals.stop)
+    if signals.stop.is_set():
+        watcher.stop(0)
+    else:
+        _serve_until(options, server, watcher, signals.stop)
+    if watcher.is_alive:  # native code of a thread that outlives the interpreter would abort the process
+        logging.shutdown()
+        os._exit(0)
+
+
+def _serve_until(options: argparse.Namespace, server: Server, watcher: Watcher, stop: threading.Event) -> None:
     server.start()
-    signals.take()
     try:
         _write_ports(options, server)
         gc.collect()
         gc.freeze()  # what is here now stays; collections need not walk through it
         _say_ready(server)
         heart = None if options.heartbeat is None else Heart(options.heartbeat)
-        _wait(signals.stop, options.with_parent, server, heart)
+        _wait(stop, options.with_parent, server, heart)
     finally:
         watcher.stop(0)  # what it is loading nobody will use
         server.stop(options.grace)
-    if watcher.is_alive:  # native code of a thread that outlives the interpreter would abort the process
-        logging.shutdown()
-        os._exit(0)
 
 
 def _server(options: argparse.Namespace, tls_files: tuple[Path, ...] | None) -> Server:

@@ -101,7 +101,7 @@ def test_ctrl_c_while_it_starts_leaves_no_trace(tmp_path: Path) -> None:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
     eventually(lambda: "_multiarray_umath" in Path(f"/proc/{process.pid}/maps").read_text())
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=30)[1] == "" and process.returncode in (0, 130)
+    assert process.communicate(timeout=30)[1] == "" and process.returncode in (0, 130, -signal.SIGINT)
 
 
 def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
