@@ -45,8 +45,8 @@ def _allow_descriptors() -> None:
 
 
 class _Signals:
-    """SIGTERM and SIGINT: until `take`, when there is nothing to lose yet, they end the process; then they are waited
-    for.
+    """SIGTERM, SIGINT, SIGHUP: until `take`, when there is nothing to lose yet, they end the process; then they are
+    waited for.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class _Signals:
         self._taken = True
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """The handler of both."""
+        """The handler of all of them."""
         self.stop.set()
         if not self._taken:
             raise SystemExit(0)
@@ -77,10 +77,10 @@ def _serve(options: argparse.Namespace, signals: _Signals) -> None:
         model = ConvertedModel.load(options.model, options.threads, server.limits.max_pixels)
         model.warm_up()
         server.add_model(options.name or model.name, model, options.model_version)
-    watcher = Watcher(server, options.watch, options.threads, tls_files)
+    watcher = Watcher(server, options.watch, options.threads, tls_files, signals.stop)
     signals.take()  # many loads end from here on, and weak references to them: an exception in their callbacks is lost
     # before the port is open: who comes back to a replaced server must not hear of a missing model
-    watcher.start(signals.stop)
+    watcher.start()
     if signals.stop.is_set():
         watcher.stop(0)
     else:

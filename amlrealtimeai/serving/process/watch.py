@@ -47,7 +47,7 @@ _Mark = tuple[int, int, int]
 
 
 class Watcher:
-    """Keeps a server's models equal to a file, and its certificate equal to its files, until stopped."""
+    """Keeps a server's models equal to a file, and its certificate equal to its files, until `stopped` is set."""
 
     def __init__(
         self,
@@ -55,6 +55,7 @@ class Watcher:
         path: Path | None,
         threads: int | None = None,
         tls_files: tuple[Path, ...] | None = None,
+        stopped: threading.Event | None = None,
     ) -> None:
         self._server = server
         self._path = path
@@ -74,17 +75,15 @@ class Watcher:
         self._generation: Any = None
         self._error = ""
         self._status: dict[str, Any] = {}
-        self._stopped = threading.Event()
+        self._stopped = stopped or threading.Event()
         self._woken = threading.Event()
-        self._given_up = self._stopped
         self._thread = threading.Thread(target=self._run, name="amlrealtimeai-watch", daemon=True)
 
-    def start(self, given_up: threading.Event | None = None) -> None:
-        """Apply the file once, wait a while for what it asks for or until given_up, then go on watching in a thread."""
-        self._given_up = given_up or self._stopped
+    def start(self) -> None:
+        """Apply the file once, wait a while for what it asks for, then go on watching in a thread."""
         self.apply()
         ends = time.monotonic() + PATIENCE_SECONDS
-        while self._loads and not self._given_up.is_set() and time.monotonic() < ends:
+        while self._loads and not self._stopped.is_set() and time.monotonic() < ends:
             self._pause()
             self._report()
         self._thread.start()
@@ -124,7 +123,7 @@ class Watcher:
             for name in {*self._applied, *self._loads} - services.keys():
                 self._remove(name)
             for name, entry in services.items():
-                if self._given_up.is_set() or self._stopped.is_set():
+                if self._stopped.is_set():
                     return
                 self._apply_one(name, entry)
         self._report()
@@ -193,7 +192,7 @@ class Watcher:
     def _take_over(self) -> None:
         """Serve what has been loaded."""
         for name, load in [(name, load) for name, load in self._loads.items() if load.has_ended]:
-            if self._given_up.is_set():
+            if self._stopped.is_set():
                 return
             del self._loads[name]
             wanted = load.wanted
