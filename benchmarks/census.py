@@ -10,10 +10,10 @@ random as the libraries make them; batch normalisation has gains of 0.8 to 1.2, 
 
 Each model runs in a process of its own, on one of the lessons' pictures. What does not compile whole, or up to its
 Softmax, is converted with host parts. in float: the largest difference of the compiled layers, computed without
-quantising (exact.py), to ONNX Runtime's float32, over the largest value; what is wrongly lowered shows here. m=5, 6, 7:
-the same in blocks of 16 with that many mantissa bits (7 is msfp16). bits: whether the native kernel has those of the
-reference in msfp16 ("-": not compared, which would take too long). top-1: whether the largest output is the same one;
-"tie" where the two are closer to each other than the error. MiB: the most memory of the process.
+quantising (npu/unrounded.py), to ONNX Runtime's float32, over the largest value; what is wrongly lowered shows here.
+m=5, 6, 7: the same in blocks of 16 with that many mantissa bits (7 is msfp16). bits: whether the native kernel has
+those of the reference in msfp16 ("-": not compared, which would take too long). top-1: whether the largest output is
+the same one; "tie" where the two are closer to each other than the error. MiB: the most memory of the process.
 """
 
 import argparse

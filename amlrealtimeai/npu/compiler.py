@@ -71,6 +71,20 @@ def compile_model(
     return program
 
 
+def compile_with_weights(
+    model: ModelProto | Path | str, outputs: Sequence[str] | None = None
+) -> tuple[Program, dict[str, np.ndarray]]:
+    """The program in the finest format, and its matrices before quantisation, by their names.
+
+    float32 [outputs, kernel height, kernel width, channels of a group]. Raises as `compile_model` does.
+    """
+    found, ports, stopping = _analyse(load_model(model), outputs)
+    if stopping:
+        raise BlockedError(stopping)
+    compilation = _WithWeights(as_config("bw_a10").with_format(_WIDEST), found, ports)
+    return compilation.program("unrounded"), compilation.weights
+
+
 def blockers(model: ModelProto | GraphProto | Path | str, outputs: Sequence[str] | None = None) -> list[Blocker]:
     """All nodes of a model that keep `compile` (with the same `outputs`) from running it, in topological order.
 
@@ -312,6 +326,19 @@ class _Compilation:
         name = self._unused(layer.name)
         self.vectors[name] = np.ascontiguousarray(scaled_weights(layer)[..., 0].transpose(1, 2, 0))
         return Instruction("v_filter", (name,), layer.window)
+
+
+class _WithWeights(_Compilation):
+    """The same program, and the weights of its matrices as they were."""
+
+    def __init__(self, config: NpuConfig, found: LayerList, ports: list[Port]) -> None:
+        super().__init__(config, found, ports)
+        self.weights: dict[str, np.ndarray] = {}
+
+    def _mv_mul(self, layer: Layer, reads: tuple[str, ...]) -> Instruction:
+        instruction = super()._mv_mul(layer, reads)
+        self.weights[instruction.operands[0]] = scaled_weights(layer)
+        return instruction
 
 
 class _Sketch(_Compilation):

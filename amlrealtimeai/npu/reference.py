@@ -39,29 +39,31 @@ def _run_image(program: Program, image: np.ndarray) -> dict[str, np.ndarray]:
 
 def run_chain(program: Program, chain: Chain, tensors: dict[str, np.ndarray]) -> np.ndarray:
     """What `chain` writes, given the tensors that it reads."""
-    value = _read(chain, tensors)
+    value = read(chain, tensors)
     for instruction in chain.instructions[1:-1]:
-        value = _execute(program, instruction, value, tensors)
+        value = execute(program, instruction, value, tensors)
     return value
 
 
 def operand(program: Program, chain: Chain, tensors: dict[str, np.ndarray]) -> np.ndarray:
     """What `chain` has in hand when it comes to its mv_mul: the float32 values that are quantised there."""
-    value = _read(chain, tensors)
+    value = read(chain, tensors)
     for instruction in chain.instructions[1:-1]:
         if instruction.op == "mv_mul":
             return value
-        value = _execute(program, instruction, value, tensors)
+        value = execute(program, instruction, value, tensors)
     raise InvalidInputError(f"expected a chain with mv_mul, got {chain.name} without")
 
 
-def _read(chain: Chain, tensors: dict[str, np.ndarray]) -> np.ndarray:
+def read(chain: Chain, tensors: dict[str, np.ndarray]) -> np.ndarray:
+    """What `chain` begins with: the tensors that it reads, side by side."""
     return np.concatenate([tensors[name] for name in chain.reads], axis=-1)
 
 
-def _execute(
+def execute(
     program: Program, instruction: Instruction, value: np.ndarray, tensors: dict[str, np.ndarray]
 ) -> np.ndarray:
+    """`value` after one instruction of a chain."""
     match instruction:
         case Instruction("mv_mul", (name,), Window() as window):
             return mv_mul(value, program.matrices[name], window, program.config.number_format)

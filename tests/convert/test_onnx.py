@@ -60,6 +60,21 @@ def test_weights_that_the_format_cannot_hold_are_told_in_the_report(
     assert not [warning for warning in recwarn if "too small" in str(warning.message)]
 
 
+def test_a_network_that_loses_much_to_rounding_converts_when_it_is_right_without(tmp_path: Path) -> None:
+    """Channels that differ much in size share a block, as in trained networks of depthwise convolutions."""
+    net, sizes = Network(x=IMAGE), np.logspace(0, -5, 16, dtype=np.float32)
+    y = net.conv("x", 3, 16)
+    narrow = net.weights(16, 1, 3, 3)
+    net.constants[narrow] *= sizes[:, None, None, None]
+    y = net.add("Conv", y, narrow, pads=[1] * 4, group=16)
+    mixing = net.weights(8, 16, 1, 1)
+    net.constants[mixing] /= sizes[None, :, None, None]
+    report = convert(tmp_path, net.model(net.add("Conv", y, mixing)), tolerance=2)
+    checks = {str(check).split(":")[0]: check for check in report.checks}
+    assert checks["featurizer in msfp16 against the float graph"].measured < 26
+    assert checks["featurizer without rounding against the float graph"].measured < 1e-5
+
+
 def test_a_softmax_at_the_end_runs_on_the_host(tmp_path: Path) -> None:
     net = Network(x=IMAGE)
     report = convert(tmp_path, net.model(classified(net, net.conv("x", 3, 8), 8)))
